@@ -1,0 +1,76 @@
+"""Starts a BesNet from torchvision's ImageNet weights, by name or from a local file."""
+
+import hashlib
+import re
+from pathlib import Path
+from pickle import UnpicklingError
+from urllib.error import URLError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torchvision.models import get_weight
+
+from besnet.models.besnet import BesNet
+from besnet.models.inflation import inflate
+
+
+def load_imagenet(model: BesNet, weights: str | Path) -> None:
+    """Fill the network with inflated 2D weights; its last layer stays as it is where the number of classes differs.
+
+    weights: a name that torchvision knows ("ResNet50_Weights.IMAGENET1K_V2"), downloaded once and checked against its
+    hash, or a local file of the same state dict (.pth, .pt or .safetensors).
+    Raises ValueError in one line, saying what to do, for an unknown name, a file that cannot be had or read, a wrong
+    hash and the weights of another network.
+    """
+    named = re.fullmatch(r"\w+_Weights\.\w+", str(weights))
+    flat = fetch(str(weights)) if named else read(Path(weights))
+    try:
+        model.load_state_dict(inflate(flat, model.state_dict()))
+    except ValueError as error:
+        raise ValueError(f"{weights}: {error}") from None
+
+
+def fetch(name: str) -> dict[str, Tensor]:
+    """The state dict that torchvision publishes under a name, from the download cache or the net."""
+    try:
+        entry = get_weight(name)
+    except (ValueError, AttributeError, KeyError):
+        raise ValueError(f"{name}: torchvision knows no such weights; try ResNet50_Weights.IMAGENET1K_V1") from None
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
+    if cached.exists():
+        return read(cached)
+    try:
+        return dict(entry.get_state_dict(progress=False, check_hash=True, weights_only=True))
+    except (URLError, OSError) as error:
+        raise ValueError(
+            f"{name}: cannot download {entry.url} ({error}); put that file at {cached}, or name a local copy instead"
+        ) from None
+    except RuntimeError as error:  # torchvision's answer to a wrong hash
+        raise ValueError(f"{name}: the download of {entry.url} is damaged ({error}); try again") from None
+
+
+def read(file: Path) -> dict[str, Tensor]:
+    """The state dict in a file. A name such as resnet50-0676ba61.pth carries its hash, which is then checked."""
+    if not file.is_file():
+        raise ValueError(
+            f"{file}: no such file; give a local .pth or .safetensors, or a name such as ResNet50_Weights.DEFAULT"
+        )
+    named_hash = re.search(r"-([0-9a-f]{8,})\.\w+$", file.name)
+    if named_hash:
+        with file.open("rb") as stream:
+            actual = hashlib.file_digest(stream, "sha256").hexdigest()
+        if not actual.startswith(named_hash[1]):
+            raise ValueError(
+                f"{file}: damaged, its hash begins with {actual[:8]} and not {named_hash[1]}; download it again"
+            )
+    try:
+        content = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+    except (UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{file}: not a file of weights ({str(error).splitlines()[0]})") from None
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(
+            f"{file}: holds no state dict, names with tensors; save it with torch.save(model.state_dict(), ...)"
+        )
+    return content
