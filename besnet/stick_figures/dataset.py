@@ -1,0 +1,144 @@
+"""The data set: videos of moving stick figures as H.264 files, and the table that lists them."""
+
+import csv
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+
+from besnet.stick_figures.actions import CLASSES
+from besnet.stick_figures.body import Person, draw_person
+from besnet.stick_figures.scene import Scene, Variant, draw_scene, render
+
+SPLITS = ["train", "val", "test"]
+DEFAULT_VIDEOS = {"easy": (480, 180), "hard": (2040, 1020)}  # train, test
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video to be drawn."""
+
+    folder: Path
+    seed: int
+    variant: Variant
+    split: str
+    number: int
+
+    @property
+    def label(self) -> str:
+        """Every person does every action once, so the label says nothing about the person."""
+        return CLASSES[self.number % len(CLASSES)]
+
+    @property
+    def person_name(self) -> str:
+        return f"{self.split}_{self.number // len(CLASSES):03d}"
+
+    @property
+    def path(self) -> str:
+        """Relative to the table."""
+        return f"videos/{self.split}/{self.label}_{self.number:04d}.mp4"
+
+    def draw(self) -> tuple[Scene, Person]:
+        """Scene and person: functions of the seed and of the place in the data set, not of the label."""
+        key = [self.seed, SPLITS.index(self.split)]
+        scene = draw_scene(np.random.default_rng([*key, 1, self.number]), self.variant)
+        return scene, draw_person(np.random.default_rng([*key, 2, self.number // len(CLASSES)]))
+
+
+def write_video(job: Job) -> None:
+    """Render and encode one video. One thread, so that the bytes are the same on every machine with this encoder."""
+    scene, person = job.draw()
+    path = job.folder / job.path
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=scene.fps,
+                                      options={"preset": "superfast", "crf": "21", "threads": "1"})  # fmt: skip
+        stream.width, stream.height, stream.pix_fmt = scene.width, scene.height, "yuv420p"
+        for image in render(scene, person, job.label):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+
+
+def plan(folder: Path, variant: Variant, seed: int, train_videos: int | None, test_videos: int | None) -> list[Job]:
+    """All the videos of a data set, in the order of the table; val is a third of test, in whole persons."""
+    train, test = DEFAULT_VIDEOS[variant]
+    train = train if train_videos is None else train_videos
+    test = test if test_videos is None else test_videos
+    if min(train, test) < 1:
+        raise ValueError(f"a data set needs videos: train_videos is {train} and test_videos {test}; give at least 1 each")
+    persons = -(-test // (3 * len(CLASSES)))
+    counts = {"train": train, "val": persons * len(CLASSES), "test": test}
+    return [Job(folder, seed, variant, split, n) for split, count in counts.items() for n in range(count)]
+
+
+def _drawn(jobs: list[Job], workers: int) -> Iterator[None]:
+    if workers == 1:
+        for job in jobs:
+            yield write_video(job)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            for future in as_completed([pool.submit(write_video, job) for job in jobs]):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def draw_dataset(out: Path, variant: Variant = "easy", seed: int = 0, train_videos: int | None = None,
+                 test_videos: int | None = None, workers: int | None = None) -> None:  # fmt: skip
+    """Draw moving stick figures into <out>/videos and list them in <out>/index.csv.
+
+    The table (label, path, split, person; paths relative to it) is written last, so where it exists the data set is
+    complete. The same arguments give the same bytes, whatever the number of workers.
+
+    Args:
+        out: folder to write into; made if need be.
+        variant: "hard" adds people, clutter, things before the figure, camera motion, low contrast and a wide range
+            of speeds and views.
+        seed: another seed gives other people in other scenes.
+        train_videos: 480 for easy and 2,040 for hard if not given. Each person gives 12 videos, one an action.
+        test_videos: 180 and 1,020 if not given. The val split has a third as many, rounded up to whole persons.
+        workers: processes that draw; one a core if not given.
+
+    Raises ValueError for an unknown variant or a count below 1, OSError where the folder cannot be written.
+    """
+    if variant not in DEFAULT_VIDEOS:
+        raise ValueError(f"unknown variant {variant!r}: choose easy or hard")
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if workers < 1:
+        raise ValueError(f"workers is {workers}: give at least 1")
+    jobs = plan(Path(out), variant, seed, train_videos, test_videos)
+    table = Path(out) / "index.csv"
+    table.unlink(missing_ok=True)
+    for split in SPLITS:
+        (Path(out) / "videos" / split).mkdir(parents=True, exist_ok=True)
+
+    started, shown = time.monotonic(), 0.0
+    live = sys.stderr.isatty()
+    for done, _ in enumerate(_drawn(jobs, min(workers, len(jobs))), 1):
+        now = time.monotonic()
+        if done == len(jobs) or now - shown >= (0.5 if live else 10):
+            shown, rate = now, done / (now - started)
+            left = (len(jobs) - done) / rate
+            line = f"drawing {done}/{len(jobs)} videos, {rate:.1f} videos/s, {left:.0f} s left"
+            print(f"\r{line}   " if live else line, end="\n" if not live or done == len(jobs) else "", file=sys.stderr,
+                  flush=True)  # fmt: skip
+
+    temporary = table.with_suffix(".csv.part")
+    with temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["label", "path", "split", "person"])
+        writer.writerows([job.label, job.path, job.split, job.person_name] for job in jobs)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, table)
