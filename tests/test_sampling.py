@@ -1,0 +1,75 @@
+"""Clips against what a person would count off a film strip."""
+
+import numpy as np
+import pytest
+
+from besnet.video.sampling import ClipShape, is_short, random_clip, uniform_clips
+
+
+def strip(fps: float, seconds: float) -> np.ndarray:
+    return np.arange(round(fps * seconds)) / fps
+
+
+@pytest.mark.parametrize("fps", [30, 30000 / 1001])
+def test_at_the_target_rate_the_frames_are_evenly_spaced(fps: float) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        clip = random_clip(strip(fps, 10), ClipShape(16, 4), rng)
+        assert set(np.diff(clip)) <= ({4} if fps == 30 else {3, 4, 5})
+        assert clip.min() >= 0
+        assert clip.max() < 300
+
+
+def test_other_rates_keep_the_seconds() -> None:
+    """16 frames every 4/30 s span 2 s, whatever the rate of the video."""
+    for fps in (15, 25, 50, 60):
+        clip = uniform_clips(strip(fps, 10), ClipShape(16, 4), 3)
+        spans = (clip[:, -1] - clip[:, 0]) / fps
+        assert np.allclose(spans, 2, atol=1.1 / fps), (fps, spans)
+    doubled = uniform_clips(strip(15, 10), ClipShape(4, 1), 2)
+    assert doubled[0].tolist() == [0, 0, 1, 1]
+
+
+def test_every_start_is_equally_likely() -> None:
+    rng = np.random.default_rng(1)
+    for shape in (ClipShape(4, 2), ClipShape(4, 2, target_fps=None)):
+        starts = np.bincount([random_clip(strip(30, 0.5), shape, rng)[0] for _ in range(9000)])
+        assert len(starts) == 9
+        assert starts.min() > 850, starts
+
+
+def test_uniform_clips_reach_both_ends() -> None:
+    for target_fps in (30.0, None):
+        clips = uniform_clips(strip(30, 10), ClipShape(8, 8, target_fps), 10)
+        assert clips.shape == (10, 8)
+        assert clips[0, 0] == 0
+        assert clips[-1, -1] == 299
+        assert (np.diff(clips[:, 0]) > 0).all()
+
+
+def test_short_videos_are_looped() -> None:
+    rng = np.random.default_rng(2)
+    for target_fps in (30.0, None):
+        shape = ClipShape(8, 1, target_fps)
+        assert is_short(strip(30, 0.1), shape)
+        assert random_clip(strip(30, 0.1), shape, rng).tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+        assert not is_short(strip(30, 8 / 30), shape)
+        assert random_clip(strip(30, 8 / 30), shape, rng).tolist() == list(range(8))
+        assert random_clip(np.zeros(1), shape, rng).tolist() == [0] * 8
+
+
+def test_the_frame_on_screen_is_taken_when_the_rate_varies() -> None:
+    times = np.array([0.0, 0.5, 0.6, 0.7, 2.0, 3.9])
+    assert uniform_clips(times, ClipShape(5, 30), 2)[0].tolist() == [0, 3, 4, 4, 5]
+
+
+def test_millisecond_stamps_do_not_repeat_frames() -> None:
+    times = np.round(strip(30, 10), 3)
+    for clip in uniform_clips(times, ClipShape(16, 1), 7):
+        assert (np.diff(clip) == 1).all()
+
+
+def test_a_shape_without_frames_is_refused() -> None:
+    for wrong in ({"num_frames": 0}, {"frame_interval": 0}, {"target_fps": 0.0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            ClipShape(**wrong)
