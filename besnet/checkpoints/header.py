@@ -1,0 +1,86 @@
+"""What a checkpoint says about itself besides its weights: enough to rebuild, to evaluate and to trust it."""
+
+import platform
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from besnet.models.besnet import BesNet
+
+PREFIX = "network."  # what Lightning puts before the network's own names
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with what it was trained on: `config` is the run's resolved configuration."""
+
+    network: BesNet
+    classes: list[str]
+    passport: dict[str, str]
+    config: dict[str, Any]
+    position: dict[str, int]
+
+
+def header(
+    model: dict[str, Any], classes: list[str], passport: dict[str, str], config: dict[str, Any]
+) -> dict[str, Any]:
+    """The `besnet` entry of a checkpoint: plain values only.
+
+    model: keyword arguments of BesNet, num_classes among them.
+    """
+    return {
+        "model": model,
+        "classes": classes,
+        "passport": passport,
+        "config": config,
+        "revision": revision(),
+        "versions": {name: package_version(name) for name in ("besnet", "torch", "torchvision", "av")}
+        | {"python": platform.python_version()},
+    }
+
+
+def rebuild(checkpoint: dict[str, Any]) -> Trained:
+    """The network of a checkpoint, in evaluation mode. ValueError if its weights do not fit its description."""
+    entry = checkpoint["besnet"]
+    network = BesNet(**entry["model"])
+    weights: dict[str, Tensor] = {
+        name.removeprefix(PREFIX): weight
+        for name, weight in checkpoint["state_dict"].items()
+        if name.startswith(PREFIX)
+    }
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the checkpoint's weights do not fit its network: {str(error).splitlines()[-1].strip()}"
+        ) from error
+    network.eval()
+    return Trained(network, entry["classes"], entry["passport"], entry["config"], entry.get("position", {}))
+
+
+def package_version(name: str) -> str:
+    """A package's installed version, or `unknown`."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def revision() -> str:
+    """The source revision of besnet, with `+changes` where files differ from it; its version outside a checkout."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return package_version("besnet")
+    try:
+        commit = subprocess.check_output(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=folder, text=True, stderr=subprocess.DEVNULL
+        )
+        status = ["git", "status", "--porcelain", "--untracked-files=no"]
+        changed = subprocess.check_output(status, cwd=folder, text=True, stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return package_version("besnet")
+    return commit.strip() + ("+changes" if changed.strip() else "")

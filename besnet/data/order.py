@@ -1,0 +1,49 @@
+"""Which videos come when: a function of the seed and the position, never of workers or ranks."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+# One number a purpose keeps the streams of random numbers apart.
+ORDER, CLIP, DILATION, SUBSTITUTE, NOISE = range(5)
+
+
+def generator(seed: int, purpose: int, *position: int) -> np.random.Generator:
+    """Random numbers that belong to one purpose at one position, the same on every machine."""
+    return np.random.default_rng([seed, purpose, *position])
+
+
+class TrainingOrder(Sampler[list[tuple[int, int]]]):
+    """Micro-batches of one rank as (epoch, row of the manifest) pairs.
+
+    Every epoch is one permutation of `rows`, a function of (seed, epoch) alone; the global micro-batch m takes the next
+    batch_size * world_size of it, and rank r every world_size-th of those. The last incomplete global micro-batch of
+    an epoch is left out. `epoch` and `samples` (of all ranks, consumed in this epoch) say where iteration starts.
+    """
+
+    def __init__(self, rows: np.ndarray, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        global_batch = batch_size * world_size
+        if len(rows) < global_batch:
+            raise ValueError(
+                f"{len(rows)} training videos do not fill one global batch of {global_batch} "
+                f"({batch_size} on each of {world_size} ranks): lower data.batch_size"
+            )
+        self.rows = rows
+        self.global_batch = global_batch
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self.samples = 0
+
+    def __len__(self) -> int:
+        """Micro-batches in a whole epoch."""
+        return len(self.rows) // self.global_batch
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch = self.epoch
+        order = self.rows[generator(self.seed, ORDER, epoch).permutation(len(self.rows))]
+        for start in range(self.samples, len(order) - self.global_batch + 1, self.global_batch):
+            mine = order[start : start + self.global_batch][self.rank :: self.world_size]
+            yield [(epoch, int(row)) for row in mine]

@@ -1,0 +1,48 @@
+"""Ragged uint8 clips → one float batch, on whatever device they are."""
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional
+
+from besnet.data.clips import ClipBatch
+
+# Mean and standard deviation of ImageNet's pixels, in 0..1: what torchvision's weights expect.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def normalise(clips: Tensor) -> Tensor:
+    """uint8 0..255 (..., T, 3, H, W) → float32 (..., 3, T, H, W), zero mean and unit variance on ImageNet."""
+    mean = torch.tensor(MEAN, device=clips.device).mul(255).view(3, 1, 1)
+    std = torch.tensor(STD, device=clips.device).mul(255).view(3, 1, 1)
+    return clips.float().sub_(mean).div_(std).transpose(-4, -3)
+
+
+def training_batch(batch: ClipBatch, crop_size: int) -> Tensor:
+    """Resize every clip's box to crop_size, mirror the drawn ones and normalise.
+
+    list of uint8 (T, h, w, 3) → float32 (B, 3, T, crop_size, crop_size).
+    """
+    clips = []
+    for frames, flip in zip(batch.frames, batch.flips, strict=True):
+        clip = functional.resize(frames.permute(0, 3, 1, 2), [crop_size, crop_size], antialias=True)
+        clips.append(clip.flip(-1) if flip else clip)
+    return normalise(torch.stack(clips))
+
+
+def evaluation_views(frames: Tensor, crop_size: int, num_crops: int) -> Tensor:
+    """Square crops of a video's clips: short side resized to crop_size, crops evenly along the longer side.
+
+    uint8 (num_clips, T, H, W, 3) → float32 (num_clips * num_crops, 3, T, crop_size, crop_size); clip-major.
+    One crop is the centre; three are left, centre, right (or top, centre, bottom).
+    """
+    num_clips, num_frames, height, width, _ = frames.shape
+    scale = crop_size / min(height, width)
+    size = [max(crop_size, round(height * scale)), max(crop_size, round(width * scale))]
+    flat = frames.flatten(0, 1).permute(0, 3, 1, 2)
+    resized = functional.resize(flat, size, antialias=True).unflatten(0, (num_clips, num_frames))
+    room = max(size) - crop_size
+    shares = [0.5] if num_crops == 1 else [crop / (num_crops - 1) for crop in range(num_crops)]
+    axis = -2 if size[0] > size[1] else -1
+    crops = [resized.narrow(axis, round(room * share), crop_size) for share in shares]
+    return normalise(torch.stack(crops, dim=1).flatten(0, 1))

@@ -1,0 +1,135 @@
+"""Every video of a split through the network exactly once, on any number of ranks, resumable."""
+
+import io
+import os
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from besnet.checkpoints.store import sync_folder
+from besnet.data.clips import EvaluationViews, loader_settings
+from besnet.data.manifest import Manifest
+from besnet.data.transforms import evaluation_views
+from besnet.evaluation.ranks import Ranks
+from besnet.evaluation.views import ViewPlan
+from besnet.progress import Meter
+from besnet.video.reader import Backend
+from besnet.video.sampling import ClipShape
+
+PART_SEC = 60.0
+VIEWS_AT_ONCE = 10
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the network said about one video: probabilities float32 (num_views, C), or None and why."""
+
+    row: int
+    probabilities: np.ndarray | None
+    looped: bool = False
+    why: str = ""
+
+
+def answers(
+    network: nn.Module,
+    manifest: Manifest,
+    rows: np.ndarray,
+    shape: ClipShape,
+    plan: ViewPlan,
+    crop_size: int,
+    ranks: Ranks,
+    parts: Path,
+    workers: int,
+    backend: Backend,
+) -> list[Answer]:
+    """The answers for `rows`, in their order, on rank 0 (elsewhere an empty list).
+
+    Each rank takes rows[rank::world_size] of what is not yet in the folder `parts`, and leaves its answers there every
+    minute, so that an evaluation that was killed goes on. No rank waits for another until the one gather at the end.
+    """
+    done = ranks.broadcast(list(read_parts(parts)) if ranks.rank == 0 else None)
+    known = {answer.row for answer in done}
+    mine = np.array([row for row in rows if row not in known], dtype=np.int64)[ranks.rank :: ranks.world_size]
+    fresh: list[Answer] = []
+    unsaved: list[Answer] = []
+    saved_sec = time.monotonic()
+    meter = Meter(len(mine), "videos", quiet=ranks.rank > 0)
+    for answer in stream(network, manifest, mine, shape, plan, crop_size, ranks.device, workers, backend):
+        fresh.append(answer)
+        unsaved.append(answer)
+        meter.add(1)
+        if time.monotonic() - saved_sec > PART_SEC:
+            write_part(parts, ranks.rank, unsaved)
+            unsaved, saved_sec = [], time.monotonic()
+    meter.close()
+    everything = {answer.row: answer for answer in ranks.gather(fresh)} | {answer.row: answer for answer in done}
+    if ranks.rank > 0:
+        return []
+    assert everything.keys() == set(map(int, rows)), "each video exactly once"
+    return [everything[int(row)] for row in rows]
+
+
+def stream(
+    network: nn.Module,
+    manifest: Manifest,
+    rows: np.ndarray,
+    shape: ClipShape,
+    plan: ViewPlan,
+    crop_size: int,
+    device: torch.device,
+    workers: int,
+    backend: Backend,
+) -> Iterator[Answer]:
+    """The network's answers for `rows`, one video at a time: so they do not depend on what else is evaluated."""
+    views = EvaluationViews(manifest, rows, shape, plan.num_clips, backend)
+    loader = DataLoader(views, batch_size=None, **loader_settings(min(workers, len(rows)), device))
+    for video in loader:
+        if video.frames is None:
+            yield Answer(video.row, None, why=video.why)
+            continue
+        with torch.inference_mode():
+            clips = evaluation_views(video.frames.to(device), crop_size, plan.num_crops)
+            logits = torch.cat([network(chunk) for chunk in clips.split(VIEWS_AT_ONCE)])
+            probabilities = logits.float().softmax(dim=1).cpu().numpy()
+        yield Answer(video.row, probabilities, video.looped)
+
+
+def write_part(folder: Path, rank: int, batch: list[Answer]) -> None:
+    """Leave answers on the disk, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".partial-{rank}"
+    with open(partial, "wb") as file:
+        read = [answer for answer in batch if answer.probabilities is not None]
+        arrays = {
+            "rows": np.array([answer.row for answer in batch]),
+            "why": np.array([answer.why for answer in batch]),
+            "looped": np.array([answer.looped for answer in batch]),
+            "read": np.array([answer.row for answer in read]),
+            "probabilities": np.array([answer.probabilities for answer in read], dtype=np.float32),
+        }
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, folder / f"part-{rank}-{time.time_ns()}.npz")
+    sync_folder(folder)
+
+
+def read_parts(folder: Path) -> Iterator[Answer]:
+    """The answers that an earlier, unfinished evaluation left."""
+    for path in sorted(folder.glob("part-*.npz")):
+        try:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as part:
+                found = dict(zip(part["read"].tolist(), part["probabilities"], strict=True))
+                for row, why, looped in zip(
+                    part["rows"].tolist(), part["why"].tolist(), part["looped"].tolist(), strict=True
+                ):
+                    yield Answer(row, found.get(row), looped, why)
+        except (ValueError, KeyError, zipfile.BadZipFile):
+            path.unlink()  # damaged by the disk: its videos are evaluated again

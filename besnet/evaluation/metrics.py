@@ -1,0 +1,81 @@
+"""Probabilities and labels → accuracies, each with the count it stands on."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+
+def top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """Whether each label is among the k most probable classes: (N, C), (N,) → bool (N,).
+
+    Ties count against the label unless its class comes first, so that a constant answer is never right by luck.
+    """
+    own = np.take_along_axis(probabilities, labels[:, None], axis=1)
+    classes = np.arange(probabilities.shape[1])
+    ahead = (probabilities > own) | ((probabilities == own) & (classes < labels[:, None]))
+    return ahead.sum(axis=1) < k
+
+
+def wilson(right: int, count: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson, 1927); (0, 1) without any count."""
+    if not count:
+        return 0.0, 1.0
+    z = 1.959964
+    share = right / count
+    middle = share + z * z / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+def accuracies(probabilities: np.ndarray, labels: np.ndarray, expected: int) -> dict[str, Any]:
+    """Top-1, top-5 and their mean, over the evaluated videos and with the missing ones counted wrong.
+
+    probabilities (N, C) of the evaluated videos, labels (N,); expected: how many labelled videos there should be.
+    Shares in 0..1, None where nothing can be said.
+    """
+    count = len(labels)
+    right1 = int(top_k(probabilities, labels, 1).sum())
+    right5 = int(top_k(probabilities, labels, 5).sum())
+
+    def shares(total: int) -> dict[str, Any]:
+        if not total:
+            return {"top1": None, "top5": None, "mean": None}
+        return {
+            "top1": right1 / total, "top1_interval": wilson(right1, total),
+            "top5": right5 / total, "top5_interval": wilson(right5, total),
+            "mean": (right1 + right5) / (2 * total),
+        }  # fmt: skip
+
+    return {"over_evaluated": shares(count), "missing_counted_wrong": shares(expected)}
+
+
+def confusion(guesses: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts (C, C): row the true class, column the guess."""
+    return np.bincount(labels * num_classes + guesses, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def per_class(counts: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
+    """Videos and top-1 share of every class, from a confusion matrix; None for a class without videos."""
+    totals = counts.sum(axis=1)
+    return [
+        {"class": name, "videos": int(total), "top1": float(counts[i, i] / total) if total else None}
+        for i, (name, total) in enumerate(zip(classes, totals, strict=True))
+    ]
+
+
+def told_apart(
+    probabilities: np.ndarray, labels: np.ndarray, classes: list[str], pairs: list[tuple[str, str]]
+) -> list[dict[str, Any]]:
+    """For pairs of classes: the share of their videos whose own class is more probable than the other's. Chance: 0.5."""
+    rows = []
+    for pair in pairs:
+        first, second = (classes.index(name) for name in pair)
+        mine = np.isin(labels, [first, second])
+        own = probabilities[mine, labels[mine]]
+        other = probabilities[mine, first + second - labels[mine]]
+        right, count = int((own > other).sum()), int(mine.sum())
+        rows.append({"pair": list(pair), "videos": count, "share": right / count if count else None,
+                     "interval": wilson(right, count)})  # fmt: skip
+    return rows

@@ -1,0 +1,29 @@
+"""Which views of a video an evaluation looks at."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """The views of an evaluation: num_clips times num_crops of each video, their probabilities averaged.
+
+    Args:
+        num_clips: clips at evenly spaced times of a video.
+        num_crops: squares along the longer side of every clip; 1 is the centre.
+        crop_size: side of the square, pixels; the frame's short side is resized to it. None takes the training's.
+        pairs: pairs of classes whose confusion is counted by itself, such as exact time reversals.
+    """
+
+    num_clips: int = 10
+    num_crops: int = 3
+    crop_size: int | None = None
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.num_clips < 1 or self.num_crops < 1:
+            raise ValueError("evaluation.num_clips and evaluation.num_crops must be at least 1")
+
+    @property
+    def num_views(self) -> int:
+        """Views of one video."""
+        return self.num_clips * self.num_crops

@@ -1,0 +1,78 @@
+"""The page of an evaluation: what was reached, on what, and where it goes wrong."""
+
+from typing import Any
+
+import numpy as np
+
+from besnet.report.page import Page
+from besnet.report.plots import class_bars, confusion_matrix, most_confused
+
+
+def percent(share: float | None) -> str:
+    """A share as people read it; a dash where nothing can be said."""
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def evaluation_page(results: dict[str, Any], counts: np.ndarray | None) -> Page:
+    """Build the page from an evaluation's results and its confusion matrix (C, C), if there were labels."""
+    page = Page(f"{results['data']['name']} · {results['split']}", results["checkpoint"]["network"])
+    coverage = results["coverage"]
+    if counts is not None:
+        over, strict = results["accuracy"]["over_evaluated"], results["accuracy"]["missing_counted_wrong"]
+        page.cards(
+            [
+                (percent(over["top1"]), "top-1"),
+                (percent(over["top5"]), "top-5"),
+                (percent(over["mean"]), "mean of both"),
+                (percent(results["accuracy"]["mean_class_top1"]), "top-1, mean over classes"),
+                (percent(strict["top1"]), "top-1, missing counted wrong"),
+            ]
+        )
+        if over["top1"] is not None:
+            low, high = over["top1_interval"]
+            page.text(
+                f"The 95 % interval of top-1 is {percent(low)} to {percent(high)} ({coverage['evaluated']} videos)."
+            )
+    page.heading("Coverage")
+    page.table(["expected", "evaluated", "missing", "undecodable", "looped"], [[coverage[key] for key in coverage]])
+    if results["unread"]:
+        page.text(f"Not evaluated ({len(results['unread'])}; at most 50 are listed here, all of them in results.json):")
+        page.table(["video", "why"], [[video["id"], video["why"]] for video in results["unread"][:50]])
+    if results["pairs"]:
+        page.heading("Pairs told apart")
+        page.text("Of the videos of two classes, the share whose own class is the more probable one; 50 % is chance.")
+        rows = [[" / ".join(p["pair"]), p["videos"], percent(p["share"]), interval(p)] for p in results["pairs"]]
+        page.table(["pair", "videos", "told apart", "95 % interval"], rows)
+    if counts is not None and counts.sum():
+        classes = results["classes"]
+        page.heading("Confusion")
+        page.figure(confusion_matrix(counts, classes), "Row: the truth; column: the answer; colour: share of the row.")
+        confused = most_confused(counts, classes)
+        if confused:
+            page.table(["truth", "taken for", "videos", "of"], confused)
+        page.heading("Classes")
+        page.figure(class_bars(results["per_class"]), "Top-1 of each class, the weakest at the bottom.")
+    page.heading("How")
+    data, checkpoint = results["data"], results["checkpoint"]
+    page.table(
+        ["", ""],
+        [
+            ["views", f"{results['views']['num_clips']} clips x {results['views']['num_crops']} crops"],
+            ["crop size", f"{results['views']['crop_size']} pixels"],
+            ["clip", str(results["clip"])],
+            ["dilations averaged", str(results["dilations"])],
+            ["data passport, source", data["passport"]["source"]],
+            ["data passport, encode", data["passport"]["encode"]],
+            ["trained on, source", checkpoint["passport"]["source"]],
+            ["checkpoint", f"{checkpoint['file']} (SHA-256 {checkpoint['hash']}...)"],
+            ["revision", checkpoint["revision"]],
+            ["cost", results["run"]["cost"]],
+        ],
+    )
+    page.code(results["run"]["command"])
+    return page
+
+
+def interval(pair: dict[str, Any]) -> str:
+    """A 95 % interval as text."""
+    return f"{percent(pair['interval'][0])} to {percent(pair['interval'][1])}"

@@ -1,0 +1,120 @@
+"""One self-contained HTML page: headings, tables and pictures, nothing fetched from anywhere."""
+
+import base64
+import html
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1d2733; --soft: #5b6875; --line: #d8dee5; --paper: #fbfcfd; --accent: #1f6f8b; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e4e9ee; --soft: #9aa7b4; --line: #33404d; --paper: #12181f; --accent: #6cc0dc; }
+  img.plot { background: #fbfcfd; border-radius: 6px; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto; max-width: 72rem;
+  padding: 1.5rem; }
+h1 { font-size: 1.7rem; margin: 0 0 .2rem } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; color: var(--accent) }
+p { max-width: 48rem } p.soft, figcaption { color: var(--soft); font-size: .9rem }
+.wide { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem }
+th, td { padding: .25rem .8rem .25rem 0; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap }
+td.number, th.number { text-align: right } th { color: var(--soft); font-weight: 600 }
+figure { margin: 1rem 0 } img { max-width: 100%; height: auto; display: block }
+.cards { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1rem 0 }
+.card { border: 1px solid var(--line); border-radius: 8px; padding: .6rem 1rem; min-width: 8rem }
+.card b { display: block; font-size: 1.6rem; font-weight: 600 } .card span { color: var(--soft); font-size: .85rem }
+code, pre { font: .85rem/1.4 ui-monospace, monospace } pre { overflow-x: auto; white-space: pre-wrap; word-break: break-all }
+"""
+
+Cell = str | int | float | None
+
+
+class Page:
+    """A page that is built from top to bottom; all text is escaped."""
+
+    def __init__(self, title: str, subtitle: str = "") -> None:
+        self.title = title
+        self.parts = [f"<h1>{html.escape(title)}</h1>"]
+        if subtitle:
+            self.parts.append(f'<p class="soft">{html.escape(subtitle)}</p>')
+
+    def heading(self, text: str) -> None:
+        """Begin a section."""
+        self.parts.append(f"<h2>{html.escape(text)}</h2>")
+
+    def text(self, text: str) -> None:
+        """A paragraph."""
+        self.parts.append(f"<p>{html.escape(text)}</p>")
+
+    def code(self, text: str) -> None:
+        """Text as a terminal shows it."""
+        self.parts.append(f"<pre>{html.escape(text)}</pre>")
+
+    def cards(self, cards: Sequence[tuple[str, str]]) -> None:
+        """The few numbers that matter most: (value, what it is) each."""
+        inner = "".join(
+            f'<div class="card"><b>{html.escape(v)}</b><span>{html.escape(w)}</span></div>' for v, w in cards
+        )
+        self.parts.append(f'<div class="cards">{inner}</div>')
+
+    def table(self, headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+        """A table; a column whose cells are numbers stands on the right. None is an empty cell, floats get 3 digits."""
+        numeric = [
+            any(isinstance(row[i], int | float) for row in rows)
+            and all(row[i] is None or isinstance(row[i], int | float) for row in rows)
+            for i in range(len(headers))
+        ]
+        line = [self._row("th", headers, numeric)] + [self._row("td", row, numeric) for row in rows]
+        self.parts.append(f'<div class="wide"><table>{"".join(line)}</table></div>')
+
+    @staticmethod
+    def _row(tag: str, cells: Sequence[Cell], numeric: Sequence[bool]) -> str:
+        def show(cell: Cell) -> str:
+            return "" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else html.escape(str(cell))
+
+        kinds = [' class="number"' if number else "" for number in numeric]
+        inner = "".join(f"<{tag}{kind}>{show(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
+        return f"<tr>{inner}</tr>"
+
+    def figure(self, figure: "Figure", caption: str = "") -> None:
+        """A matplotlib figure, as a PNG inside the page; the figure is closed."""
+        import matplotlib.pyplot as plt
+
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+        plt.close(figure)
+        self._image(buffer.getvalue(), "png", caption, "plot")
+
+    def picture(self, image: "Image", caption: str = "") -> None:
+        """A Pillow image, as a JPEG inside the page."""
+        buffer = io.BytesIO()
+        image.convert("RGB").save(buffer, format="jpeg", quality=85)
+        self._image(buffer.getvalue(), "jpeg", caption, "photo")
+
+    def _image(self, data: bytes, kind: str, caption: str, style: str) -> None:
+        source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+        below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+        alt = html.escape(caption, quote=True)
+        self.parts.append(f'<figure><img class="{style}" src="{source}" alt="{alt}">{below}</figure>')
+
+    def html(self) -> str:
+        """The whole page as text."""
+        head = (
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+            f"<title>{html.escape(self.title)}</title><style>{STYLE}</style></head><body>"
+        )
+        return head + "\n".join(self.parts) + "</body></html>\n"
+
+    def write(self, path: Path) -> None:
+        """Write the page, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text(self.html(), encoding="utf-8")
+        os.replace(partial, path)

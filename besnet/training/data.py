@@ -1,0 +1,107 @@
+"""The data of a training run: manifest → loaders in an order that only the seed decides."""
+
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from besnet.data.clips import (
+    Clip,
+    EvaluationViews,
+    RandomCrop,
+    TrainingClips,
+    Views,
+    collate,
+    loader_settings,
+)
+from besnet.data.failures import FailureLog
+from besnet.data.manifest import Manifest
+from besnet.data.order import TrainingOrder
+from besnet.video.reader import Backend
+from besnet.video.sampling import ClipShape
+
+
+class VideoData(pl.LightningDataModule):
+    """Training clips and validation views of a prepared data set.
+
+    Args:
+        folder: prepared data set (what `besnet prepare` wrote).
+        clip: how a clip is picked from a video.
+        crop: how a rectangle is picked from its frames in training.
+        crop_size: side of the square that the network sees, pixels.
+        batch_size: clips of one micro-batch on one rank.
+        workers: processes that decode on each rank; 0 decodes in the training process.
+        backend: decoder of the videos.
+        val_videos: videos of the validation split to check after each epoch, evenly spread; 0 checks none.
+        val_split: split that the checks use.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        clip: ClipShape,
+        crop: RandomCrop,
+        crop_size: int = 224,
+        batch_size: int = 8,
+        workers: int = 4,
+        backend: Backend = "pyav",
+        val_videos: int = 0,
+        val_split: str = "val",
+    ) -> None:
+        super().__init__()
+        for name, value, least in (("crop_size", crop_size, 1), ("batch_size", batch_size, 1), ("workers", workers, 0)):
+            if value < least:
+                raise ValueError(f"data.{name} must be at least {least}, not {value}")
+        self.folder = folder
+        self.clip = clip
+        self.crop = crop
+        self.crop_size = crop_size
+        self.batch_size = batch_size
+        self.workers = workers
+        self.backend: Backend = backend
+        self.manifest = Manifest.load(folder)
+        self.train_rows = self.manifest.select("train")
+        if not len(self.train_rows):
+            raise ValueError(f"{folder}: no readable video in the train split")
+        self.val_rows = self._spread(self.manifest.select(val_split), val_videos)
+        if val_videos and not len(self.val_rows):
+            raise ValueError(f"{folder}: no readable video in the split {val_split}: set data.val_videos to 0")
+        self.order: TrainingOrder
+        self.seed = 0
+        self.failures: FailureLog | None = None
+
+    @staticmethod
+    def _spread(rows: np.ndarray, count: int) -> np.ndarray:
+        chosen = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(np.int64)
+        return rows[chosen]
+
+    def arrange(self, seed: int, rank: int, world_size: int, failures: FailureLog) -> None:
+        """Fix the order of the clips for this rank."""
+        self.seed = seed
+        self.failures = failures
+        self.order = TrainingOrder(self.train_rows, self.batch_size, seed, rank, world_size)
+
+    def train_dataloader(self) -> DataLoader[Clip]:
+        """Micro-batches of drawn clips, from the position of `order` on."""
+        assert self.failures is not None
+        substitutes = self.failures.substitutes()
+        clips = TrainingClips(
+            self.manifest, self.train_rows, self.clip, self.crop, self.seed, self.backend, substitutes
+        )
+        device = self._device()
+        return DataLoader(clips, batch_sampler=self.order, collate_fn=collate, **loader_settings(self.workers, device))
+
+    def val_dataloader(self) -> DataLoader[Views] | list[DataLoader[Views]]:
+        """One centre clip of this rank's share of the validation videos."""
+        if not len(self.val_rows):
+            return []
+        mine = self.val_rows[self.order.rank :: self.order.world_size]
+        views = EvaluationViews(self.manifest, mine, self.clip, num_clips=1, backend=self.backend)
+        return DataLoader(
+            views, batch_size=self.batch_size, collate_fn=list, **loader_settings(self.workers, self._device())
+        )
+
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")

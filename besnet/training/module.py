@@ -1,0 +1,153 @@
+"""The training of one BesNet as a LightningModule: what happens to a micro-batch."""
+
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, optim
+from torch.nn import functional
+
+from besnet.data.clips import ClipBatch, Views
+from besnet.data.failures import FailureLog
+from besnet.data.order import DILATION, NOISE, generator
+from besnet.data.transforms import evaluation_views, training_batch
+from besnet.models.besnet import BesNet
+from besnet.training.recipe import Recipe
+
+
+class ActionTraining(pl.LightningModule):
+    """Trains a network on clips; every random number is a function of (seed, micro-batch number, rank).
+
+    `micro_batch` counts the micro-batches done by each rank, `samples` the clips consumed by all ranks in this epoch:
+    with the epoch they are the whole position of a run.
+    """
+
+    def __init__(
+        self,
+        network: BesNet,
+        recipe: Recipe,
+        crop_size: int,
+        seed: int,
+        failures: FailureLog,
+        header: dict[str, Any],
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.recipe = recipe
+        self.crop_size = crop_size
+        self.seed = seed
+        self.failures = failures
+        self.header = header
+        self.memory_format = torch.channels_last_3d if channels_last else torch.contiguous_format
+        self.micro_batch = 0
+        self.epoch = 0
+        self.samples = 0
+        self.looped = 0
+        self.tally = torch.zeros(4)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """SGD or AdamW, with a schedule that moves at every step."""
+        optimizer = self.recipe.build_optimizer(self.network)
+        # counted here: reading trainer.estimated_stepping_batches would drop the loader's state on a resume
+        assert self.trainer.max_epochs is not None
+        batches = len(self.trainer.datamodule.order)
+        if isinstance(self.trainer.limit_train_batches, int):
+            batches = min(batches, self.trainer.limit_train_batches)
+        steps_per_epoch = -(-batches // self.trainer.accumulate_grad_batches)
+        factor = self.recipe.schedule(steps_per_epoch, self.trainer.max_epochs)
+        scheduler = optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        """Point the order of the data at this run's position, before the first loader is opened."""
+        self.on_train_epoch_start()
+
+    def on_train_epoch_start(self) -> None:
+        """Point the order of the data at this run's position."""
+        order = self.trainer.datamodule.order
+        order.epoch, order.samples = self.epoch, self.samples
+
+    def on_train_batch_start(self, batch: ClipBatch, batch_idx: int) -> None:
+        """Record failed videos before anything is learned from their substitutes."""
+        self.failures.append(batch.failures)
+
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        """Loss of one micro-batch under freshly drawn dilations."""
+        noise = generator(self.seed, NOISE, self.micro_batch, self.global_rank).integers(2**63)
+        torch.manual_seed(int(noise))
+        clips = training_batch(batch, self.crop_size).contiguous(memory_format=self.memory_format)
+        logits = self.network(clips, self.draw_dilations())
+        loss = functional.cross_entropy(logits, batch.labels, label_smoothing=self.recipe.label_smoothing)
+        self.micro_batch += 1
+        self.samples += self.trainer.datamodule.order.global_batch
+        self.looped += batch.looped
+        top1, top5 = precision(logits.detach(), batch.labels)
+        values = {"Train/Loss": loss.detach(), "Train/Prec@1": top1, "Train/Prec@5": top5}
+        self.log_dict(values, batch_size=len(batch.rows))
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Move the position to the beginning of the next epoch."""
+        self.epoch += 1
+        self.samples = 0
+
+    def draw_dilations(self) -> Tensor:
+        """One index a temporal layer, int64, a function of (seed, micro-batch number): the same on every rank."""
+        rng = generator(self.seed, DILATION, self.micro_batch)
+        choices = max(1, len(self.network.dilations))
+        return torch.from_numpy(rng.integers(choices, size=self.network.num_temporal_layers))
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting: videos, loss, right at first guess, right among five."""
+        self.tally = torch.zeros(4, device=self.device)
+
+    def validation_step(self, batch: list[Views], batch_idx: int) -> None:
+        """One centre clip of each video, dilations averaged; a video that cannot be read counts as wrong."""
+        manifest = self.trainer.datamodule.manifest
+        read = [views for views in batch if views.frames is not None]
+        self.tally[0] += len(batch)
+        if not read:
+            return
+        clips = torch.cat(
+            [evaluation_views(v.frames.to(self.device), self.crop_size, 1) for v in read if v.frames is not None]
+        )
+        labels = torch.from_numpy(manifest.labels[np.array([views.row for views in read])]).to(self.device)
+        logits = self.network(clips)
+        top1, top5 = precision(logits, labels)
+        loss = functional.cross_entropy(logits, labels, reduction="sum")
+        self.tally[1:] += torch.stack([loss, top1 * len(read), top5 * len(read)])
+
+    def on_validation_epoch_end(self) -> None:
+        """Add the ranks' counts: every video counts once, whatever the number of ranks."""
+        videos, *sums = self.trainer.strategy.reduce(self.tally, reduce_op="sum")
+        for name, total in zip(("Val/Loss", "Val/Prec@1", "Val/Prec@5"), sums, strict=True):
+            self.log(name, total / videos.clamp(min=1), rank_zero_only=True)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Training clips travel as uint8; validation views are moved one video at a time."""
+        return batch.to(device) if isinstance(batch, ClipBatch) else batch
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what evaluation and an exact resume need: tensors and plain values only."""
+        position = {
+            "epoch": self.epoch,
+            "samples": self.samples,
+            "micro_batch": self.micro_batch,
+            "looped": self.looped,
+        }
+        checkpoint["besnet"] = self.header | {"position": position}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go back to the position at which the checkpoint was saved."""
+        position = checkpoint["besnet"]["position"]
+        self.epoch, self.samples = position["epoch"], position["samples"]
+        self.micro_batch, self.looped = position["micro_batch"], position["looped"]
+
+
+def precision(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Percent of rows whose label is the highest logit, and among the five highest (or all, if fewer classes)."""
+    highest = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    right = highest == labels[:, None]
+    return right[:, 0].float().mean() * 100, right.any(dim=1).float().mean() * 100

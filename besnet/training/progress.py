@@ -1,0 +1,127 @@
+"""What a person sees of a training run: one line with its speed and the time left, and a table of figures."""
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from besnet.data.clips import ClipBatch
+from besnet.progress import Line, clock
+
+
+class Progress(pl.Callback):
+    """Prints a progress line: epoch, step, loss, precision, learning rate, clips/s, time left.
+
+    On a terminal the line rewrites itself; into a file it appears every `every_sec` seconds.
+    """
+
+    def __init__(self, every_sec: float = 10.0) -> None:
+        self.line = Line(every_sec)
+        self.started_sec = time.monotonic()
+        self.clips = 0
+        self.batches = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self.started_sec = time.monotonic()
+        self.clips = self.batches = 0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: ClipBatch, batch_idx: int
+    ) -> None:
+        """Count, and print when it is time."""
+        self.clips += len(batch.rows) * trainer.world_size
+        self.batches += 1
+        now = time.monotonic()
+        rate = self.clips / max(now - self.started_sec, 1e-6)
+        if trainer.global_step and trainer.global_step % trainer.log_every_n_steps == 0:
+            pl_module.log("Train/clips_per_sec", rate, rank_zero_only=True)
+        if trainer.is_global_zero and self.line.due():
+            self._print(trainer, rate, now, batch_idx)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """One line that stays for every epoch."""
+        now = time.monotonic()
+        if trainer.is_global_zero and self.batches:
+            self._print(trainer, self.clips / max(now - self.started_sec, 1e-6), now, trainer.num_training_batches - 1)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the last line standing."""
+        if trainer.is_global_zero:
+            self.line.close()
+
+    def _print(self, trainer: pl.Trainer, rate: float, now: float, batch_idx: int) -> None:
+        total = trainer.num_training_batches
+        assert trainer.max_epochs is not None
+        left = (trainer.max_epochs - trainer.current_epoch) * total - batch_idx - 1
+        eta_sec = (now - self.started_sec) / max(self.batches, 1) * left
+        figures = trainer.callback_metrics
+        shown = [
+            f"{name} {float(figures[key]):.{digits}f}"
+            for name, key, digits in (
+                ("loss", "Train/Loss", 3), ("prec@1", "Train/Prec@1", 1), ("val prec@1", "Val/Prec@1", 1),
+            )
+            if key in figures
+        ]  # fmt: skip
+        self.line.print(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {batch_idx + 1}/{total}  "
+            + "  ".join(shown)
+            + f"  lr {trainer.optimizers[0].param_groups[0]['lr']:.2e}  {rate:.1f} clips/s  {clock(eta_sec)} left"
+        )
+
+
+class Table(pl.Callback):
+    """Writes metrics.csv: the training figures of every logged step and the validation's of every epoch.
+
+    Rows that a resume trains again are replaced, so that the table is that of an undisturbed run.
+    """
+
+    FIELDS = (
+        "step",
+        "epoch",
+        "lr",
+        "Train/Loss",
+        "Train/Prec@1",
+        "Train/Prec@5",
+        "Val/Loss",
+        "Val/Prec@1",
+        "Val/Prec@5",
+    )
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Drop the rows after the checkpoint that this run starts from."""
+        if not trainer.is_global_zero:
+            return
+        rows: list[dict[str, str]] = []
+        if self.path.exists():
+            with open(self.path, newline="") as file:
+                for row in csv.DictReader(file):
+                    if (row["step"] or "x").isdigit() and int(row["step"]) <= trainer.global_step and None not in row:
+                        rows.append(row)
+        with open(self.path, "w", newline="") as file:
+            writer = csv.DictWriter(file, self.FIELDS)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Add a row at every logged step."""
+        if trainer.is_global_zero and trainer.global_step % trainer.log_every_n_steps == 0:
+            self._add(trainer, "Train/")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add a row for every check."""
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            self._add(trainer, "Val/")
+
+    def _add(self, trainer: pl.Trainer, prefix: str) -> None:
+        figures = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith(prefix)}
+        row: dict[str, Any] = {field: figures.get(field, "") for field in self.FIELDS}
+        row |= {"step": trainer.global_step, "epoch": trainer.current_epoch}
+        row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        with open(self.path, "a", newline="") as file:
+            csv.DictWriter(file, self.FIELDS).writerow(row)

@@ -1,0 +1,59 @@
+"""How the weights move: optimiser, learning-rate schedule and loss of a run."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn, optim
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The optimisation of a run.
+
+    Args:
+        optimizer: SGD with Nesterov momentum, or AdamW.
+        lr: learning rate at the end of the warm-up, for the global batch as it is.
+        momentum: SGD's momentum; AdamW's first beta.
+        weight_decay: weight decay; never applied to biases and BatchNorm parameters.
+        warmup_epochs: epochs in which the learning rate rises linearly from a hundredth of lr; may be a fraction.
+        final_lr: where the cosine ends, as a share of lr.
+        label_smoothing: share of the target's mass that is spread over all classes.
+    """
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    warmup_epochs: float = 0.0
+    final_lr: float = 0.0
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0:
+            raise ValueError(f"recipe.lr must be positive, not {self.lr}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"recipe.label_smoothing must be in 0..1, not {self.label_smoothing}")
+
+    def build_optimizer(self, network: nn.Module) -> optim.Optimizer:
+        """Optimiser over two groups of parameters: those that decay (matrices, filters) and those that do not."""
+        decaying = [weight for weight in network.parameters() if weight.requires_grad and weight.ndim > 1]
+        others = [weight for weight in network.parameters() if weight.requires_grad and weight.ndim <= 1]
+        groups = [{"params": decaying, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        if self.optimizer == "sgd":
+            return optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0, fused=True)
+        return optim.AdamW(groups, lr=self.lr, betas=(self.momentum, 0.999), fused=True)
+
+    def schedule(self, steps_per_epoch: int, epochs: int) -> Callable[[int], float]:
+        """Factor on lr at a step: linear warm-up, then a half cosine down to `final_lr`."""
+        warmup = self.warmup_epochs * steps_per_epoch
+        rest = max(1.0, steps_per_epoch * epochs - warmup)
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return 0.01 + 0.99 * step / warmup
+            progress = min(1.0, (step - warmup) / rest)
+            return self.final_lr + (1 - self.final_lr) * 0.5 * (1 + math.cos(math.pi * progress))
+
+        return factor

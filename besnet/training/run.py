@@ -1,0 +1,164 @@
+"""One training run: a folder that holds its config, its checkpoints and its figures, and that goes on where it was."""
+
+import json
+import os
+import sys
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from besnet.checkpoints import store
+from besnet.checkpoints.header import header
+from besnet.checkpoints.imagenet import load_resnet
+from besnet.data.failures import FailureLog
+from besnet.models.besnet import BesNet
+from besnet.training.data import VideoData
+from besnet.training.module import ActionTraining
+from besnet.training.progress import Progress, Table
+from besnet.training.recipe import Recipe
+from besnet.training.saving import STOPPED, AtomicFiles, Saving
+
+# What may differ between a run and its continuation without changing what it computes.
+FREE = ("run", "accept_changes", "data.workers", "saving", "evaluation", "trainer.log_every_n_steps")
+
+
+def train(
+    config: dict[str, Any],
+    seed: int,
+    run: Path,
+    model: dict[str, Any],
+    start: str | None,
+    data: VideoData,
+    recipe: Recipe,
+    saving: Saving,
+    trainer: dict[str, Any],
+    channels_last: bool,
+    accept_changes: bool,
+) -> int:
+    """Train until the last epoch, from the newest good checkpoint in the run's folder if there is one.
+
+    config: the resolved configuration as plain values; the others are built from it. Returns the exit code: 0, or 75
+    if a signal asked the run to stop; then the same command goes on. ValueError names what does not fit.
+    """
+    check_writable(run)
+    pl.seed_everything(seed, verbose=False)
+    arguments = model | {"num_classes": len(data.manifest.classes)}
+    network = BesNet(**arguments)
+    if start is not None:
+        load_resnet(network, start)
+    if channels_last:
+        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    engine = build_trainer(run, saving, trainer)
+    rank, world_size = engine.global_rank, engine.world_size
+    about = header(
+        arguments, data.manifest.classes, asdict(data.manifest.passport), config | {"world_size": world_size}
+    )
+    checkpoint = find_checkpoint(run, about, accept_changes, say=rank == 0)
+    failures = FailureLog(run, rank, len(data.train_rows))
+    data.arrange(seed, rank, world_size, failures)
+    task = ActionTraining(network, recipe, data.crop_size, seed, failures, about, channels_last)
+    if rank == 0:
+        describe(run, about, fresh=checkpoint is None)
+        report_start(data, network, checkpoint, world_size)
+    torch.multiprocessing.set_forkserver_preload(["besnet.data.clips"])
+    with warnings.catch_warnings():
+        # advice that does not apply: the loaders are set up for few cores, and short epochs are no mistake
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+        engine.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+    if rank == 0 and task.looped:
+        print(f"{task.looped} clips came from videos shorter than a clip and were looped")
+    if rank == 0 and failures.known:
+        print(f"{len(failures.known)} clips failed to decode and were replaced: {failures.path}")
+    if saving.stopped:
+        if rank == 0:
+            print(f"stopped by a signal and saved at step {engine.global_step}; the same command goes on from there")
+        return STOPPED
+    return 0
+
+
+def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Trainer:
+    """Lightning's Trainer with this house's checkpoints, logs and progress."""
+    logger = TensorBoardLogger(save_dir=run, name="", version="tensorboard")
+    return pl.Trainer(
+        **settings,
+        default_root_dir=run,
+        logger=logger,
+        callbacks=[Table(run / "metrics.csv"), Progress(), saving],
+        plugins=[AtomicFiles()],
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def check_writable(run: Path) -> None:
+    """OSError before the first step if nothing can be written in the run's folder."""
+    probe = run / f".writable-{os.getpid()}"
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(
+            f"{run}: the run folder cannot be written ({error.strerror}): choose another with --run"
+        ) from error
+
+
+def find_checkpoint(run: Path, about: dict[str, Any], accept_changes: bool, say: bool) -> Path | None:
+    """The newest good checkpoint of the run. ValueError if it belongs to another configuration or other data."""
+    path, damaged = store.newest(run / "checkpoints")
+    for file in damaged if say else []:
+        print(f"{file}: damaged, passed over", file=sys.stderr)
+    if path is None:
+        return None
+    old = store.load(path)["besnet"]
+    if old["classes"] != about["classes"]:
+        raise ValueError(f"{path}: trained on other classes than this data has: choose another run folder with --run")
+    changes = differences(old["config"], about["config"]) + differences(old["passport"], about["passport"], "passport.")
+    if changes and not accept_changes:
+        raise ValueError(
+            f"{run}: this run was started with other settings ({'; '.join(changes)}): "
+            "restore them, choose another run folder with --run, or add --accept_changes true"
+        )
+    return path
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """What changed between two nested dictionaries, as `key: old → new`, leaving out what does not matter."""
+    changes = []
+    for key in sorted(old.keys() | new.keys()):
+        name = prefix + key
+        before, after = old.get(key), new.get(key)
+        if name in FREE or before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            changes += differences(before, after, name + ".")
+        else:
+            changes.append(f"{name}: {before} → {after}")
+    return changes
+
+
+def describe(run: Path, about: dict[str, Any], fresh: bool) -> None:
+    """Write config.yaml (the resolved configuration) and run.json (revision, versions, passport, command)."""
+    (run / "config.yaml").write_text(yaml.safe_dump(about["config"], sort_keys=False))
+    facts = {key: about[key] for key in ("revision", "versions", "passport", "model", "classes")}
+    (run / "run.json").write_text(json.dumps(facts | {"command": sys.argv}, indent=1) + "\n")
+
+
+def report_start(data: VideoData, network: BesNet, checkpoint: Path | None, world_size: int) -> None:
+    """Say what is about to happen in two lines."""
+    parameters = sum(weight.numel() for weight in network.parameters()) / 1e6
+    print(
+        f"{data.manifest.name}: {len(data.train_rows)} training videos, {len(data.manifest.classes)} classes; "
+        f"{parameters:.2f} M parameters; {world_size} rank{'s' * (world_size > 1)} x {data.batch_size} clips"
+    )
+    print(f"going on from {checkpoint.name}" if checkpoint else "starting from the beginning", flush=True)
