@@ -13,7 +13,9 @@ def gradient(size: tuple[int, int], top: Colour, bottom: Colour) -> Image.Image:
     return Image.fromarray(ramp.astype(np.uint8)[:, None]).resize(size, Image.Resampling.BILINEAR)
 
 
-def paint_backdrop(rng: np.random.Generator, size: tuple[int, int], horizon: int, tone: Tone, clutter: int) -> Image.Image:
+def paint_backdrop(
+    rng: np.random.Generator, size: tuple[int, int], horizon: int, tone: Tone, clutter: int
+) -> Image.Image:
     """A backdrop whose floor begins `horizon` pixels below the top; `clutter` counts additional shapes."""
     kind = [_room, _park, _street, _studio, _pattern][rng.integers(5)]
     canvas = kind(rng, size, horizon)
@@ -81,7 +83,9 @@ def _park(rng: np.random.Generator, size: tuple[int, int], horizon: int) -> Imag
         draw.rectangle([x - 0.03 * h, horizon - 0.5 * h, x + 0.03 * h, horizon + 2], fill=(112, 84, 62))
         for dx, dy, q in ((-0.16, 0.55, 0.2), (0.16, 0.55, 0.2), (0, 0.78, 0.26)):
             leaf = hsv(green + rng.uniform(-0.03, 0.03), 0.45, rng.uniform(0.5, 0.65))
-            draw.ellipse([x + (dx - q) * h, horizon - (dy + q) * h, x + (dx + q) * h, horizon - (dy - q) * h], fill=leaf)
+            draw.ellipse(
+                [x + (dx - q) * h, horizon - (dy + q) * h, x + (dx + q) * h, horizon - (dy - q) * h], fill=leaf
+            )
     _floor(canvas, horizon, hsv(green, rng.uniform(0.3, 0.5), rng.uniform(0.55, 0.75)))
     return canvas
 
@@ -95,7 +99,9 @@ def _street(rng: np.random.Generator, size: tuple[int, int], horizon: int) -> Im
         x = -rng.uniform(0, 0.1) * width
         while x < width:
             w, h = rng.uniform(0.1, 0.2) * width, rng.uniform(0.25, 0.6 - 0.15 * layer) * height
-            wall = hsv(hue + rng.uniform(-0.12, 0.12), 0.2 + 0.08 * layer, 0.78 - 0.14 * layer + rng.uniform(-0.05, 0.05))
+            wall = hsv(
+                hue + rng.uniform(-0.12, 0.12), 0.2 + 0.08 * layer, 0.78 - 0.14 * layer + rng.uniform(-0.05, 0.05)
+            )
             draw.rectangle([x, horizon - h, x + w, horizon], fill=wall)
             if layer:
                 step = 0.045 * height
@@ -112,7 +118,7 @@ def _street(rng: np.random.Generator, size: tuple[int, int], horizon: int) -> Im
 
 
 def _studio(rng: np.random.Generator, size: tuple[int, int], horizon: int) -> Image.Image:
-    width, height = size
+    height = size[1]
     colour = hsv(rng.random(), rng.uniform(0.1, 0.5), rng.uniform(0.45, 0.8))
     y, x = np.mgrid[0:48, 0:64] / np.array([47.0, 63.0])[:, None, None]
     distance = np.hypot(x - rng.uniform(0.3, 0.7), 0.8 * (y - 0.45))

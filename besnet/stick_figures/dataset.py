@@ -68,26 +68,29 @@ def write_video(job: Job) -> None:
 
 
 def plan(folder: Path, variant: Variant, seed: int, train_videos: int | None, test_videos: int | None) -> list[Job]:
-    """All the videos of a data set, in the order of the table; val is a third of test, in whole persons."""
+    """All the videos of a data set, in the order of the table; val is a third of test."""
     train, test = DEFAULT_VIDEOS[variant]
     train = train if train_videos is None else train_videos
     test = test if test_videos is None else test_videos
     if min(train, test) < 1:
-        raise ValueError(f"a data set needs videos: train_videos is {train} and test_videos {test}; give at least 1 each")
-    persons = -(-test // (3 * len(CLASSES)))
-    counts = {"train": train, "val": persons * len(CLASSES), "test": test}
+        raise ValueError(
+            f"a data set needs videos: train_videos is {train} and test_videos {test}; give at least 1 each"
+        )
+    counts = {"train": train, "val": -(-test // 3), "test": test}
     return [Job(folder, seed, variant, split, n) for split, count in counts.items() for n in range(count)]
 
 
 def _drawn(jobs: list[Job], workers: int) -> Iterator[None]:
     if workers == 1:
         for job in jobs:
-            yield write_video(job)
+            write_video(job)
+            yield
         return
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
             for future in as_completed([pool.submit(write_video, job) for job in jobs]):
-                yield future.result()
+                future.result()
+                yield
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -106,7 +109,7 @@ def draw_dataset(out: Path, variant: Variant = "easy", seed: int = 0, train_vide
             of speeds and views.
         seed: another seed gives other people in other scenes.
         train_videos: 480 for easy and 2,040 for hard if not given. Each person gives 12 videos, one an action.
-        test_videos: 180 and 1,020 if not given. The val split has a third as many, rounded up to whole persons.
+        test_videos: 180 and 1,020 if not given. The val split has a third as many.
         workers: processes that draw; one a core if not given.
 
     Raises ValueError for an unknown variant or a count below 1, OSError where the folder cannot be written.

@@ -93,7 +93,9 @@ class Figure:
                 continue
             toward = np.array([-np.sign(self._camera.light[0]) * 0.36, -0.3])
             shift = toward * min(ra, rb)
-            lights.append((self._tone(shade(colour, 1.22)), self._lists(capsule(a + shift, b + shift, ra * 0.42, rb * 0.42))))
+            lights.append(
+                (self._tone(shade(colour, 1.22)), self._lists(capsule(a + shift, b + shift, ra * 0.42, rb * 0.42)))
+            )
         self._groups.append((depth, outlines + fillings + lights))
 
     @staticmethod
@@ -105,7 +107,7 @@ class Figure:
         sleeve = person.shirt if person.long_sleeves else person.skin
         shin = person.trousers if person.long_trousers else person.skin
         for side in "01":
-            depth = (flat["knee" + side] + flat["hip" + side] + flat["ankle" + side])[:, 2] / 3 - 0.03
+            depth = (flat["knee" + side] + flat["hip" + side] + flat["ankle" + side])[:, 2] / 3 - 0.06
             self._group(depth, [
                 ("ankle" + side, "toe" + side, 0.026, 0.02, person.shoes),
                 ("knee" + side, "ankle" + side, 0.036 * stout, 0.026 * stout, shin),
@@ -122,19 +124,21 @@ class Figure:
         chest = 0.3 * flat["pelvis"][:, :2] + 0.7 * flat["neck"][:, :2]
         waist = 0.82 * flat["pelvis"][:, :2] + 0.18 * flat["neck"][:, :2]
         wide = 0.05 * stout
+        hem0, hem1 = (waist + 0.75 * (flat["hip" + side] - flat["pelvis"])[:, :2] for side in "01")
         limbs: list[tuple[str | np.ndarray, str | np.ndarray, float, float, Colour]] = [
             ("hip0", "hip1", wide, wide, person.trousers),
             ("neck", "head", 0.03, 0.03, person.skin),
-            ("shoulder0", waist, 0.04 * stout, wide, person.shirt),
-            ("shoulder1", waist, 0.04 * stout, wide, person.shirt),
+            ("shoulder0", hem0, 0.04 * stout, wide, person.shirt),
+            ("shoulder1", hem1, 0.04 * stout, wide, person.shirt),
             ("shoulder0", "shoulder1", 0.04 * stout, 0.04 * stout, person.shirt),
+            (hem0, hem1, wide, wide, person.shirt),
             (chest, waist, 0.07 * stout, 0.062 * stout, person.shirt),
         ]
         self._group(depth, limbs, lit=False)
         size = self._camera.scale
         aside = np.array([-np.sign(self._camera.light[0]) * 0.028 * stout * size, 0.0])
-        side = self._lists(capsule(chest + aside, waist + aside, 0.026 * stout * size, 0.022 * stout * size))
-        self._groups[-1][1].append((self._tone(shade(person.shirt, 1.2)), side))
+        light = self._lists(capsule(chest + aside, waist + aside, 0.026 * stout * size, 0.022 * stout * size))
+        self._groups[-1][1].append((self._tone(shade(person.shirt, 1.2)), light))
         if person.stripe:
             across = 0.4 * (flat["shoulder1"] - flat["shoulder0"])[:, :2]
             band = self._lists(capsule(chest - across, chest + across, 0.022 * self._camera.scale,
@@ -158,13 +162,24 @@ class Figure:
         back: list[tuple[Colour, list]] = []
         if person.hair_style == "long":
             a, b = at(-0.35, 0.2)[:, :2], at(-0.55, -1.15)[:, :2]
-            back.append((self._tone(shade(person.hair, 0.55)),
-                         self._lists(capsule(a, b, radius * size * 0.9 + self._edge, radius * size * 0.6 + self._edge))))
+            back.append(
+                (
+                    self._tone(shade(person.hair, 0.55)),
+                    self._lists(capsule(a, b, radius * size * 0.9 + self._edge, radius * size * 0.6 + self._edge)),
+                )
+            )
             back.append((self._tone(person.hair), self._lists(capsule(a, b, radius * size * 0.9, radius * size * 0.6))))
         elif person.hair_style == "bun":
-            back += [blob(at(-0.75, 0.85), 0.45 + edge, shade(person.hair, 0.55)), blob(at(-0.75, 0.85), 0.45, person.hair)]
-        front = [blob(at(0, 0), 1 + edge, shade(person.hair, 0.55)), blob(at(0, 0), 1, person.hair),
-                 blob(at(0.28, -0.2), 0.8, person.skin), blob(at(0.3, -0.3), 0.62, shade(person.skin, 1.15))]  # fmt: skip
+            back += [
+                blob(at(-0.75, 0.85), 0.45 + edge, shade(person.hair, 0.55)),
+                blob(at(-0.75, 0.85), 0.45, person.hair),
+            ]
+        front = [
+            blob(at(0, 0), 1 + edge, shade(person.hair, 0.55)),
+            blob(at(0, 0), 1, person.hair),
+            blob(at(0.28, -0.2), 0.8, person.skin),
+            blob(at(0.3, -0.3), 0.62, shade(person.skin, 1.15)),
+        ]
         if person.hair_style == "cap":
             a, b = at(0.3, 0.62)[:, :2], at(1.3, 0.5)[:, :2]
             front += [(self._tone(person.shirt), self._lists(capsule(at(-0.25, 0.45)[:, :2], at(0.2, 0.5)[:, :2],
@@ -190,7 +205,9 @@ class Figure:
         shapes = [capsule(spots[a + side], spots[b + side], r * camera.scale, r * camera.scale)
                   for a, b, r in pairs for side in "01"]  # fmt: skip
         shapes.append(capsule(spots["pelvis"], spots["neck"], 0.08 * camera.scale, 0.09 * camera.scale))
-        shapes.append(capsule(spots["head"], spots["head"] + 0.1, person.head * camera.scale, person.head * camera.scale))
+        shapes.append(
+            capsule(spots["head"], spots["head"] + 0.1, person.head * camera.scale, person.head * camera.scale)
+        )
         stacked = np.stack(shapes, 1)
         self._low = np.floor(stacked.min((1, 2)) - 6).astype(int)
         self._high = np.ceil(stacked.max((1, 2)) + 6).astype(int)
@@ -203,7 +220,9 @@ class Figure:
         draw = ImageDraw.Draw(mask)
         for polygon in self._shadows[frame]:
             draw.polygon(polygon, fill=88)
-        mask = mask.filter(ImageFilter.BoxBlur(1.5)).resize((mask.width * 2, mask.height * 2), Image.Resampling.BILINEAR)
+        mask = mask.filter(ImageFilter.BoxBlur(1.5)).resize(
+            (mask.width * 2, mask.height * 2), Image.Resampling.BILINEAR
+        )
         canvas.paste(self._tone((24, 22, 40)), (int(low[0]), int(low[1])), mask)
         draw = ImageDraw.Draw(canvas)
         for group in self._order[frame]:
@@ -238,7 +257,9 @@ def cuboid(centre: np.ndarray, half: tuple[float, float, float], camera: Camera,
         flat = camera.project(corners)[..., :2]
         middle = flat.mean(1, keepdims=True)
         way = flat - middle
-        grown = flat + way / np.maximum(np.linalg.norm(way, axis=-1, keepdims=True), 1e-6) * max(1.2, 0.009 * camera.scale)
+        grown = flat + way / np.maximum(np.linalg.norm(way, axis=-1, keepdims=True), 1e-6) * max(
+            1.2, 0.009 * camera.scale
+        )
         faces.insert(0, (tone(shade(colour, 0.5)), grown.reshape(len(flat), -1).tolist()))
         faces.append((tone(shade(colour, light)), flat.reshape(len(flat), -1).tolist()))
     return faces

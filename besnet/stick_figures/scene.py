@@ -1,6 +1,6 @@
 """Everything about a video but its label and its person, and the frames they make together."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -14,8 +14,8 @@ from besnet.stick_figures.body import Person, draw_person, hsv, skeleton
 from besnet.stick_figures.painting import Camera, Figure, Tone, cuboid, shade
 
 Variant = Literal["easy", "hard"]
-FRAME_RATES = [Fraction(15), Fraction(20), Fraction(24), Fraction(24000, 1001), Fraction(25), Fraction(25), Fraction(30),
-               Fraction(30), Fraction(30000, 1001), Fraction(50), Fraction(60)]  # fmt: skip
+FRAME_RATES = [Fraction(fps) for fps in (15, 20, 24, 25, 25, 30, 30, 50, 60)]
+FRAME_RATES += [Fraction(24000, 1001), Fraction(30000, 1001)]
 SHORT_SIDES = [128, 144, 160, 176, 192, 208, 240]
 ASPECTS = [(1, 1), (4, 3), (4, 3), (3, 2), (16, 9), (4, 5)]
 SUPERSAMPLING = 2
@@ -150,10 +150,12 @@ def _paint_stool(canvas: Image.Image, actor: Actor, place: tuple[float, float], 
         draw.polygon(polygons[0], fill=colour)
 
 
-def _stage(scene: Scene, canvas: Image.Image, actor: Actor, person: Person, label: str) -> Figure:
-    """The figure of an actor, with the still things around it painted on the canvas."""
+def _stage(scene: Scene, canvas: Image.Image, actor: Actor, person: Person, label: str, frames: list[int]) -> Figure:
+    """The figure of an actor at some frames, with the still things around it painted on the canvas."""
     timing = actor.timing
-    timing = Timing(**{**vars(timing), "speed": timing.speed * person.tempo, "amplitude": timing.amplitude * person.energy})
+    timing = Timing(
+        **{**vars(timing), "speed": timing.speed * person.tempo, "amplitude": timing.amplitude * person.energy}
+    )
     joints = skeleton(person, pose_curve(label, timing, scene.times_sec))
     if label in ("sit_down", "stand_up"):
         _paint_stool(canvas, actor, (0.0, -SEAT_BACK - 0.02), scene)
@@ -165,18 +167,20 @@ def _stage(scene: Scene, canvas: Image.Image, actor: Actor, person: Person, labe
         place = np.array([[*actor.decoy_box, 0.075]])
         for colour, polygons in cuboid(place, (0.075, 0.0675, 0.075), actor.camera, (206, 152, 92), scene.tone):
             draw.polygon(polygons[0], fill=colour)
+    joints = {name: joint[frames] for name, joint in joints.items()}
     return Figure(person, joints, actor.camera, scene.tone, carries)
 
 
-def render(scene: Scene, person: Person, label: str) -> Iterator[Image.Image]:
-    """The frames of one video, RGB, (width, height) of the scene."""
+def render(scene: Scene, person: Person, label: str, frames: Iterable[int] | None = None) -> Iterator[Image.Image]:
+    """The frames of one video, or those asked for: RGB, (width, height) of the scene."""
     still = scene.backdrop.copy()
-    figures = [_stage(scene, still, someone.actor, someone.person, someone.label) for someone in scene.bystanders]
-    figures.append(_stage(scene, still, scene.actor, person, label))
-    for frame in range(scene.frames):
+    shown = list(range(scene.frames) if frames is None else frames)
+    cast = [(someone.actor, someone.person, someone.label) for someone in scene.bystanders]
+    figures = [_stage(scene, still, *member, shown) for member in [*cast, (scene.actor, person, label)]]
+    for k, frame in enumerate(shown):
         canvas = still.copy()
         for figure in figures:
-            figure.paint(canvas, frame)
+            figure.paint(canvas, k)
         draw = ImageDraw.Draw(canvas)
         for x, wide, colour in scene.posts:
             draw.rectangle([x - wide / 2, 0, x + wide / 2, canvas.height], fill=scene.tone(shade(colour, 0.7)))
