@@ -1,6 +1,7 @@
 """Exact frames with PyAV: decodes from the key frame before, once, and converts only the frames asked for."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,23 @@ class PyAVReader(Reader):
         if self._to_rgb.rotation is None:
             self.read([0])
         return self._to_rgb.rotation or 0
+
+    def count_decoded(self) -> int:
+        """Decode every frame and count those that carry the time stamp and the size they should."""
+        if not self._index.exact:
+            return len(self)  # its frames were numbered by decoding all of them
+        seen: set[int] = set()
+        try:
+            for frame in self._run(0, len(self._index.packets) - 1):
+                if (frame.width, frame.height) != (self._stream.width, self._stream.height):
+                    raise VideoError(f"{self.name}: the frame size changes to {frame.width} x {frame.height}")
+                seen.add(self._index.number_of.get(frame.pts, -1))
+        except av.FFmpegError as error:
+            raise VideoError(f"{self.name}: damaged: {words(error)}") from None
+        finally:
+            if self._decoder.is_open:
+                self._decoder.flush_buffers()
+        return len(seen - {-1})
 
     def _decode(self, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         numbers = set(wanted.tolist())
@@ -105,7 +123,7 @@ class ToRGB:
         if self._graph is None:
             graph = av.filter.Graph()
             source = graph.add_buffer(
-                width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+                width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
             )
             change, sink = graph.add("format", "rgb24"), graph.add("buffersink")
             source.link_to(change)

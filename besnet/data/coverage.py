@@ -1,0 +1,45 @@
+"""How much of a data set is there: ready, missing and broken videos, by class and in all."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from besnet.data.manifest import SPLITS, STATES, Manifest
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Counts of videos: int64 (splits, classes + 1, states); the last class row is for videos without a label."""
+
+    counts: np.ndarray
+
+    def of_split(self, split: str) -> dict[str, int]:
+        """{state: videos} of a split."""
+        return dict(zip(STATES, self.counts[SPLITS.index(split)].sum(axis=0).tolist(), strict=True))
+
+
+def coverage(manifest: Manifest) -> Coverage:
+    """Count the videos of a manifest."""
+    counts = np.zeros((len(SPLITS), len(manifest.classes) + 1, len(STATES)), dtype=np.int64)
+    labels = np.where(manifest.labels < 0, len(manifest.classes), manifest.labels)
+    np.add.at(counts, (manifest.columns["split"], labels, manifest.columns["state"]), 1)
+    return Coverage(counts)
+
+
+def summary(manifest: Manifest, worst: int = 5) -> str:
+    """The coverage in a few lines of text: each split, the classes that lack most, the first broken videos."""
+    cover = coverage(manifest)
+    lines = [f"{manifest.name}: {len(manifest):,} videos, {len(manifest.classes)} classes, in {manifest.folder}"]
+    for split in SPLITS:
+        found = cover.of_split(split)
+        if sum(found.values()):
+            lines.append(f"  {split:5} " + ", ".join(f"{found[state]:,} {state}" for state in STATES))
+    lacking = cover.counts[:, :-1, 1:].sum(axis=(0, 2))
+    for number in [n for n in np.argsort(-lacking, kind="stable")[:worst] if lacking[n]]:
+        total = int(cover.counts[:, number].sum())
+        lines.append(f"  lacks {int(lacking[number]):,} of {total:,} {manifest.classes[number]}")
+    broken = np.flatnonzero(manifest.columns["state"] == STATES.index("broken"))
+    lines += [f"  broken {manifest[int(n)].id}: {manifest[int(n)].why}" for n in broken[:worst]]
+    if len(broken) > worst:
+        lines.append(f"  and {len(broken) - worst:,} more broken videos, each with its reason in manifest.jsonl")
+    return "\n".join(lines)

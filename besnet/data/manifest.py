@@ -1,0 +1,284 @@
+"""The index of a data set: one row a video, in a folder written by `besnet prepare`.
+
+    dataset.json     name, classes, passport, root of the videos, splits, shards
+    manifest.jsonl   one JSON object a line, one video a row
+    manifest.npy     the columns needed for every video at once, and where each line begins
+
+The two big files are memory-mapped: a worker process maps the same pages again instead of copying rows.
+"""
+
+import hashlib
+import json
+import mmap
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+
+from besnet.video.reader import Backend, Reader, open_video
+
+FORMAT = 1
+State = Literal["ready", "missing", "broken"]
+STATES: tuple[State, ...] = ("ready", "missing", "broken")
+SPLITS = ("train", "val", "test")
+
+# begin: where the row's line starts in manifest.jsonl.
+COLUMNS = np.dtype([("begin", "<i8"), ("label", "<i4"), ("split", "i1"), ("state", "i1"), ("duration_sec", "<f4")])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One video: what it shows, where its bytes are, and the facts measured when it was prepared."""
+
+    id: str
+    label: int  # index into the classes; -1 without a label
+    split: str
+    state: State
+    why: str = ""  # why it is missing or broken
+    path: str = ""  # relative to the manifest's root: a video, or the shard that holds it
+    offset: int = 0  # first byte of the video in the shard
+    size: int = 0  # bytes; of a whole file too
+    frames: int = 0
+    fps: float = 0.0
+    duration_sec: float = 0.0
+    width: int = 0  # upright
+    height: int = 0
+    hash: str = ""  # of the bytes that are read, see hash_bytes
+    source_hash: str = ""  # of the file that was prepared
+    in_shard: bool = False
+
+
+@dataclass(frozen=True)
+class Passport:
+    """What data a result stands for: `source` hashes ids, labels, splits, states and the bytes of the original videos,
+    `encode` how they were re-encoded and the outcome. Two results compare only where `source` is equal."""
+
+    source: str
+    encode: str
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One tar file of videos."""
+
+    path: str
+    count: int
+    size: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What dataset.json holds."""
+
+    name: str
+    classes: list[str]
+    passport: Passport
+    root: str  # where the rows' paths begin: absolute, an address that fsspec opens, or relative to the folder
+    rows: int
+    size: int  # bytes of manifest.jsonl, so that a half-copied folder is noticed
+    encode: dict[str, Any] = field(default_factory=dict)
+    shards: list[Shard] = field(default_factory=list)
+    format: int = FORMAT
+
+
+def hash_bytes(data: bytes | memoryview) -> str:
+    """128 bits of BLAKE2b as hexadecimal digits: the hash of every video, row and shard here."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+class Manifest:
+    """All videos of a prepared data set, by row number."""
+
+    def __init__(self, folder: Path, about: DataSet, columns: np.ndarray, lines: mmap.mmap | bytes) -> None:
+        self.folder = folder
+        self.about = about
+        self.columns = columns
+        self._lines = lines
+
+    @classmethod
+    def load(cls, folder: Path) -> "Manifest":
+        """Open a folder written by `besnet prepare`. ValueError where it is not one, or not complete."""
+        folder = Path(folder)
+        about = read_dataset(folder)
+        lines_file, columns_file = folder / "manifest.jsonl", folder / "manifest.npy"
+        try:
+            with open(lines_file, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                lines = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+            columns = np.load(columns_file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{folder}: the manifest cannot be read ({error}): run `besnet prepare` again") from None
+        if size != about.size or columns.dtype != COLUMNS or columns.shape != (about.rows,):
+            raise ValueError(f"{lines_file}: does not fit dataset.json: copy the folder again or prepare it again")
+        return cls(folder, about, columns, lines)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker process opens the map again: nothing is copied.
+        return Manifest.load, (self.folder,)
+
+    @property
+    def name(self) -> str:
+        return self.about.name
+
+    @property
+    def classes(self) -> list[str]:
+        return self.about.classes
+
+    @property
+    def passport(self) -> Passport:
+        return self.about.passport
+
+    @property
+    def root(self) -> str:
+        """Folder (or address) that the rows' paths begin at."""
+        root = self.about.root
+        return root if "://" in root else str(self.folder / root)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """int64 (rows,), -1 without a label."""
+        return self.columns["label"].astype(np.int64)
+
+    @cached_property
+    def durations_sec(self) -> np.ndarray:
+        """float64 (rows,), 0 where a video is not ready."""
+        return self.columns["duration_sec"].astype(np.float64)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def __getitem__(self, row: int) -> Row:
+        if not -len(self) <= row < len(self):
+            raise IndexError(row)
+        row = int(row) % len(self)
+        begin = int(self.columns["begin"][row])
+        end = int(self.columns["begin"][row + 1]) if row + 1 < len(self) else self.about.size
+        try:
+            return Row(**json.loads(self._lines[begin:end]))
+        except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{self.folder / 'manifest.jsonl'}: line {row + 1} is damaged ({error})") from None
+
+    def select(self, split: str, state: State | None = "ready") -> np.ndarray:
+        """Row numbers of a split, ascending: int64. `state` None takes the missing and broken too."""
+        if split not in SPLITS:
+            raise ValueError(f"{self.name}: no split {split!r}; there are {', '.join(SPLITS)}")
+        chosen = self.columns["split"] == SPLITS.index(split)
+        if state is not None:
+            chosen &= self.columns["state"] == STATES.index(state)
+        return np.flatnonzero(chosen)
+
+    def open(self, row: int, backend: Backend = "pyav") -> Reader:
+        """Open a video for reading. VideoError (a ValueError) or OSError where that fails."""
+        facts = self[row]
+        if facts.state != "ready":
+            raise ValueError(f"{facts.id}: {facts.state}: {facts.why}")
+        path = inside(self.root, facts.path, facts.id)
+        if not facts.in_shard:
+            return open_video(Path(path), backend, name=path)
+        return open_video(read_range(path, facts.offset, facts.size), backend, name=facts.id)
+
+
+def inside(root: str, path: str, id: str) -> str:
+    """The full path of a row; ValueError where it would lead out of the root."""
+    pure = PurePosixPath(path)
+    if not path or pure.is_absolute() or ".." in pure.parts or "://" in path or "\0" in path:
+        raise ValueError(f"{id}: the path {path!r} in the manifest leads outside {root}")
+    return f"{root.rstrip('/')}/{path}"
+
+
+def read_range(path: str, offset: int, size: int) -> bytes:
+    """`size` bytes of a file from `offset`. ValueError where there are fewer."""
+    with open(path, "rb", buffering=0) as file:
+        data = os.pread(file.fileno(), size, offset)
+    if len(data) != size:
+        raise ValueError(f"{path}: ends before byte {offset + size}: run `besnet verify`")
+    return data
+
+
+def read_dataset(folder: Path) -> DataSet:
+    """dataset.json of a folder. ValueError with a hint where there is none."""
+    path = folder / "dataset.json"
+    try:
+        raw = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ValueError(f"{folder}: no prepared data here (dataset.json is missing): run `besnet prepare`") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        raise ValueError(f"{path}: not of format {FORMAT}: prepare the data again with this version")
+    known = {f.name for f in fields(DataSet)}
+    try:
+        raw = {key: value for key, value in raw.items() if key in known}
+        raw["passport"] = Passport(**raw["passport"])
+        raw["shards"] = [Shard(**shard) for shard in raw["shards"]]
+        return DataSet(**raw)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: a field is missing or unknown: {error}") from None
+
+
+def write_manifest(
+    folder: Path,
+    name: str,
+    classes: Sequence[str],
+    root: str,
+    rows: Iterable[Row],
+    encode: dict[str, Any] | None = None,
+    shards: Sequence[Shard] = (),
+) -> Manifest:
+    """Write the three files, each whole or not at all, dataset.json last; then load them.
+
+    The same rows give the same bytes.
+    """
+    columns: list[tuple[int, int, int, int, float]] = []
+    source, begin = hashlib.blake2b(digest_size=16), 0
+    source.update(json.dumps([name, list(classes)]).encode())
+    outcome = hashlib.blake2b(json.dumps(encode or {}, sort_keys=True).encode(), digest_size=16)
+    with Replacing(folder / "manifest.jsonl") as file:
+        for row in rows:
+            compact = {key: value for key, value in asdict(row).items() if value != DEFAULTS.get(key, row)}
+            line = json.dumps(compact, ensure_ascii=True).encode() + b"\n"
+            file.write(line)
+            columns.append((begin, row.label, SPLITS.index(row.split), STATES.index(row.state), row.duration_sec))
+            begin += len(line)
+            source.update(json.dumps([row.id, row.label, row.split, row.state, row.source_hash]).encode())
+            outcome.update(row.hash.encode())
+    with Replacing(folder / "manifest.npy") as file:
+        np.save(file, np.array(columns, dtype=COLUMNS), allow_pickle=False)
+    passport = Passport(source.hexdigest(), outcome.hexdigest())
+    about = DataSet(name, list(classes), passport, root, len(columns), begin, encode or {}, list(shards))
+    with Replacing(folder / "dataset.json") as file:
+        file.write(json.dumps(asdict(about), indent=1).encode() + b"\n")
+    return Manifest.load(folder)
+
+
+DEFAULTS = {f.name: f.default for f in fields(Row)}
+
+
+class Replacing:
+    """A file that takes its name only when it is complete and on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.partial = path.with_name(path.name + ".partial")
+
+    def __enter__(self) -> Any:
+        self.file = open(self.partial, "wb")
+        return self.file
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self.file:
+            if kind is None:
+                self.file.flush()
+                os.fsync(self.file.fileno())
+        if kind is not None:
+            self.partial.unlink(missing_ok=True)
+            return
+        os.replace(self.partial, self.path)
+        descriptor = os.open(self.path.parent, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
