@@ -189,3 +189,8 @@ def test_the_mean_frame_does_not_tell_a_reversal_pair_apart(pictures, pair):
     side, test_side = np.isin(labels, (first, second)), np.isin(test_labels, (first, second))
     accuracy = linear_accuracy(train.mean(1)[side], test.mean(1)[test_side], labels[side], test_labels[test_side])
     assert abs(accuracy - 0.5) < 0.2  # 60 test videos: three standard errors
+
+
+def test_the_class_list_beside_the_data_is_the_one_that_is_drawn():
+    path = Path(__file__).resolve().parents[1] / "data" / "stick_figures" / "classes.txt"
+    assert path.read_text().split() == CLASSES

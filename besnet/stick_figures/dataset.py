@@ -53,7 +53,7 @@ class Job:
 
 
 def write_video(job: Job) -> None:
-    """Render and encode one video. One thread, so that the bytes are the same on every machine with this encoder."""
+    """Render and encode one video. The encoder has one thread: its bytes do not depend on the cores."""
     scene, person = job.draw()
     path = job.folder / job.path
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:

@@ -1,7 +1,7 @@
 """Everything about a video but its label and its person, and the frames they make together."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -83,7 +83,7 @@ def draw_scene(rng: np.random.Generator, variant: Variant) -> Scene:
     short, (a, b) = int(rng.choice(SHORT_SIDES)), ASPECTS[rng.integers(len(ASPECTS))]
     width, height = (2 * round(short * side / min(a, b) / 2) for side in (a, b))
     fps = FRAME_RATES[rng.integers(len(FRAME_RATES))]
-    duration_sec = rng.uniform(1.5, 3.4) if not hard else rng.uniform(1.5, 4.0)
+    duration_sec = rng.uniform(1.8, 3.2) if not hard else rng.uniform(1.5, 4.0)
     frames = max(2, round(duration_sec * fps))
     margin = 0.08 if not hard else 0.15
     size = (round(SUPERSAMPLING * width * (1 + 2 * margin)), round(SUPERSAMPLING * height * (1 + 2 * margin)))
@@ -153,9 +153,7 @@ def _paint_stool(canvas: Image.Image, actor: Actor, place: tuple[float, float], 
 def _stage(scene: Scene, canvas: Image.Image, actor: Actor, person: Person, label: str, frames: list[int]) -> Figure:
     """The figure of an actor at some frames, with the still things around it painted on the canvas."""
     timing = actor.timing
-    timing = Timing(
-        **{**vars(timing), "speed": timing.speed * person.tempo, "amplitude": timing.amplitude * person.energy}
-    )
+    timing = replace(timing, speed=timing.speed * person.tempo, amplitude=timing.amplitude * person.energy)
     joints = skeleton(person, pose_curve(label, timing, scene.times_sec))
     if label in ("sit_down", "stand_up"):
         _paint_stool(canvas, actor, (0.0, -SEAT_BACK - 0.02), scene)
