@@ -64,14 +64,14 @@ class Scene:
 
 def _draw_actor(rng: np.random.Generator, hard: bool, foot: tuple[float, float], scale: float,
                 tilt: float, light: tuple[float, float]) -> Actor:  # fmt: skip
-    steady = 0.22 if not hard else 0.32
+    steady = 0.22 if not hard else 0.26
     timing = Timing(
         hold_before=rng.uniform(0.04, steady), hold_after=rng.uniform(0.04, steady), sharpness=rng.uniform(1.2, 2.0),
-        speed=rng.uniform(0.85, 1.2) if not hard else rng.uniform(0.5, 1.8), phase=rng.random(),
-        side=int(rng.integers(2)), amplitude=rng.uniform(0.92, 1.08) if not hard else rng.uniform(0.6, 1.15),
+        speed=rng.uniform(0.85, 1.2) if not hard else rng.uniform(0.6, 1.6), phase=rng.random(),
+        side=int(rng.integers(2)), amplitude=rng.uniform(0.92, 1.08) if not hard else rng.uniform(0.75, 1.12),
         manner=rng.random(), sway=(rng.uniform(0.003, 0.012), rng.uniform(0.3, 0.8), rng.random()),
     )  # fmt: skip
-    turned = rng.uniform(0.45, 1.05) if not hard else rng.uniform(0.1, 1.4)
+    turned = rng.uniform(0.45, 1.05) if not hard else rng.uniform(0.3, 1.2)
     camera = Camera(foot[0], foot[1], scale, turned * rng.choice([-1, 1]), tilt, light)
     spots = [(float(rng.choice([-1, 1]) * rng.uniform(0.34, 0.5)), float(rng.uniform(-0.6, -0.15))) for _ in range(2)]
     return Actor(timing, camera, spots[0] if rng.random() < 0.35 else None, spots[1] if rng.random() < 0.35 else None)
@@ -90,20 +90,20 @@ def draw_scene(rng: np.random.Generator, variant: Variant) -> Scene:
     inner = np.array([width, height]) * SUPERSAMPLING
     origin = np.array(size) / 2 - inner / 2
 
-    tone = Tone(1.0, 128.0) if not hard else Tone(rng.uniform(0.35, 1.0), rng.uniform(70, 185))
+    tone = Tone(1.0, 128.0) if not hard else Tone(rng.uniform(0.6, 1.0), rng.uniform(80, 175))
     tilt = rng.uniform(0.1, 0.3)
     light = (float(rng.choice([-1, 1]) * rng.uniform(0.25, 0.7)), float(rng.uniform(-0.5, 0.5)))
     ground = rng.uniform(0.9, 0.95)  # where the feet are, down the frame
     horizon = round(origin[1] + inner[1] * (ground - rng.uniform(0.1, 0.28)))
-    backdrop = paint_backdrop(rng, size, horizon, tone, 0 if not hard else int(rng.integers(3, 11)))
+    backdrop = paint_backdrop(rng, size, horizon, tone, 0 if not hard else int(rng.integers(2, 7)))
 
-    share = rng.uniform(0.64, 0.74) if not hard else rng.uniform(0.38, 0.68)
-    wander = 0.07 if not hard else 0.2
+    share = rng.uniform(0.64, 0.74) if not hard else rng.uniform(0.54, 0.7)
+    wander = 0.07 if not hard else 0.11
     foot = origin + inner * np.array([rng.uniform(0.5 - wander, 0.5 + wander), ground])
     actor = _draw_actor(rng, hard, (foot[0], foot[1]), share * inner[1], tilt, light)
     bystanders = []
-    for _ in range(int(rng.integers(1, 4)) if hard else 0):
-        smaller = rng.uniform(0.5, 0.8)
+    for _ in range(int(rng.integers(1, 3)) if hard else 0):
+        smaller = rng.uniform(0.45, 0.7)
         x = origin[0] + inner[0] * rng.uniform(0.05, 0.95)
         y = horizon + (foot[1] - horizon) * rng.uniform(0.15, 0.75)
         other = _draw_actor(rng, True, (x, y), smaller * share * inner[1], tilt, light)
@@ -112,7 +112,7 @@ def draw_scene(rng: np.random.Generator, variant: Variant) -> Scene:
     bystanders.sort(key=lambda someone: someone.actor.camera.foot_y)
 
     posts = []
-    for _ in range(int(rng.integers(0, 3)) if hard else 0):
+    for _ in range(int(rng.integers(0, 2)) if hard else 0):
         posts.append((origin[0] + inner[0] * rng.random(), inner[0] * rng.uniform(0.015, 0.07),
                       hsv(rng.random(), rng.uniform(0.1, 0.6), rng.uniform(0.2, 0.8))))  # fmt: skip
     return Scene(width, height, fps, frames, actor, bystanders, tone, backdrop, hsv(rng.random(), 0.45, 0.7),
@@ -123,12 +123,12 @@ def _draw_camera_path(rng: np.random.Generator, hard: bool, frames: int, fps: Fr
                       size: np.ndarray) -> np.ndarray:  # fmt: skip
     """Boxes (T, 4) of a slow drift, which is as likely to run the other way: time has no direction in it."""
     u = np.linspace(-1, 1, frames)[:, None]
-    far = 0.022 if not hard else 0.06
+    far = 0.022 if not hard else 0.045
     centre = size / 2 + inner * rng.uniform(-far, far, 2) * u
     if hard:
         times = np.arange(frames)[:, None] / float(fps)
         hertz, phase = rng.uniform(0.5, 2.5, 2), rng.random(2)
-        centre = centre + inner * rng.uniform(0, 0.016) * np.sin(2 * np.pi * (hertz * times + phase))
+        centre = centre + inner * rng.uniform(0, 0.01) * np.sin(2 * np.pi * (hertz * times + phase))
     half = 0.5 * inner * np.exp(rng.uniform(-far, far) * u)
     half = np.minimum(half, np.minimum(centre, size - centre))
     # keep the pixels square
