@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from besnet.models.dilation import DilationConv, Mixture, TemporalPadding
+from besnet.models.dilation import DilationConv, Mixture, TemporalPadding, convolve_frames
 
 Dilation = int | Tensor | None
 
@@ -118,7 +118,9 @@ class BesNet(nn.Module):
 
     def feature_maps(self, x: Tensor, dilations: Tensor | None = None) -> Tensor:
         """(B, num_features, T, h, w): the output of the last stage; a thirty-second of the input's height and width."""
-        x = max_pool(F.relu(self.bn1(self.conv1(x))))
+        # Channels-last throughout: a clip is then its frames one after the other, and 2D convolutions take it as it is.
+        x = x.contiguous(memory_format=torch.channels_last_3d)
+        x = max_pool(F.relu_(self.bn1(self.conv1(x))))
         spacing = iter(self._in_frames(dilations))
         for i, name in enumerate(self.stages, start=1):
             for block in getattr(self, name):
@@ -130,8 +132,8 @@ class BesNet(nn.Module):
         return x
 
     def _in_frames(self, draws: Tensor | None) -> Sequence[Dilation]:
-        """Each temporal layer's dilation in frames: Python integers where the draws are at hand on the host (the layers
-        then run as plain dilated convolutions), else tensors, which neither stall a GPU nor recompile."""
+        """Each temporal layer's dilation in frames: Python integers where the draws are at hand on the host (each layer
+        then makes one shift), else tensors, which neither stall a GPU nor recompile a graph."""
         if draws is None:
             return [None] * self.num_temporal_layers
         if draws.shape != (self.num_temporal_layers,):
@@ -151,15 +153,21 @@ class BesNet(nn.Module):
         return self
 
 
-class SpatialConv(nn.Conv3d):
-    """A 1 x k x k convolution without bias, padded to keep the size at stride 1."""
+class SpatialConv(nn.Module):
+    """A 1 x k x k convolution of (B, C, T, H, W) without bias, padded to keep the size at stride 1."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
-        k, pad = kernel_size, kernel_size // 2
-        super().__init__(
-            in_channels, out_channels, (1, k, k), stride=(1, stride, stride), padding=(0, pad, pad), bias=False
-        )
+        super().__init__()
+        self.stride, self.padding = stride, kernel_size // 2
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 1, kernel_size, kernel_size))
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+
+    def extra_repr(self) -> str:
+        out_channels, in_channels, *kernel = self.weight.shape
+        return f"{in_channels}, {out_channels}, kernel={tuple(kernel)}, stride={self.stride}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve_frames(x, self.weight.squeeze(2), None, self.stride, self.padding)
 
 
 class Bottleneck(nn.Module):
@@ -193,11 +201,11 @@ class Bottleneck(nn.Module):
         return self.bn3
 
     def forward(self, x: Tensor, first: Dilation = None, last: Dilation = None) -> Tensor:
-        y = F.relu(self.bn1(convolve(self.conv1, x, first)))
-        y = F.relu(self.bn2(self.conv2(y)))
+        y = F.relu_(self.bn1(convolve(self.conv1, x, first)))
+        y = F.relu_(self.bn2(self.conv2(y)))
         y = self.bn3(convolve(self.conv3, y, last))
-        y = y + (x if self.downsample is None else self.downsample(x))
-        return y if self.erase_relu else F.relu(y)
+        y += x if self.downsample is None else self.downsample(x)
+        return y if self.erase_relu else F.relu_(y)
 
 
 class BasicBlock(nn.Module):
@@ -229,10 +237,10 @@ class BasicBlock(nn.Module):
         return self.bn2
 
     def forward(self, x: Tensor, first: Dilation = None) -> Tensor:
-        y = F.relu(self.bn1(convolve(self.conv1, x, first)))
+        y = F.relu_(self.bn1(convolve(self.conv1, x, first)))
         y = self.bn2(self.conv2(y))
-        y = y + (x if self.downsample is None else self.downsample(x))
-        return y if self.erase_relu else F.relu(y)
+        y += x if self.downsample is None else self.downsample(x)
+        return y if self.erase_relu else F.relu_(y)
 
 
 def temporal(

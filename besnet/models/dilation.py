@@ -5,7 +5,11 @@ weights a is
 
     y(t) = W- [sum_d a_d x(t-d)] + W0 x(t) + W+ [sum_d a_d x(t+d)]
 
-so one pair of shifts is enough, and averaging costs the multiplications of a single dilation.
+so averaging costs the multiplications of a single dilation, and one dilation is the mean with a single weight of 1.
+
+Frames are convolved in 2D, all taps in one product. Where the layer does not narrow, the shifted inputs are stacked
+along the channels ([past, present, future] → C_out); where it narrows, the outputs of the three taps are computed side
+by side (C_in → [past, present, future]) and shifted afterwards. The shifts thus always touch the thinner side.
 Source: E. Golge, "Random Dilation Networks for Action Recognition in Videos", 2017.
 """
 
@@ -18,6 +22,7 @@ from torch import Tensor, nn
 
 TemporalPadding = Literal["zeros", "replicate"]
 Mixture = Literal["uniform", "learned"]
+Terms = Sequence[tuple[int, float | Tensor]]  # (d, a_d): dilations in frames and their weights
 
 
 class DilationConv(nn.Module):
@@ -44,7 +49,7 @@ class DilationConv(nn.Module):
         mixture: Mixture = "uniform",
     ) -> None:
         super().__init__()
-        assert dilations, "a layer without temporal taps is a plain Conv3d"
+        assert dilations, "a layer without temporal taps is a SpatialConv"
         self.in_channels, self.out_channels = in_channels, out_channels
         self.dilations = tuple(dilations)
         self.stride, self.padding = stride, kernel_size // 2
@@ -60,72 +65,125 @@ class DilationConv(nn.Module):
             f"dilations={self.dilations}, temporal_padding={self.temporal_padding}"
         )
 
+    @property
+    def narrows(self) -> bool:
+        return self.in_channels > self.out_channels
+
     def forward(self, x: Tensor, dilation: int | Tensor | None = None) -> Tensor:
         """Convolve (B, C_in, T, H, W) → (B, C_out, T, h, w) with one dilation or, for None, the mean over the set.
 
-        A dilation is a number of frames. As an integer it runs as a plain dilated convolution (under torch.compile
-        every value is then a graph of its own); as a 0-d integer tensor on the device of x the graph is the same for
-        all values and the host never waits for the device.
+        dilation: a number of frames. As a Python integer only that shift is made (under torch.compile every value is
+        then a graph of its own). As a 0-d integer tensor on the device of x, one of the set, it is a weight of 1 among
+        weights of 0: the same graph for all values, and the host never waits for the device.
         """
-        if dilation is None and self.mixture_logits is None and len(self.dilations) == 1:
-            dilation = self.dilations[0]
+        terms = self.terms(dilation)
+        if self.narrows:
+            taps = convolve_frames(x, outputs_side_by_side(self.weight), None, self.stride, self.padding)
+            return sum_of_shifts(taps, terms, self.temporal_padding)
+        stack = stack_of_shifts(x, terms, self.temporal_padding)
+        return convolve_frames(stack, inputs_side_by_side(self.weight), None, self.stride, self.padding)
+
+    def terms(self, dilation: int | Tensor | None = None) -> Terms:
+        """The dilations that take part and their weights a."""
         if isinstance(dilation, int):
-            return self._plain(x, dilation)
-        # The shifts act on whichever side of the product has fewer channels.
-        if self.in_channels <= self.out_channels:
-            past, future = self._shifts(x, x, dilation)
-            return self._convolve(
-                torch.cat([past, x, future], 1), self.weight.transpose(1, 2).flatten(1, 2).unsqueeze(2)
-            )
-        taps = self._convolve(x, self.weight.permute(2, 0, 1, 3, 4).flatten(0, 1).unsqueeze(2))
-        before, present, after = taps.chunk(3, 1)
-        past, future = self._shifts(before, after, dilation)
-        return past + present + future
-
-    def _plain(self, x: Tensor, dilation: int) -> Tensor:
-        pad = dilation
-        if self.temporal_padding == "replicate":
-            x, pad = pad_time(x, dilation, "replicate"), 0
-        return F.conv3d(
-            x,
-            self.weight,
-            stride=(1, self.stride, self.stride),
-            padding=(pad, self.padding, self.padding),
-            dilation=(dilation, 1, 1),
-        )
-
-    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.conv3d(x, weight, stride=(1, self.stride, self.stride), padding=(0, self.padding, self.padding))
-
-    def _shifts(self, before: Tensor, after: Tensor, dilation: Tensor | None) -> tuple[Tensor, Tensor]:
-        """`before` seen from d frames later and `after` from d frames earlier, for one d or averaged over the set."""
-        padding = self.temporal_padding
+            return [(dilation, 1.0)]
         if dilation is not None:
-            return shift_time(before, -dilation, padding), shift_time(after, dilation, padding)
-        frames, reach = before.shape[2], max(self.dilations)
-        before, after = pad_time(before, reach, padding), pad_time(after, reach, padding)
-        past, future = [], []
-        for i, d in enumerate(self.dilations):
-            a = 1 / len(self.dilations) if self.mixture_logits is None else self.mixture_logits.softmax(0)[i]
-            past.append(a * before.narrow(2, reach - d, frames))
-            future.append(a * after.narrow(2, reach + d, frames))
-        return torch.stack(past).sum(0), torch.stack(future).sum(0)
+            return [(d, dilation == d) for d in self.dilations]
+        if self.mixture_logits is not None:
+            return list(zip(self.dilations, self.mixture_logits.softmax(0), strict=True))
+        return [(d, 1 / len(self.dilations)) for d in self.dilations]
 
 
-def pad_time(x: Tensor, frames: int, padding: TemporalPadding) -> Tensor:
-    """(B, C, T, H, W) → (B, C, frames + T + frames, H, W)."""
-    if padding == "zeros":
-        return F.pad(x, (0, 0, 0, 0, frames, frames))
-    first, last = x[:, :, :1], x[:, :, -1:]
-    return torch.cat([first.expand(-1, -1, frames, -1, -1), x, last.expand(-1, -1, frames, -1, -1)], 2)
+def inputs_side_by_side(weight: Tensor) -> Tensor:
+    """(C_out, C_in, 3, k, k) → (C_out, 3 C_in, k, k), for inputs stacked as [past, present, future]."""
+    return weight.transpose(1, 2).flatten(1, 2)
 
 
-def shift_time(x: Tensor, offset: Tensor, padding: TemporalPadding) -> Tensor:
-    """x(t + offset) at every t, for (B, C, T, H, W) and a 0-d integer tensor: one static graph whatever the offset."""
+def outputs_side_by_side(weight: Tensor) -> Tensor:
+    """(C_out, C_in, 3, k, k) → (3 C_out, C_in, k, k), for outputs stacked as [past, present, future]."""
+    return weight.permute(2, 0, 1, 3, 4).flatten(0, 1)
+
+
+def convolve_frames(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
+    """A 2D convolution of every frame of (B, C, T, H, W). In channels-last memory the reshaping costs nothing."""
+    frames = F.conv2d(x.transpose(1, 2).flatten(0, 1), weight, bias, stride, padding)
+    return frames.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
+
+
+def stack_of_shifts(x: Tensor, terms: Terms, padding: TemporalPadding) -> Tensor:
+    """(B, C, T, H, W) → (B, 3 C, T, H, W): [sum_d a_d x(t-d), x(t), sum_d a_d x(t+d)]."""
+    if must_be_traced(terms):
+        return torch.cat([mixed(x, terms, -1, padding), x, mixed(x, terms, 1, padding)], 1)
+    batch, channels, frames, height, width = x.shape
+    stack = x.new_empty(batch, frames, height, width, 3 * channels).permute(0, 4, 1, 2, 3)
+    past, present, future = stack.split(channels, 1)
+    present.copy_(x)
+    for i, (d, a) in enumerate(terms):
+        add_shifted(past, x, -d, float(a), padding, fresh=i == 0)
+        add_shifted(future, x, d, float(a), padding, fresh=i == 0)
+    return stack
+
+
+def sum_of_shifts(taps: Tensor, terms: Terms, padding: TemporalPadding) -> Tensor:
+    """(B, 3 C, T, H, W) → (B, C, T, H, W): sum_d a_d past(t-d) + present(t) + sum_d a_d future(t+d)."""
+    past, present, future = taps.chunk(3, 1)
+    if must_be_traced(terms):
+        return mixed(past, terms, -1, padding) + present + mixed(future, terms, 1, padding)
+    total = present.clone()
+    for d, a in terms:
+        add_shifted(total, past, -d, float(a), padding)
+        add_shifted(total, future, d, float(a), padding)
+    return total
+
+
+def must_be_traced(terms: Terms) -> bool:
+    """Whether the shifts have to be pure functions, for autograd or a compiler; else they are made in place, which for
+    the average over four dilations takes half the memory traffic."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling() or any(isinstance(a, Tensor) for _, a in terms)
+
+
+def mixed(x: Tensor, terms: Terms, direction: int, padding: TemporalPadding) -> Tensor:
+    """sum_d a_d x(t + direction * d), as a pure function."""
+    total: Tensor | None = None
+    for d, a in terms:
+        shifted = shift(x, direction * d, padding)
+        if total is None:
+            total = shifted if isinstance(a, float) and a == 1 else shifted * a
+        elif isinstance(a, float):
+            total = torch.add(total, shifted, alpha=a)
+        else:
+            total = total + shifted * a
+    assert total is not None
+    return total
+
+
+def shift(x: Tensor, offset: int, padding: TemporalPadding) -> Tensor:
+    """x(t + offset) at every t of (B, C, T, H, W)."""
     frames = x.shape[2]
-    time = torch.arange(frames, device=x.device) + offset
-    inside = time.clamp(0, frames - 1)
-    shifted = x.index_select(2, inside)
+    beyond = min(abs(offset), frames)
     if padding == "zeros":
-        shifted = shifted * (time == inside).to(x.dtype).view(-1, 1, 1)
-    return shifted
+        sides = (-beyond, beyond) if offset > 0 else (beyond, -beyond)
+        return F.pad(x, (0, 0, 0, 0, *sides))
+    edge = x.narrow(2, frames - 1 if offset > 0 else 0, 1).expand(-1, -1, beyond, -1, -1)
+    if offset > 0:
+        return torch.cat([x.narrow(2, beyond, frames - beyond), edge], 2)
+    return torch.cat([edge, x.narrow(2, 0, frames - beyond)], 2)
+
+
+def add_shifted(out: Tensor, x: Tensor, offset: int, a: float, padding: TemporalPadding, fresh: bool = False) -> None:
+    """out(t) += a x(t + offset) in place; `fresh` overwrites what was in `out`."""
+    frames = x.shape[2]
+    beyond = min(abs(offset), frames)
+    inside = frames - beyond
+    here, there = (0, beyond) if offset > 0 else (beyond, 0)
+    pairs = [(out.narrow(2, here, inside), x.narrow(2, there, inside))]
+    edge = out.narrow(2, inside if offset > 0 else 0, beyond)
+    if padding == "replicate":
+        pairs.append((edge, x.narrow(2, frames - 1 if offset > 0 else 0, 1).expand_as(edge)))
+    elif fresh:
+        edge.zero_()
+    for target, source in pairs:
+        if fresh:
+            torch.mul(source, a, out=target)
+        else:
+            target.add_(source, alpha=a)
