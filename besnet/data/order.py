@@ -41,6 +41,11 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
         """Micro-batches in a whole epoch."""
         return len(self.rows) // self.global_batch
 
+    def after(self, epoch: int, samples: int) -> tuple[int, int]:
+        """The position one global micro-batch further on: (epoch, samples consumed in it)."""
+        samples += self.global_batch
+        return (epoch, samples) if samples + self.global_batch <= len(self.rows) else (epoch + 1, 0)
+
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch = self.epoch
         order = self.rows[generator(self.seed, ORDER, epoch).permutation(len(self.rows))]

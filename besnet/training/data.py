@@ -1,6 +1,7 @@
 """The data of a training run: manifest → loaders in an order that only the seed decides."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -9,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from besnet.data.clips import (
     Clip,
+    ClipBatch,
     EvaluationViews,
     RandomCrop,
     TrainingClips,
@@ -93,15 +95,17 @@ class VideoData(pl.LightningDataModule):
         device = self._device()
         return DataLoader(clips, batch_sampler=self.order, collate_fn=collate, **loader_settings(self.workers, device))
 
-    def val_dataloader(self) -> DataLoader[Views] | list[DataLoader[Views]]:
+    def val_dataloader(self) -> DataLoader[Views]:
         """One centre clip of this rank's share of the validation videos."""
-        if not len(self.val_rows):
-            return []
         mine = self.val_rows[self.order.rank :: self.order.world_size]
         views = EvaluationViews(self.manifest, mine, self.clip, num_clips=1, backend=self.backend)
         return DataLoader(
             views, batch_size=self.batch_size, collate_fn=list, **loader_settings(self.workers, self._device())
         )
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Training clips travel as uint8; validation views are moved one video at a time."""
+        return batch.to(device) if isinstance(batch, ClipBatch) else batch
 
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")

@@ -81,17 +81,12 @@ class ActionTraining(pl.LightningModule):
         logits = self.network(clips, self.draw_dilations())
         loss = functional.cross_entropy(logits, batch.labels, label_smoothing=self.recipe.label_smoothing)
         self.micro_batch += 1
-        self.samples += self.trainer.datamodule.order.global_batch
+        self.epoch, self.samples = self.trainer.datamodule.order.after(self.epoch, self.samples)
         self.looped += batch.looped
         top1, top5 = precision(logits.detach(), batch.labels)
         values = {"Train/Loss": loss.detach(), "Train/Prec@1": top1, "Train/Prec@5": top5}
         self.log_dict(values, batch_size=len(batch.rows))
         return loss
-
-    def on_train_epoch_end(self) -> None:
-        """Move the position to the beginning of the next epoch."""
-        self.epoch += 1
-        self.samples = 0
 
     def draw_dilations(self) -> Tensor:
         """One index a temporal layer, int64, a function of (seed, micro-batch number): the same on every rank."""
@@ -124,10 +119,6 @@ class ActionTraining(pl.LightningModule):
         videos, *sums = self.trainer.strategy.reduce(self.tally, reduce_op="sum")
         for name, total in zip(("Val/Loss", "Val/Prec@1", "Val/Prec@5"), sums, strict=True):
             self.log(name, total / videos.clamp(min=1), rank_zero_only=True)
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Training clips travel as uint8; validation views are moved one video at a time."""
-        return batch.to(device) if isinstance(batch, ClipBatch) else batch
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what evaluation and an exact resume need: tensors and plain values only."""

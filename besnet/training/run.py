@@ -1,6 +1,7 @@
 """One training run: a folder that holds its config, its checkpoints and its figures, and that goes on where it was."""
 
 import json
+import logging
 import os
 import sys
 import warnings
@@ -15,7 +16,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from besnet.checkpoints import store
 from besnet.checkpoints.header import header
-from besnet.checkpoints.imagenet import load_resnet
+from besnet.checkpoints.imagenet import load_imagenet
 from besnet.data.failures import FailureLog
 from besnet.models.besnet import BesNet
 from besnet.training.data import VideoData
@@ -25,15 +26,15 @@ from besnet.training.recipe import Recipe
 from besnet.training.saving import STOPPED, AtomicFiles, Saving
 
 # What may differ between a run and its continuation without changing what it computes.
-FREE = ("run", "accept_changes", "data.workers", "saving", "evaluation", "trainer.log_every_n_steps")
+FREE = ("out", "accept_changes", "data.workers", "saving", "evaluation", "trainer.log_every_n_steps")
 
 
 def train(
     config: dict[str, Any],
     seed: int,
-    run: Path,
+    out: Path,
     model: dict[str, Any],
-    start: str | None,
+    pretrained: str | None,
     data: VideoData,
     recipe: Recipe,
     saving: Saving,
@@ -46,31 +47,31 @@ def train(
     config: the resolved configuration as plain values; the others are built from it. Returns the exit code: 0, or 75
     if a signal asked the run to stop; then the same command goes on. ValueError names what does not fit.
     """
-    check_writable(run)
+    check_writable(out)
     pl.seed_everything(seed, verbose=False)
     arguments = model | {"num_classes": len(data.manifest.classes)}
     network = BesNet(**arguments)
-    if start is not None:
-        load_resnet(network, start)
+    if pretrained is not None:
+        load_imagenet(network, pretrained)
     if channels_last:
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    engine = build_trainer(run, saving, trainer)
+    if not len(data.val_rows):
+        trainer = trainer | {"limit_val_batches": 0}
+    engine = build_trainer(out, saving, trainer)
     rank, world_size = engine.global_rank, engine.world_size
     about = header(
         arguments, data.manifest.classes, asdict(data.manifest.passport), config | {"world_size": world_size}
     )
-    checkpoint = find_checkpoint(run, about, accept_changes, say=rank == 0)
-    failures = FailureLog(run, rank, len(data.train_rows))
+    checkpoint = find_checkpoint(out, about, accept_changes, say=rank == 0)
+    failures = FailureLog(out, rank, len(data.train_rows))
     data.arrange(seed, rank, world_size, failures)
     task = ActionTraining(network, recipe, data.crop_size, seed, failures, about, channels_last)
     if rank == 0:
-        describe(run, about, fresh=checkpoint is None)
+        describe(out, about, fresh=checkpoint is None)
         report_start(data, network, checkpoint, world_size)
     torch.multiprocessing.set_forkserver_preload(["besnet.data.clips"])
     with warnings.catch_warnings():
-        # advice that does not apply: the loaders are set up for few cores, and short epochs are no mistake
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+        quieten()
         engine.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     if rank == 0 and task.looped:
         print(f"{task.looped} clips came from videos shorter than a clip and were looped")
@@ -85,6 +86,7 @@ def train(
 
 def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Trainer:
     """Lightning's Trainer with this house's checkpoints, logs and progress."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logger = TensorBoardLogger(save_dir=run, name="", version="tensorboard")
     return pl.Trainer(
         **settings,
@@ -100,6 +102,15 @@ def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Tra
     )
 
 
+def quieten() -> None:
+    """Leave out Lightning's advice that does not apply here, and its own use of what torch has deprecated."""
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+    # the order of the data is a function of the position that the checkpoint holds: see besnet.data.order
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+
+
 def check_writable(run: Path) -> None:
     """OSError before the first step if nothing can be written in the run's folder."""
     probe = run / f".writable-{os.getpid()}"
@@ -109,7 +120,7 @@ def check_writable(run: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OSError(
-            f"{run}: the run folder cannot be written ({error.strerror}): choose another with --run"
+            f"{run}: the run folder cannot be written ({error.strerror}): choose another with --out"
         ) from error
 
 
@@ -122,12 +133,12 @@ def find_checkpoint(run: Path, about: dict[str, Any], accept_changes: bool, say:
         return None
     old = store.load(path)["besnet"]
     if old["classes"] != about["classes"]:
-        raise ValueError(f"{path}: trained on other classes than this data has: choose another run folder with --run")
+        raise ValueError(f"{path}: trained on other classes than this data has: choose another run folder with --out")
     changes = differences(old["config"], about["config"]) + differences(old["passport"], about["passport"], "passport.")
     if changes and not accept_changes:
         raise ValueError(
             f"{run}: this run was started with other settings ({'; '.join(changes)}): "
-            "restore them, choose another run folder with --run, or add --accept_changes true"
+            "restore them, choose another run folder with --out, or add --accept_changes true"
         )
     return path
 

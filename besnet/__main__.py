@@ -1,0 +1,5 @@
+"""`python -m besnet`, the same as `besnet`."""
+
+from besnet.cli import main
+
+main()

@@ -1,0 +1,68 @@
+"""The whole way on drawn videos: the same commands that a person would give, one after the other."""
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from besnet.progress import clock
+
+DATA = Path("data/stick_figures/easy")
+CONFIG = Path("configs/stick_figures.yaml")
+# The same network without temporal taps: what it cannot know is what happens between frames.
+NETWORKS = {"BesNet": [], "C2D (no temporal taps)": ["--model.dilations", "[]"]}
+
+
+def demo(runs: Path = Path("runs/demo")) -> int:
+    """Draw stick figures, prepare them, train BesNet and a C2D of the same size on them, evaluate both on unseen people.
+
+    Ends with a table of both and the place of the page. Every command is printed before it runs; a demo that was
+    interrupted goes on where it was.
+
+    Args:
+        runs: folder for the two runs.
+    """
+    if not CONFIG.is_file():
+        raise ValueError(f"{CONFIG}: not found: run the demo in the folder of besnet's sources")
+    started_sec = time.monotonic()
+    if not (DATA / "index.csv").exists():
+        step("draw", DATA)
+    if not (DATA / "prepared" / "dataset.json").exists():
+        step("prepare", DATA / "index.csv", DATA / "prepared")
+    results = {}
+    for name, arguments in NETWORKS.items():
+        run = runs / name.split()[0].lower()
+        step("train", "--config", CONFIG, "--out", run, *arguments)
+        step("evaluate", "--ckpt_path", run)
+        results[name] = max((run / "evaluations").glob("*/results.json"), key=lambda path: path.stat().st_mtime)
+    table({name: json.loads(path.read_text()) for name, path in results.items()})
+    print(f"\npage: {results['BesNet'].parent / 'report.html'}\ntook {clock(time.monotonic() - started_sec)}")
+    return 0
+
+
+def step(*words: object) -> None:
+    """Run one besnet command in a process of its own; its failure ends the demo."""
+    command = [str(word) for word in words]
+    print(f"\n$ besnet {shlex.join(command)}", flush=True)
+    code = subprocess.run([sys.executable, "-m", "besnet", *command]).returncode
+    if code:
+        print(f"besnet demo: this command ended with code {code}; the same demo goes on from here", file=sys.stderr)
+        sys.exit(code)
+
+
+def table(results: dict[str, dict[str, Any]]) -> None:
+    """Print what each network reached on people it has never seen."""
+    pairs = [" / ".join(pair["pair"]) for pair in next(iter(results.values()))["pairs"]]
+    headers = ["on unseen people", "top-1", "top-5", *pairs]
+    lines = []
+    for name, result in results.items():
+        shares = result["accuracy"]["over_evaluated"]
+        told = [f"{pair['share']:.2f}" for pair in result["pairs"]]
+        lines.append([name, f"{shares['top1']:.3f}", f"{shares['top5']:.3f}", *told])
+    widths = [max(len(line[column]) for line in [headers, *lines]) for column in range(len(headers))]
+    print("\nTime reversals told apart (0.5 is chance), and accuracy:")
+    for line in [headers, *lines]:
+        print("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)))

@@ -1,0 +1,48 @@
+"""besnet's command line as the tests call it: tiny training runs, in this process or in one of their own."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+from besnet import cli
+from besnet.checkpoints import store
+
+TINY = [
+    "--model.blocks=[1,1]", "--model.width=8", "--model.temporal_padding=replicate", "--model.dropout=0.2",
+    "--data.clip.num_frames=4", "--data.clip.frame_interval=2", "--data.crop_size=32", "--data.batch_size=4",
+    "--data.workers=0", "--recipe.optimizer=adamw", "--recipe.lr=0.005", "--data.crop.flip=0",
+    "--data.crop.short_side=[1.0,1.2]", "--evaluation.num_clips=2", "--evaluation.num_crops=1",
+    "--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1",
+]  # fmt: skip
+
+
+def train_words(data: Path, run: Path, *words: str) -> list[str]:
+    """The arguments of a tiny training."""
+    return [f"--data.folder={data}", f"--out={run}", "--trainer.max_epochs=3", *TINY, *words]
+
+
+def train(data: Path, run: Path, *words: str) -> int:
+    """Train in this process."""
+    return cli.run("train", train_words(data, run, *words))
+
+
+def start(verb: str, *words: str, ranks: int = 1) -> subprocess.Popen[str]:
+    """Start a verb in processes of its own."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}", "-m"] if ranks > 1 else ["-m"]
+    command = [sys.executable, "-W", "ignore", *torchrun, "besnet", verb, *words]
+    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def weights_hash(run: Path) -> str:
+    """One number for every weight and every moment of the optimiser in a run's newest checkpoint."""
+    checkpoint = store.load(run)
+    digest = hashlib.sha256()
+    for name, weight in sorted(checkpoint["state_dict"].items()):
+        digest.update(name.encode() + weight.contiguous().numpy().tobytes())
+    for state in checkpoint["optimizer_states"]:
+        for number, moments in sorted(state["state"].items()):
+            for name, value in sorted(moments.items()):
+                if value is not None:
+                    digest.update(f"{number} {name}".encode() + value.contiguous().numpy().tobytes())
+    return digest.hexdigest()

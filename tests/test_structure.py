@@ -1,0 +1,59 @@
+"""The rooms stay as they are drawn: imports run downwards, Lightning stays in two rooms."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "besnet"
+# Lowest first: a room may import from itself and from rooms before it.
+ROOMS = [
+    "progress", "models", "video", "stick_figures", "data", "checkpoints", "report", "evaluation", "predict",
+    "training", "bench", "jobs", "lab", "demo", "cli", "__main__",
+]  # fmt: skip
+LIGHTNING = {"training", "cli"}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file imports, at any depth of its code."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            assert node.module
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room(path: Path) -> str:
+    """The room a file belongs to: a folder below besnet, or the file itself."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", [file for file in FILES if file != PACKAGE / "__init__.py"], ids=str)
+def test_imports_run_downwards(path: Path) -> None:
+    own = ROOMS.index(room(path))
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "besnet" and len(parts) > 1 and parts[1] in ROOMS:
+            assert ROOMS.index(parts[1]) <= own, f"{room(path)} may not import {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_only_training_and_the_command_line_know_lightning(path: Path) -> None:
+    if room(path) not in LIGHTNING:
+        assert not any(name.split(".")[0] in ("pytorch_lightning", "lightning_fabric") for name in imported(path))
+
+
+def test_models_know_tensors_only() -> None:
+    forbidden = {"pathlib", "yaml", "json", "os", "pytorch_lightning"}
+    for path in (PACKAGE / "models").glob("*.py"):
+        assert not imported(path) & forbidden, f"{path} knows more than tensors"
+
+
+def test_every_room_is_drawn() -> None:
+    rooms = {room(path) for path in FILES} - {"__init__"}
+    assert rooms <= set(ROOMS), f"rooms without a place: {rooms - set(ROOMS)}"

@@ -1,0 +1,168 @@
+"""Training runs: exact, resumable, the same whatever the workers; and they do learn."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from besnet.checkpoints import store
+from besnet.checkpoints.header import rebuild
+from besnet.training.recipe import Recipe
+from besnet.training.saving import STOPPED
+from tests import command
+
+
+@pytest.fixture(scope="module")
+def undisturbed(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of 3 epochs of 6 steps, saved every 2 steps."""
+    run = tmp_path_factory.mktemp("runs") / "undisturbed"
+    assert command.train(squares, run, "--saving.every_steps=2") == 0
+    return run
+
+
+def test_a_run_folder_holds_what_is_needed_to_trust_it(undisturbed: Path, squares: Path) -> None:
+    names = {path.name for path in undisturbed.iterdir()}
+    assert {"config.yaml", "run.json", "metrics.csv", "checkpoints", "tensorboard"} <= names
+    checkpoint = store.load(undisturbed)
+    assert checkpoint["global_step"] == 18
+    trained = rebuild(checkpoint)
+    assert trained.classes == ["down", "left", "right", "up"]
+    assert trained.config["recipe"]["lr"] == 0.005
+    assert len(trained.passport["source"]) >= 16
+    assert len((undisturbed / "metrics.csv").read_text().splitlines()) == 1 + 18
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_same_seed_gives_the_same_weights_with_any_workers(
+    squares: Path, tmp_path: Path, undisturbed: Path, workers: int
+) -> None:
+    command.train(squares, tmp_path / "run", f"--data.workers={workers}")
+    assert command.weights_hash(tmp_path / "run") == command.weights_hash(undisturbed)
+
+
+def test_another_seed_gives_other_weights(squares: Path, tmp_path: Path, undisturbed: Path) -> None:
+    command.train(squares, tmp_path / "run", "--seed=1")
+    assert command.weights_hash(tmp_path / "run") != command.weights_hash(undisturbed)
+
+
+def test_killed_in_mid_epoch_and_resumed_it_is_the_undisturbed_run(
+    squares: Path, tmp_path: Path, undisturbed: Path
+) -> None:
+    words = command.train_words(squares, tmp_path / "run", "--saving.every_steps=2")
+    process = command.start("train", *words, "--data.workers=1")
+    folder = tmp_path / "run" / "checkpoints"
+    deadline_sec = time.monotonic() + 120
+    while not any(path.name >= "step_000000008" for path in folder.glob("step_*")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline_sec
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=20)  # the pipes close only once its workers have ended too
+    found, _ = store.newest(folder)
+    assert found is not None
+    assert store.load(found)["besnet"]["position"]["samples"] % 24, "the checkpoint lies inside an epoch"
+    assert command.train(squares, tmp_path / "run", "--saving.every_steps=2") == 0
+    assert command.weights_hash(tmp_path / "run") == command.weights_hash(undisturbed)
+    assert (tmp_path / "run" / "metrics.csv").read_text() == (undisturbed / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize("step", [2, 6, 8, 12])
+def test_resumed_from_any_checkpoint_it_is_the_undisturbed_run(
+    squares: Path, tmp_path: Path, undisturbed: Path, step: int
+) -> None:
+    run = tmp_path / "run"
+    assert command.train(squares, run, "--saving.every_steps=2", "--saving.keep=100") == 0
+    for path in store.by_age(run / "checkpoints"):
+        if int(path.name[5:14]) > step:
+            path.unlink()
+    assert command.train(squares, run, "--saving.every_steps=2") == 0
+    assert command.weights_hash(run) == command.weights_hash(undisturbed)
+
+
+def test_a_finished_run_stays_as_it_is(squares: Path, undisturbed: Path) -> None:
+    before = command.weights_hash(undisturbed)
+    assert command.train(squares, undisturbed, "--saving.every_steps=2") == 0
+    assert command.weights_hash(undisturbed) == before
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(squares: Path, tmp_path: Path, undisturbed: Path) -> None:
+    run = tmp_path / "run"
+    process = command.start("train", *command.train_words(squares, run))
+    deadline_sec = time.monotonic() + 120
+    while not (run / "metrics.csv").exists() or len((run / "metrics.csv").read_text().splitlines()) < 4:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline_sec
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == STOPPED, err
+    assert "the same command goes on" in out
+    assert 2 < store.load(run)["global_step"] < 18
+    command.train(squares, run)
+    assert command.weights_hash(run) == command.weights_hash(undisturbed)
+
+
+def test_gradient_accumulation_resumes_exactly(squares: Path, tmp_path: Path) -> None:
+    words = ["--trainer.accumulate_grad_batches=2", "--data.batch_size=2", "--saving.every_steps=1", "--saving.keep=99"]
+    run = tmp_path / "run"
+    command.train(squares, run, *words)
+    whole = command.weights_hash(run)
+    assert store.load(run)["global_step"] == 18
+    for path in store.by_age(run / "checkpoints")[:10]:
+        path.unlink()
+    command.train(squares, run, *words)
+    assert command.weights_hash(run) == whole
+
+
+def test_two_ranks_train_and_agree(squares: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ["--data.batch_size=2", "--trainer.devices=2", "--trainer.strategy=ddp", "--data.val_videos=5",
+             "--data.val_split=test"]  # fmt: skip
+    process = command.start("train", *command.train_words(squares, run, *words), ranks=2)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert "2 ranks x 2 clips" in out
+    checkpoint = store.load(run)
+    assert checkpoint["global_step"] == 18
+    assert checkpoint["besnet"]["position"] == {"epoch": 3, "samples": 0, "micro_batch": 18, "looped": 0}
+
+
+def test_a_tiny_set_is_learned_by_heart(squares: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command.train(squares, run, "--trainer.max_epochs=40", "--model.dropout=0", "--data.crop.short_side=[1.0,1.0]")
+    assert cli_evaluate(run, "train") == 1.0
+
+
+def cli_evaluate(run: Path, split: str) -> float:
+    """Top-1 of a run on a split."""
+    import json
+
+    from besnet import cli
+
+    cli.run("evaluate", [f"--ckpt_path={run}", f"--split={split}", "--workers=0", f"--out={run / 'result'}"])
+    top1: float = json.loads((run / "result" / "results.json").read_text())["accuracy"]["over_evaluated"]["top1"]
+    return top1
+
+
+def test_the_schedule_warms_up_and_ends_where_it_should() -> None:
+    factor = Recipe(warmup_epochs=2, final_lr=0.1).schedule(steps_per_epoch=10, epochs=12)
+    assert factor(0) == pytest.approx(0.01)
+    assert factor(20) == pytest.approx(1.0)
+    assert factor(70) == pytest.approx(0.55)
+    assert factor(120) == pytest.approx(0.1)
+    rising = [factor(step) for step in range(21)]
+    falling = [factor(step) for step in range(20, 121)]
+    assert rising == sorted(rising)
+    assert falling == sorted(falling, reverse=True)
+
+
+def test_biases_and_norms_do_not_decay() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv3d(3, 4, 1), torch.nn.BatchNorm3d(4))
+    decaying, others = Recipe(weight_decay=0.1).build_optimizer(network).param_groups
+    assert [weight.ndim for weight in decaying["params"]] == [5]
+    assert decaying["weight_decay"] == 0.1
+    assert len(others["params"]) == 3
+    assert others["weight_decay"] == 0
