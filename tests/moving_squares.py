@@ -9,7 +9,7 @@ import numpy as np
 from besnet.data.prepare import prepare
 
 DIRECTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
-SIZE = 48
+SIZE = 56
 FRAMES = 16
 
 
