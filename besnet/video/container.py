@@ -17,6 +17,8 @@ from typing import Any
 import av
 import numpy as np
 
+from besnet.video.references import unreferenced
+
 FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "mpeg", "mpegts", "flv", "asf", "ogg")
 CODECS = ("h264", "hevc", "libdav1d", "av1", "vp8", "vp9", "mpeg4", "mpeg1video", "mpeg2video", "msmpeg4v1",
           "msmpeg4v2", "msmpeg4", "h263", "flv", "mjpeg", "wmv1", "wmv2", "wmv3", "vc1", "theora")  # fmt: skip
@@ -52,6 +54,7 @@ class FrameIndex:
     ticks: np.ndarray  # int64 (packets,)
     key: np.ndarray  # int64: positions of the key packets, ascending
     times_sec: np.ndarray  # float64 (frames,), the first 0
+    spare: np.ndarray  # bool (packets,): no other picture refers to this one
     exact: bool  # False: time stamps are unreliable, frames are numbered by decoding from the beginning
 
     def start_for(self, number: int) -> int:
@@ -163,7 +166,9 @@ def index_frames(container: Any, stream: Any, name: str) -> FrameIndex:
     key = np.array([p for p, packet in enumerate(packets) if packet.is_keyframe], dtype=np.int64)
     order = ticks[position]
     times = (order - order[0]) * float(stream.time_base)
-    return FrameIndex(packets, position, {int(t): n for n, t in enumerate(order)}, ticks, key, times, True)
+    context = stream.codec_context
+    spare = unreferenced(packets, context.name, context.extradata)
+    return FrameIndex(packets, position, {int(t): n for n, t in enumerate(order)}, ticks, key, times, spare, True)
 
 
 def _index_by_decoding(packets: list[Any], stream: Any, name: str) -> FrameIndex:
@@ -193,7 +198,7 @@ def _index_by_decoding(packets: list[Any], stream: Any, name: str) -> FrameIndex
         times = np.array(sorted(stamps), dtype=np.float64) * float(stream.time_base)
         times -= times[0]
     none = np.zeros(0, dtype=np.int64)
-    return FrameIndex(packets, np.arange(count), {}, none, none, times, False)
+    return FrameIndex(packets, np.arange(count), {}, none, none, times, none.astype(bool), False)
 
 
 def words(error: BaseException) -> str:

@@ -28,29 +28,54 @@ class PyAVReader(Reader):
             self.read([0])
         return self._to_rgb.rotation or 0
 
-    def count_decoded(self) -> int:
-        """Decode every frame and count those that carry the time stamp and the size they should."""
-        if not self._index.exact:
-            return len(self)  # its frames were numbered by decoding all of them
-        seen: set[int] = set()
+    @property
+    def coded_size(self) -> tuple[int, int]:
+        """(width, height) before rotation."""
+        return self._stream.width, self._stream.height
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds that one tick of the frames' time stamps lasts."""
+        return Fraction(self._stream.time_base)
+
+    def frames(self, first: int, last: int) -> Iterator[tuple[int, Any]]:
+        """(number, decoded av.VideoFrame) of every frame from first to last, in order, one in memory at a time.
+
+        Raises VideoError where one is missing, damaged or of another size.
+        """
+        index, due = self._index, first
         try:
-            for frame in self._run(0, len(self._index.packets) - 1):
-                if (frame.width, frame.height) != (self._stream.width, self._stream.height):
+            if index.exact:
+                decoded = self._run(index.start_for(first), int(index.position[first : last + 1].max()))
+            else:
+                decoded = self._every_frame()
+            for count, frame in enumerate(decoded):
+                number = index.number_of.get(frame.pts, -1) if index.exact else count
+                if not first <= number <= last:
+                    continue
+                if number != due:
+                    raise VideoError(f"{self.name}: frame {due} cannot be decoded")
+                if (frame.width, frame.height) != self.coded_size:
                     raise VideoError(f"{self.name}: the frame size changes to {frame.width} x {frame.height}")
-                seen.add(self._index.number_of.get(frame.pts, -1))
+                due += 1
+                yield number, frame
         except av.FFmpegError as error:
             raise VideoError(f"{self.name}: damaged: {words(error)}") from None
         finally:
             if self._decoder.is_open:
                 self._decoder.flush_buffers()
-        return len(seen - {-1})
+        if due <= last:
+            raise VideoError(f"{self.name}: frame {due} cannot be decoded")
+
+    def _every_frame(self) -> Iterator[Any]:
+        for packet in [*self._index.packets, None]:
+            yield from self._decoder.decode(packet)
 
     def _decode(self, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         numbers = set(wanted.tolist())
         try:
             if not self._index.exact:
-                frames = (frame for packet in [*self._index.packets, None] for frame in self._decoder.decode(packet))
-                for number, frame in enumerate(frames):
+                for number, frame in enumerate(self._every_frame()):
                     if number in numbers:
                         yield number, self._to_rgb(frame)
                     if number == wanted[-1]:
@@ -71,6 +96,8 @@ class PyAVReader(Reader):
     def _frames(self, wanted: np.ndarray) -> Iterator[Any]:
         """Decoded frames that include the wanted ones, group of pictures by group."""
         index = self._index
+        keep = ~index.spare
+        keep[index.position[wanted]] = True
         start, end = -1, -1
         for number in wanted:
             position = int(index.position[number])
@@ -79,18 +106,20 @@ class PyAVReader(Reader):
             key = index.start_for(number)
             if key > end + 1 or start < 0:
                 if start >= 0:
-                    yield from self._run(start, end)
+                    yield from self._run(start, end, keep)
                 start = key
             end = position
-        yield from self._run(start, end)
+        yield from self._run(start, end, keep)
 
-    def _run(self, start: int, end: int) -> Iterator[Any]:
-        """Decode packets start..end, then ask for what the decoder still holds back."""
-        first = self._index.ticks[start]
-        for position in range(start, end + 1):
-            # Shown before the key frame that decoding starts at: may refer to frames before it and is not wanted.
-            if self._index.ticks[position] >= first:
-                yield from self._decoder.decode(self._index.packets[position])
+    def _run(self, start: int, end: int, keep: np.ndarray | None = None) -> Iterator[Any]:
+        """Decode the packets start..end that are to be kept, then ask for what the decoder still holds back."""
+        index = self._index
+        # Shown before the key frame that decoding starts at: may refer to frames before it and is not wanted.
+        chosen = index.ticks[start : end + 1] >= index.ticks[start]
+        if keep is not None:
+            chosen &= keep[start : end + 1]
+        for offset in np.flatnonzero(chosen):
+            yield from self._decoder.decode(index.packets[start + offset])
         yield from self._decoder.decode(None)
         self._decoder.flush_buffers()
 

@@ -5,15 +5,20 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from besnet.data.coverage import summary
 from besnet.data.labels import classes_named
 from besnet.data.manifest import Manifest, Row, write_manifest
-from besnet.data.prepare.examine import Job, Outcome
+from besnet.data.prepare.encode import settings as encode_settings
+from besnet.data.prepare.examine import Job, Mode, Outcome
 from besnet.data.prepare.listing import Entry, check_ids, number_labels
+from besnet.data.prepare.packer import Packer
 from besnet.data.prepare.pool import run_jobs
 from besnet.data.prepare.sources import list_source
+from besnet.data.prepare.workshop import Workshop, is_finished, plan_of
 
 
 def prepare(
@@ -25,12 +30,16 @@ def prepare(
     val: str | None = None,
     test: str | None = None,
     index_only: bool = False,
+    copy: bool = False,
+    short_side: int = 256,
+    videos_per_shard: int = 512,
     workers: int | None = None,
     deadline_sec: float = 300.0,
 ) -> Manifest:
-    """Check every video of a data set, decode it once, and write the manifest that training and evaluation read.
+    """Check every video of a data set, decode it once, and write what training and evaluation read.
 
-    Each video ends as ready, missing or broken, with the reason; nothing is left out in silence.
+    Each video ends as ready, missing or broken, with the reason; nothing is left out in silence. Killed at any instant,
+    the same command goes on where it was and ends with the same bytes.
 
     Args:
         source: A table (CSV with label,path and perhaps split), Kinetics annotations (CSV with label, youtube_id,
@@ -42,46 +51,90 @@ def prepare(
             a line. By default the official list with exactly these labels, else the training labels by alphabet.
         val: Rows of a table to keep for validation, as column=value,value,... (the column may be any of the table's).
         test: Rows of a table to keep for testing, in the same way; for example person=daria,denis,eli.
-        index_only: Read the videos where they are, as they are.
-        workers: Processes that decode; by default one a processor core.
+        index_only: Write no shards: read the videos where they are, as they are.
+        copy: Put the original files into the shards instead of re-encoding them for fast decoding.
+        short_side: Length in pixels that the short side is scaled down to when re-encoding (never up).
+        videos_per_shard: Videos in one shard (a tar file).
+        workers: Processes that decode and encode; by default one a processor core.
         deadline_sec: Seconds after which a video counts as broken.
     """
-    if not index_only:
-        raise ValueError("shards are not written yet: add --index_only true")
+    if index_only and copy:
+        raise ValueError("--index_only and --copy exclude each other: shards, or no shards")
+    for number, called in (
+        (short_side, "short_side"),
+        (videos_per_shard, "videos_per_shard"),
+        (deadline_sec, "deadline_sec"),
+    ):
+        if number < 1:
+            raise ValueError(f"--{called} {number}: at least 1")
     held_out = {split: rule for split, rule in (("val", val), ("test", test)) if rule}
     _check_writable(out)
     listing = list_source(source, videos, held_out)
     check_ids(listing.entries)
     names, labels = number_labels(listing, classes_named(classes) if classes else None)
+    mode: Mode = "index" if index_only else "copy" if copy else "encode"
+    encode: dict[str, Any] = {"mode": mode, **(encode_settings(short_side) if mode == "encode" else {})}
     jobs = [
-        Job(n, os.path.join(listing.root, e.path), e.start_sec, e.end_sec)
+        Job(n, os.path.join(listing.root, e.path), e.start_sec, e.end_sec, e.offset, e.size, mode, short_side)
         for n, e in enumerate(listing.entries)
         if e.path is not None
     ]
-    outcomes: dict[int, Outcome] = {}
-    progress = Progress(len(jobs))
-    for outcome in run_jobs(jobs, workers or os.cpu_count() or 1, deadline_sec):
-        outcomes[outcome.number] = outcome
-        progress.step(bool(outcome.why))
-    progress.end()
-    if not any(outcome.facts for outcome in outcomes.values()):
-        first = next((o.why for o in outcomes.values()), "") or next(e.why for e in listing.entries)
-        raise ValueError(f"{source}: no readable video at all among {len(listing.entries)} (the first: {first})")
-    rows = _rows(listing.entries, labels, outcomes)
-    manifest = write_manifest(out, name or listing.name, names, str(listing.root), rows)
+    asked = [name or listing.name, names, labels, [(e.id, e.split, e.why) for e in listing.entries], str(listing.root)]
+    plan = plan_of(jobs, {"encode": encode, "videos_per_shard": videos_per_shard, "asked": asked})
+    if is_finished(out, plan):
+        manifest = Manifest.load(out)
+        print(f"{summary(manifest)}\n  (prepared before; nothing to do)")
+        return manifest
+    workshop = Workshop(out, plan)
+    finished = False
+    try:
+        packer = Packer(out, listing.entries, labels, names, workshop, videos_per_shard) if mode != "index" else None
+        _run(jobs, workshop, packer, workers or os.cpu_count() or 1, deadline_sec)
+        if not any(outcome.facts for outcome in workshop.outcomes.values()):
+            first = next((o.why for o in workshop.outcomes.values()), "") or next(e.why for e in listing.entries)
+            raise ValueError(f"{source}: no readable video at all among {len(listing.entries)} (the first: {first})")
+        root = str(listing.root) if packer is None else "."
+        rows = _rows(listing.entries, labels, workshop.outcomes, packer)
+        shards = packer.shards if packer else []
+        manifest = write_manifest(out, name or listing.name, names, root, rows, encode, shards)
+        finished = True
+    finally:
+        workshop.close(finished)
     print(summary(manifest))
     return manifest
 
 
-def _rows(entries: list[Entry], labels: list[int], outcomes: dict[int, Outcome]) -> Iterator[Row]:
+def _run(jobs: list[Job], workshop: Workshop, packer: "Packer | None", workers: int, deadline_sec: float) -> None:
+    """Do all jobs that are not done, and write each shard as soon as its videos are."""
+    chosen = packer.arrange(jobs) if packer else jobs
+    waiting = [replace(j, to=str(workshop.piece(j.number))) for j in chosen if j.number not in workshop.outcomes]
+    progress = Progress(len(waiting))
+    if packer:
+        packer.pack()
+    for outcome in run_jobs(waiting, workers, deadline_sec):
+        workshop.add(outcome)
+        progress.step(bool(outcome.why))
+        if packer:
+            packer.pack()
+    progress.end()
+
+
+def _rows(
+    entries: list[Entry], labels: list[int], outcomes: dict[int, Outcome], packer: "Packer | None"
+) -> Iterator[Row]:
     for n, (entry, label) in enumerate(zip(entries, labels, strict=True)):
         outcome = outcomes.get(n)
         if outcome is None:
             yield Row(entry.id, label, entry.split, "missing", entry.why)
         elif outcome.facts is None:
             yield Row(entry.id, label, entry.split, "broken", outcome.why, entry.path or "")
+        elif packer:
+            path, offset = packer.places[n]
+            yield Row(entry.id, label, entry.split, "ready", "", path, offset, **outcome.facts, in_shard=True)
         else:
-            yield Row(entry.id, label, entry.split, "ready", "", entry.path or "", **outcome.facts)
+            inside = entry.size is not None
+            path = entry.path or ""
+            yield Row(entry.id, label, entry.split, "ready", "", path, entry.offset, **outcome.facts, in_shard=inside)
 
 
 def _check_writable(out: Path) -> None:

@@ -1,19 +1,25 @@
-"""What is done to each video once: read its facts, decode every frame, hash its bytes."""
+"""What is done to each video once: read its facts, decode every frame, hash its bytes, and encode or copy it."""
 
 import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+
+from besnet.data.manifest import hash_bytes, read_range
+from besnet.data.prepare.encode import encode
 from besnet.video.container import MAX_PACKET_BYTES, VideoError
 from besnet.video.probe import facts_of
 from besnet.video.pyav_reader import PyAVReader
 
-MAX_FILE_BYTES = 4 * MAX_PACKET_BYTES  # sound and padding included
+MAX_FILE_BYTES = MAX_PACKET_BYTES * 3 // 2  # sound and padding included
+
+Mode = Literal["index", "copy", "encode"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """One video to examine."""
 
@@ -21,51 +27,83 @@ class Job:
     path: str  # full
     start_sec: float | None = None  # the part that is meant, if the file turns out to be longer
     end_sec: float | None = None
+    offset: int = 0  # where the video begins in the file, if `size` is given
+    size: int | None = None
+    mode: Mode = "index"
+    short_side: int = 0
+    to: str = ""  # file that the worker writes the encoded video to
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a job: facts for the manifest's row, or why there are none."""
 
     number: int
     why: str = ""
     facts: dict[str, Any] | None = None
+    extra: dict[str, Any] | None = None  # facts that only the shard's JSON member keeps
 
 
-def examine(job: Job) -> dict[str, Any]:
-    """Facts of a video that decodes completely. VideoError where it does not."""
+def examine(job: Job) -> Outcome:
+    """Facts of a video that decodes completely; with mode `encode` its training version is written too.
+
+    VideoError where it does not decode.
+    """
     path = Path(job.path)
-    with PyAVReader(path, path.name) as reader:
-        decoded = reader.count_decoded()
-        if decoded != len(reader):
-            raise VideoError(f"{path.name}: {decoded} frames decoded of {len(reader)}")
-        facts = facts_of(reader)
-    if is_whole(job, facts.duration_sec):
-        raise VideoError(
-            f"{path.name}: lasts {facts.duration_sec:.0f} s: the whole video, of which {job.start_sec:g} s to "
-            f"{job.end_sec:g} s are meant; prepare it without --index_only"
-        )
-    digest, size = hash_file(path)
-    return {
-        "size": size,
+    inside = job.size is not None
+    source = read_range(job.path, job.offset, job.size or 0) if inside else path
+    with PyAVReader(source, path.name) as reader:
+        first, last = part(job, reader)
+        if job.mode == "encode":
+            made = encode(reader, first, last, job.short_side)
+        else:
+            if (first, last) != (0, len(reader) - 1):
+                raise VideoError(
+                    f"{path.name}: lasts {reader.times_sec[-1]:.0f} s: the whole video, of which {job.start_sec:g} s "
+                    f"to {job.end_sec:g} s are meant; these are cut only where videos are re-encoded"
+                )
+            for _ in reader.frames(first, last):
+                pass
+            made = None
+    digest, size = (hash_bytes(source), len(source)) if isinstance(source, bytes) else hash_file(path)
+    extra = {}
+    if made is None:
+        with PyAVReader(source, path.name) as reader:
+            facts = facts_of(reader)
+    else:
+        with PyAVReader(made.data, path.name) as reader:
+            facts = facts_of(reader)
+        Path(job.to).write_bytes(made.data)
+        extra = {"crf": made.crf, "psnr_db": made.psnr_db, "ssim": made.ssim}
+    row = {
+        "size": size if made is None else len(made.data),
         "frames": facts.frames,
         "fps": round(facts.fps, 4),
         "duration_sec": round(facts.duration_sec, 4),
         "width": facts.width,
         "height": facts.height,
-        "hash": digest,
+        "hash": digest if made is None else hash_bytes(made.data),
         "source_hash": digest,
     }
+    return Outcome(job.number, facts=row, extra=extra)
 
 
-def is_whole(job: Job, duration_sec: float) -> bool:
-    """Whether a file is a whole video of which only a part is meant, and not that part already cut out.
+def part(job: Job, reader: PyAVReader) -> tuple[int, int]:
+    """(first, last) number of the frames that are meant.
 
-    Files named after the video alone come as either; cut pieces last as long as the part, to a key frame's distance.
+    Files named after the video alone come as the whole video or as the part already cut out; cut pieces last as long as
+    the part, but for a key frame's distance.
     """
+    times = reader.times_sec
+    whole = 0, len(times) - 1
     if job.start_sec is None or job.end_sec is None:
-        return False
-    return duration_sec > job.end_sec - job.start_sec + 1.5 and duration_sec > job.end_sec - 1
+        return whole
+    if times[-1] <= job.end_sec - job.start_sec + 1.5 or times[-1] < job.end_sec - 1:
+        return whole
+    chosen = np.flatnonzero((times >= job.start_sec - 1e-6) & (times < job.end_sec - 1e-6))
+    if not len(chosen):
+        raise VideoError(f"{reader.name}: no frame between {job.start_sec:g} s and {job.end_sec:g} s")
+    return int(chosen[0]), int(chosen[-1])
 
 
 def hash_file(path: Path) -> tuple[str, int]:

@@ -17,7 +17,7 @@ SPLIT_NAMES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One video of a source."""
 
@@ -29,6 +29,8 @@ class Entry:
     why: str = ""  # why there is no file
     start_sec: float | None = None  # the part of a longer video that is meant
     end_sec: float | None = None
+    offset: int = 0  # where the video begins in a tar file, if `size` is given
+    size: int | None = None
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def serve(raw: dict[str, Any]) -> Outcome:
     """Do one job; what is wrong with the video becomes its answer."""
     job = Job(**raw)
     try:
-        return Outcome(job.number, facts=examine(job))
+        return examine(job)
     except (ValueError, OSError) as error:
         return Outcome(job.number, why=" ".join(str(error).split()))
     except MemoryError:

@@ -1,0 +1,91 @@
+"""Fills shards with prepared videos, in an order that does not depend on what finished first."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from besnet.data.manifest import Shard
+from besnet.data.prepare.examine import Job
+from besnet.data.prepare.listing import Entry
+from besnet.data.prepare.workshop import Workshop
+from besnet.data.shards import VIDEO_MEMBERS, describe, members, to_json, write_shard
+
+
+class Packer:
+    """Writes shard k as soon as all of the k-th group of videos are done; broken ones are left out of it.
+
+    Groups are cut from an order by the hash of the id, one split after the other: classes are mixed within a shard,
+    for those who read shards from front to back.
+
+    Attributes: `shards`, those written; `places`, {row: (shard, offset of the video)}.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        entries: list[Entry],
+        labels: list[int],
+        classes: list[str],
+        workshop: Workshop,
+        videos_per_shard: int,
+    ) -> None:
+        self.out, self.entries, self.labels, self.classes = out, entries, labels, classes
+        self.workshop, self.size = workshop, videos_per_shard
+        self.shards: list[Shard] = []
+        self.places: dict[int, tuple[str, int]] = {}
+        self._groups: list[tuple[str, list[Job]]] = []
+        self._next = 0
+        (out / "shards").mkdir(exist_ok=True)
+        for partial in (out / "shards").glob("*.partial"):
+            partial.unlink()
+
+    def arrange(self, jobs: list[Job]) -> list[Job]:
+        """The jobs in the order of the shards."""
+        for split in ("train", "val", "test"):
+            chosen = [job for job in jobs if self.entries[job.number].split == split]
+            chosen.sort(key=lambda job: hashlib.blake2b(ascii(self.entries[job.number].id).encode()).digest())
+            for k in range(0, len(chosen), self.size):
+                name = f"shards/{split}-{k // self.size:06d}.tar"
+                self._groups.append((name, chosen[k : k + self.size]))
+        return [job for _, group in self._groups for job in group]
+
+    def pack(self) -> None:
+        """Write the next shards while all of their videos are done."""
+        done = self.workshop.outcomes
+        while self._next < len(self._groups):
+            name, group = self._groups[self._next]
+            if any(job.number not in done for job in group):
+                return
+            self._next += 1
+            good = [job for job in group if done[job.number].facts]
+            path = self.out / name
+            if not good:
+                continue
+            if not path.exists():
+                write_shard(path, self._samples(good))
+            shard = describe(path, self.out)
+            assert shard.count == len(good), f"{name}: {shard.count} videos, not {len(good)}"
+            self.shards.append(shard)
+            for member in members(path):
+                if member.ending in VIDEO_MEMBERS:
+                    self.places[int(member.key)] = name, member.offset
+            for job in group:
+                self.workshop.piece(job.number).unlink(missing_ok=True)
+
+    def _samples(self, jobs: list[Job]) -> Iterator[dict[str, Any]]:
+        for job in jobs:
+            entry, label = self.entries[job.number], self.labels[job.number]
+            outcome = self.workshop.outcomes[job.number]
+            assert outcome.facts is not None
+            about = {"id": entry.id, "label": label, "split": entry.split, **outcome.facts, **(outcome.extra or {})}
+            if label >= 0:
+                about["class"] = self.classes[label]
+            ending = "mp4"
+            piece = self.workshop.piece(job.number)
+            if job.mode == "copy":
+                piece = Path(job.path)
+                ending = os.path.splitext(job.path)[1].lower().lstrip(".")
+                ending = ending if ending in VIDEO_MEMBERS else "mp4"
+            yield {"__key__": f"{job.number:08d}", "json": to_json(about), ending: piece.read_bytes()}

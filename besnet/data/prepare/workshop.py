@@ -1,0 +1,100 @@
+"""The unfinished state of a preparation: killed at any instant, the next run goes on and ends with the same bytes.
+
+`<out>/.work` holds the plan it belongs to, one line for each finished video, and encoded videos until their shard is
+written. A line is added only after its video is complete, a shard takes its name only when it is complete.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from besnet.data.manifest import Replacing
+from besnet.data.prepare.examine import Job, Outcome
+
+
+def plan_of(jobs: Sequence[Job], settings: dict[str, Any]) -> str:
+    """A hash of all that decides the result: settings, and each job with its file's size and time of change."""
+    digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
+    for job in jobs:
+        try:
+            facts = os.stat(job.path)
+            stamp = (facts.st_size, facts.st_mtime_ns)
+        except OSError:
+            stamp = (-1, -1)
+        digest.update(json.dumps([job.path, job.offset, job.start_sec, job.end_sec, *stamp]).encode())
+    return digest.hexdigest()
+
+
+def is_finished(out: Path, plan: str) -> bool:
+    """Whether `out` already holds the result of this plan."""
+    told = out / ".plan"
+    return (out / "dataset.json").exists() and told.exists() and told.read_text() == plan
+
+
+class Workshop:
+    """The folder `.work` of a preparation; one process at a time."""
+
+    def __init__(self, out: Path, plan: str) -> None:
+        self.out, self.plan = out, plan
+        self.folder = out / ".work"
+        self.folder.mkdir(exist_ok=True)
+        self._lock = os.open(out / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise ValueError(f"{out}: another `besnet prepare` is writing here") from None
+        told = self.folder / "plan"
+        if not (told.exists() and told.read_text() == plan):
+            self._clear(ours=told.exists() or (out / "dataset.json").exists())
+            told.write_text(plan)
+        self.outcomes = self._read()
+        self._journal = os.open(self.folder / "outcomes.jsonl", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
+
+    def _clear(self, ours: bool) -> None:
+        """Remove what another plan has left; never shards that `besnet prepare` has not written."""
+        shards = list(self.out.glob("shards/*.tar"))
+        if shards and not ours:
+            raise ValueError(
+                f"{self.out}: has shards that were not written here ({shards[0].name}): choose another folder"
+            )
+        for old in [self.out / "dataset.json", self.out / ".plan", *self.folder.iterdir(), *shards]:
+            old.unlink(missing_ok=True)
+
+    def _read(self) -> dict[int, Outcome]:
+        path = self.folder / "outcomes.jsonl"
+        found: dict[int, Outcome] = {}
+        whole = 0
+        if path.exists():
+            for line in path.read_bytes().splitlines(keepends=True):
+                if not line.endswith(b"\n"):
+                    break  # cut short by a kill
+                whole += len(line)
+                outcome = Outcome(**json.loads(line))
+                found[outcome.number] = outcome
+            os.truncate(path, whole)
+        return found
+
+    def piece(self, number: int) -> Path:
+        """Where the encoded video of a job is kept until its shard is written."""
+        return self.folder / f"{number}.video"
+
+    def add(self, outcome: Outcome) -> None:
+        """Note a finished job."""
+        os.write(self._journal, json.dumps(asdict(outcome)).encode() + b"\n")
+        self.outcomes[outcome.number] = outcome
+
+    def close(self, finished: bool) -> None:
+        """Let go of the folder; if all is done, note that and remove what is no longer needed."""
+        os.close(self._journal)
+        if finished:
+            with Replacing(self.out / ".plan") as file:
+                file.write(self.plan.encode())
+            shutil.rmtree(self.folder)
+        os.close(self._lock)
