@@ -121,7 +121,7 @@ class BesNet(nn.Module):
         # Channels-last throughout: a clip is then its frames one after the other, and 2D convolutions take it as it is.
         x = x.contiguous(memory_format=torch.channels_last_3d)
         x = max_pool(F.relu_(self.bn1(self.conv1(x))))
-        spacing = iter(self._in_frames(dilations))
+        spacing = iter(self.in_frames(dilations))
         for i, name in enumerate(self.stages, start=1):
             for block in getattr(self, name):
                 here = [next(spacing) for _ in range(block.num_temporal_layers)]
@@ -131,7 +131,7 @@ class BesNet(nn.Module):
                     x = block(x, *here)
         return x
 
-    def _in_frames(self, draws: Tensor | None) -> Sequence[Dilation]:
+    def in_frames(self, draws: Tensor | None) -> Sequence[Dilation]:
         """Each temporal layer's dilation in frames: Python integers where the draws are at hand on the host (each layer
         then makes one shift), else tensors, which neither stall a GPU nor recompile a graph."""
         if draws is None:

@@ -1,0 +1,93 @@
+"""The inference form, and what is exported from it, against the network it came from."""
+
+from pathlib import Path
+
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from besnet.data.transforms import normalise
+from besnet.models.besnet import BesNet
+from besnet.models.folding import fold
+from besnet.predict.export import export_onnx, export_program
+from besnet.video.reader import open_video
+from besnet.video.sampling import ClipShape, uniform_clips
+
+
+def trained(**arguments: object) -> BesNet:
+    """A small network whose BatchNorm statistics and parameters all differ from where they start."""
+    torch.manual_seed(0)
+    arguments = {"blocks": (2, 1), "width": 8} | arguments
+    model = BesNet(5, **arguments)  # type: ignore[arg-type]
+    for parameter in model.parameters():
+        if parameter.ndim < 5:
+            nn.init.uniform_(parameter, 0.2, 1.5)
+    with torch.no_grad():
+        for _ in range(3):
+            model.train()(torch.randn(4, 3, 6, 32, 32) + 0.3)
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"temporal_padding": "replicate", "dilations": (1, 2, 4, 9)},
+        {"block": "basic"},
+        {"dilations": ()},
+        {"dilations": (3,)},
+        {"mixture": "learned"},
+        {"erase_relu": True, "frozen_bn": True, "dropout": 0.5},
+    ],
+)
+@torch.no_grad()
+def test_folded_answers_as_the_network_does(arguments: dict[str, object]) -> None:
+    model = trained(**arguments)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    learning = [p.requires_grad for p in model.parameters()]
+    folded = fold(model)
+    assert not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in folded.modules())
+    for frames, size in ((1, 32), (6, 45)):
+        x = torch.randn(2, 3, frames, size, size)
+        expected = model(x)
+        assert expected.std() > 1e-2
+        torch.testing.assert_close(folded(x), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(folded.train()(x), expected, rtol=1e-4, atol=1e-4)
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
+    assert [p.requires_grad for p in model.parameters()] == learning
+
+
+@torch.no_grad()
+def test_folding_settles_on_given_dilations_and_takes_no_others() -> None:
+    model = trained()
+    draws = torch.arange(model.num_temporal_layers) % 2
+    x = torch.randn(1, 3, 7, 32, 32)
+    folded = fold(model, draws)
+    torch.testing.assert_close(folded(x), model(x, draws), rtol=1e-4, atol=1e-4)
+    assert (model(x, draws) - model(x)).abs().max() > 1e-3
+    with pytest.raises(ValueError, match="0 indices are expected"):
+        folded(x, draws)
+
+
+def real_clips(shared_data: Path) -> Tensor:
+    """Three real videos as (3, 3, 8, 64, 64), normalised as in training."""
+    clips = []
+    for file in sorted(f for f in (shared_data / "weizmann" / "videos").rglob("*") if f.is_file())[:3]:
+        with open_video(file) as reader:
+            frames = uniform_clips(reader.times_sec, ClipShape(8, 2), 1)[0]
+            clips.append(torch.from_numpy(reader.read(frames, (20, 40, 64, 64))))
+    return normalise(torch.stack(clips).permute(0, 1, 4, 2, 3)).contiguous()
+
+
+@torch.no_grad()
+def test_exported_forms_agree_on_real_videos(shared_data: Path, tmp_path: Path) -> None:
+    """torch.export and ONNX in onnxruntime, to 1e-4, also for a batch size that the exporter did not see."""
+    model = trained(blocks=(1, 1))
+    clips = real_clips(shared_data)
+    expected = model(clips)
+    torch.testing.assert_close(export_program(model, 8, 64).module()(clips), expected, rtol=1e-4, atol=1e-4)
+    export_onnx(model, tmp_path / "model.onnx", 8, 64)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    (logits,) = session.run(["logits"], {"clips": clips.numpy()})
+    torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-4, atol=1e-4)
