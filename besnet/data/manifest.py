@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from besnet.data.cache import check_address, fetch
 from besnet.video.reader import Backend, Reader, open_video
 
 FORMAT = 1
@@ -137,7 +138,10 @@ class Manifest:
     def root(self) -> str:
         """Folder (or address) that the rows' paths begin at."""
         root = self.about.root
-        return root if "://" in root else str(self.folder / root)
+        if "://" in root or root.startswith("pipe:"):
+            check_address(root)
+            return root
+        return str(self.folder / root)
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -177,10 +181,24 @@ class Manifest:
         facts = self[row]
         if facts.state != "ready":
             raise ValueError(f"{facts.id}: {facts.state}: {facts.why}")
-        path = inside(self.root, facts.path, facts.id)
+        path = self.local(facts)
         if not facts.in_shard:
             return open_video(Path(path), backend, name=path)
         return open_video(read_range(path, facts.offset, facts.size), backend, name=facts.id)
+
+    def local(self, facts: Row) -> str:
+        """The file on this machine that holds a row's video; a remote shard is fetched into the cache."""
+        path = inside(self.root, facts.path, facts.id)
+        if "://" not in self.root:
+            return path
+        shard = self._shards.get(facts.path)
+        if shard is None:
+            raise ValueError(f"{facts.id}: {self.root} is remote, and only shards listed in dataset.json are fetched")
+        return str(fetch(path, shard.size, shard.hash))
+
+    @cached_property
+    def _shards(self) -> dict[str, Shard]:
+        return {shard.path: shard for shard in self.about.shards}
 
 
 def inside(root: str, path: str, id: str) -> str:
@@ -238,14 +256,15 @@ def write_manifest(
     source, begin = hashlib.blake2b(digest_size=16), 0
     source.update(json.dumps([name, list(classes)]).encode())
     outcome = hashlib.blake2b(json.dumps(encode or {}, sort_keys=True).encode(), digest_size=16)
+    to_json = json.JSONEncoder().encode
     with Replacing(folder / "manifest.jsonl") as file:
         for row in rows:
-            compact = {key: value for key, value in asdict(row).items() if value != DEFAULTS.get(key, row)}
-            line = json.dumps(compact, ensure_ascii=True).encode() + b"\n"
+            compact = {key: value for key, value in vars(row).items() if value != DEFAULTS[key]}
+            line = to_json(compact).encode() + b"\n"
             file.write(line)
             columns.append((begin, row.label, SPLITS.index(row.split), STATES.index(row.state), row.duration_sec))
             begin += len(line)
-            source.update(json.dumps([row.id, row.label, row.split, row.state, row.source_hash]).encode())
+            source.update(to_json([row.id, row.label, row.split, row.state, row.source_hash]).encode())
             outcome.update(row.hash.encode())
     with Replacing(folder / "manifest.npy") as file:
         np.save(file, np.array(columns, dtype=COLUMNS), allow_pickle=False)

@@ -1,0 +1,151 @@
+"""Verification and the cache of remote shards, on real shards and real damage."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+
+from besnet.data.manifest import Manifest
+from besnet.data.prepare import prepare
+from besnet.data.verify import verify
+
+NAMES = ("unordered.mov", "video_90.mov", "test_non_zero_start.mp4", "nasa_13013_rotated.mp4")
+
+
+@pytest.fixture
+def data(shared_data: Path, tmp_path: Path) -> Path:
+    """Two shards with two videos each, as they were published."""
+    for name in NAMES:
+        shutil.copy(shared_data / "odd" / name, tmp_path)
+    (tmp_path / "t.csv").write_text("label,path\n" + "".join(f"a,{name}\n" for name in NAMES))
+    prepare(tmp_path / "t.csv", tmp_path / "data", copy=True, videos_per_shard=2, workers=1)
+    return tmp_path / "data"
+
+
+def test_what_is_as_prepared_passes(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify(data) == 0
+    assert verify(data, decode=1, workers=1) == 0
+    assert "4 rows, 2 shards, 4 videos decoded: all as prepared" in capsys.readouterr().out
+
+
+def test_every_kind_of_damage_is_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shard = next((data / "shards").iterdir())
+    whole = shard.read_bytes()
+
+    def faults(damaged: bytes | None, **more: bool) -> str:
+        shard.chmod(0o644)
+        shard.unlink() if damaged is None else shard.write_bytes(damaged)
+        code = verify(data, **more)  # type: ignore[arg-type]
+        shard.write_bytes(whole)
+        said = capsys.readouterr().out
+        assert code == (1 if "wrong" in said else 0)
+        return said
+
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    assert f"{shard.name}: its bytes have changed" in faults(bytes(flipped))
+    assert "all as prepared" in faults(bytes(flipped), sizes_only=True)
+    assert f"{shard.name}: {len(whole) - 512} bytes, not {len(whole)}" in faults(whole[:-512], sizes_only=True)
+    assert "No such file" in faults(None)
+    assert "all as prepared" in faults(whole)
+
+
+def test_videos_in_place_are_checked_too(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = data.parent / "indexed"
+    prepare(data.parent / "t.csv", out, index_only=True, workers=1)
+    assert verify(out, decode=0.5, workers=1) == 0
+    with open(data.parent / NAMES[0], "ab") as file:
+        file.write(b"x")
+    (data.parent / NAMES[1]).unlink()
+    assert verify(out) == 1
+    said = capsys.readouterr().out
+    assert "unordered.mov has 1607 bytes, not 1606" in said
+    assert "video_90.mov" in said
+    swapped = bytearray((data.parent / NAMES[2]).read_bytes())
+    shutil.copy(data.parent / "t.csv", data.parent / NAMES[1])
+    swapped[-1] ^= 1
+    (data.parent / NAMES[2]).write_bytes(bytes(swapped))
+    with pytest.raises(ValueError, match="a share from 0 to 1"):
+        verify(out, decode=2)
+
+
+@pytest.fixture
+def remote(data: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
+    """The same data with its shards behind HTTP and an empty cache."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(data))
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("BESNET_CACHE", str(data.parent / "cache"))
+    away = data.parent / "away"
+    away.mkdir()
+    for name in ("manifest.jsonl", "manifest.npy"):
+        shutil.copy(data / name, away)
+    about = json.loads((data / "dataset.json").read_text())
+    about["root"] = f"http://127.0.0.1:{server.server_port}"
+    (away / "dataset.json").write_text(json.dumps(about))
+    yield Manifest.load(away)
+    server.shutdown()
+    server.server_close()
+
+
+def test_remote_shards_are_fetched_whole_and_once(remote: Manifest, data: Path) -> None:
+    local = Manifest.load(data)
+    for _ in range(2):
+        for n in range(4):
+            with remote.open(n) as reader, local.open(n) as other:
+                assert np.array_equal(reader.read([0]), other.read([0]))
+    cached = list((data.parent / "cache" / "shards").glob("*.tar"))
+    assert sorted(p.stat().st_size for p in cached) == sorted(s.size for s in local.about.shards)
+    shutil.rmtree(data / "shards")
+    with remote.open(0) as reader:
+        assert len(reader)
+
+
+def test_the_cache_stays_within_its_bound(remote: Manifest, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    largest = max(s.size for s in remote.about.shards)
+    monkeypatch.setenv("BESNET_CACHE_GB", str((largest + 1) / 1e9))
+    for n in (0, 1, 2, 3, 0):
+        with remote.open(n):
+            pass
+        cached = list((data.parent / "cache" / "shards").glob("*.tar"))
+        assert len(cached) == 1
+    monkeypatch.setenv("BESNET_CACHE_GB", "0.0000001")
+    shutil.rmtree(data.parent / "cache")
+    with pytest.raises(ValueError, match="raise BESNET_CACHE_GB"):
+        remote.open(0)
+
+
+def test_a_shard_that_was_replaced_is_refused(remote: Manifest, data: Path) -> None:
+    for shard in (data / "shards").iterdir():
+        shard.chmod(0o644)
+        shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match="is not the shard that the manifest describes"):
+        remote.open(0)
+    assert not list((data.parent / "cache" / "shards").glob("*.tar"))
+
+
+@pytest.mark.parametrize("root", ["pipe:touch canary", "pipe://touch canary", "zip://a::http://b", "ssh://host/x"])
+def test_an_address_that_could_run_something_is_refused(data: Path, root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(data)
+    about = json.loads((data / "dataset.json").read_text())
+    (data / "dataset.json").write_text(json.dumps(about | {"root": root}))
+    with pytest.raises(ValueError, match="shards can be at"):
+        Manifest.load(data).open(0)
+    assert not (data / "canary").exists()
+
+
+def test_many_processes_fetch_a_shard_once(remote: Manifest, data: Path) -> None:
+    script = "import sys; from pathlib import Path; from besnet.data.manifest import Manifest\n"
+    script += "m = Manifest.load(Path(sys.argv[1])); [m.open(n).close() for n in range(len(m))]"
+    command = [sys.executable, "-c", script, str(remote.folder)]
+    running = [subprocess.Popen(command, env=os.environ) for _ in range(3)]
+    assert [process.wait() for process in running] == [0, 0, 0]
