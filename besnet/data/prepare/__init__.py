@@ -29,6 +29,7 @@ def prepare(
     classes: str | None = None,
     val: str | None = None,
     test: str | None = None,
+    official_split: int = 1,
     index_only: bool = False,
     copy: bool = False,
     short_side: int = 256,
@@ -43,7 +44,9 @@ def prepare(
 
     Args:
         source: A table (CSV with label,path and perhaps split), Kinetics annotations (CSV with label, youtube_id,
-            time_start, time_end; or a folder of them), or a folder of class folders with or without train, val, test.
+            time_start, time_end; or a folder of them), the folder with UCF101's or HMDB51's official split files, the
+            folder with Something-Something's JSON files, a folder of WebDataset tars, or a folder of class folders
+            with or without train, val, test.
         out: Folder to write to.
         videos: Folder with the videos that a table or annotations speak of; by default the folder these are in.
         name: What results call the data; by default the source's name.
@@ -51,6 +54,7 @@ def prepare(
             a line. By default the official list with exactly these labels, else the training labels by alphabet.
         val: Rows of a table to keep for validation, as column=value,value,... (the column may be any of the table's).
         test: Rows of a table to keep for testing, in the same way; for example person=daria,denis,eli.
+        official_split: Which of the official splits of UCF101 or HMDB51: 1, 2 or 3.
         index_only: Write no shards: read the videos where they are, as they are.
         copy: Put the original files into the shards instead of re-encoding them for fast decoding.
         short_side: Length in pixels that the short side is scaled down to when re-encoding (never up).
@@ -69,7 +73,7 @@ def prepare(
             raise ValueError(f"--{called} {number}: at least 1")
     held_out = {split: rule for split, rule in (("val", val), ("test", test)) if rule}
     _check_writable(out)
-    listing = list_source(source, videos, held_out)
+    listing = list_source(source, videos, held_out, official_split)
     check_ids(listing.entries)
     names, labels = number_labels(listing, classes_named(classes) if classes else None)
     mode: Mode = "index" if index_only else "copy" if copy else "encode"

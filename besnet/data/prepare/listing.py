@@ -41,6 +41,7 @@ class Listing:
     root: Path
     entries: list[Entry]
     classes: list[str] | None = None  # in the source's own order, where it has one
+    numbered: bool = False  # labels are numbers that count into the class list
 
 
 def split_named(name: str, where: str) -> str:
@@ -74,8 +75,17 @@ def number_labels(listing: Listing, classes: Sequence[str] | None) -> tuple[list
         names = official_classes(found) or sorted(found)
     if not names:
         raise ValueError(f"{listing.name}: no video has a label; give the class list with --classes")
+    if listing.numbered:
+        return names, [_numbered(e, len(names)) for e in entries]
     finder = ClassFinder(names)
     return names, [-1 if e.label is None else finder(e.label, e.where) for e in entries]
+
+
+def _numbered(entry: Entry, count: int) -> int:
+    number = -1 if entry.label is None else int(entry.label)
+    if number >= count:
+        raise ValueError(f"{entry.where}: label {number}, but there are {count} classes")
+    return number
 
 
 def videos_below(folder: Path) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from besnet.data.manifest import Shard
+from besnet.data.manifest import Shard, read_range
 from besnet.data.prepare.examine import Job
 from besnet.data.prepare.listing import Entry
 from besnet.data.prepare.workshop import Workshop
@@ -88,4 +88,9 @@ class Packer:
                 piece = Path(job.path)
                 ending = os.path.splitext(job.path)[1].lower().lstrip(".")
                 ending = ending if ending in VIDEO_MEMBERS else "mp4"
-            yield {"__key__": f"{job.number:08d}", "json": to_json(about), ending: piece.read_bytes()}
+            data = piece.read_bytes() if job.size is None or job.mode != "copy" else self._inside(job)
+            yield {"__key__": f"{job.number:08d}", "json": to_json(about), ending: data}
+
+    def _inside(self, job: Job) -> bytes:
+        """A video that is copied from one tar to another."""
+        return read_range(job.path, job.offset, job.size or 0)
