@@ -30,8 +30,7 @@ def demo(runs: Path = Path("runs/demo")) -> int:
     started_sec = time.monotonic()
     if not (DATA / "index.csv").exists():
         step("draw", DATA)
-    if not (DATA / "prepared" / "dataset.json").exists():
-        step("prepare", DATA / "index.csv", DATA / "prepared")
+    step("prepare", DATA / "index.csv", DATA / "prepared", "--short_side", 96)
     results = {}
     for name, arguments in NETWORKS.items():
         run = runs / name.split()[0].lower()

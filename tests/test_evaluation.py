@@ -1,0 +1,187 @@
+"""Evaluation counts every video once, on any number of ranks, and says what it did not see."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from besnet import cli
+from besnet.checkpoints import store
+from besnet.checkpoints.header import header
+from besnet.data.manifest import Manifest
+from besnet.data.prepare import prepare
+from besnet.models.besnet import BesNet
+from tests import command
+
+SMALL_NETWORK = {"dilations": [1, 2], "blocks": [1, 1], "width": 4}
+
+
+@pytest.fixture(scope="module")
+def trained(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three epochs: a network that knows something but not all."""
+    run = tmp_path_factory.mktemp("runs") / "trained"
+    assert command.train(squares, run) == 0
+    return run
+
+
+def untrained(folder: Path, classes: list[str]) -> Path:
+    """A checkpoint of a network that has never seen a video."""
+    torch.manual_seed(0)
+    arguments = SMALL_NETWORK | {"num_classes": len(classes)}
+    clip = {"num_frames": 4, "frame_interval": 8, "target_fps": 30}
+    config = {"data": {"folder": "nowhere", "clip": clip, "crop_size": 32}, "evaluation": {"num_clips": 2, "num_crops": 3}}
+    weights = {f"network.{name}": value for name, value in BesNet(**arguments).state_dict().items()}  # type: ignore[arg-type]
+    entry = header(arguments, classes, {"source": "", "encode": ""}, config)
+    return store.save({"besnet": entry, "state_dict": weights}, folder, 0)
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """results.json without what belongs to time and host."""
+    found: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    del found["run"]
+    return found
+
+
+def test_results_are_the_same_at_one_two_and_three_ranks(trained: Path, tmp_path: Path) -> None:
+    files = {}
+    for ranks in (1, 2, 3):
+        out = tmp_path / str(ranks)
+        words = [f"--ckpt_path={trained}", f"--out={out}", "--workers=0", "--num_crops=3"]
+        process = command.start("evaluate", *words, ranks=ranks)
+        printed, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+        assert printed.count("expected 9  evaluated 9  missing 0") == 1
+        files[ranks] = out
+    assert results(files[1]) == results(files[2]) == results(files[3])
+    first, second, third = (np.load(files[ranks] / "predictions.npz") for ranks in (1, 2, 3))
+    for name in ("ids", "labels", "probabilities", "confusion"):
+        assert (first[name] == second[name]).all()
+        assert (first[name] == third[name]).all()
+    assert first["probabilities"].shape == (9, 6, 4)
+    assert len(set(first["ids"].tolist())) == 9
+    np.testing.assert_allclose(first["probabilities"].sum(axis=2), 1, atol=1e-5)
+
+
+def test_a_killed_evaluation_goes_on_without_doing_a_video_twice(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from besnet.evaluation import loop
+
+    words = [f"--ckpt_path={trained}", "--workers=0"]
+    cli.run("evaluate", [*words, f"--out={tmp_path / 'whole'}"])
+    monkeypatch.setattr(loop, "PART_SEC", 0.0)
+    seen: list[int] = []
+    stream = loop.stream
+
+    def cut(network: Any, manifest: Any, rows: np.ndarray, *rest: Any) -> Any:
+        for answer in stream(network, manifest, rows, *rest):
+            if len(seen) == 4:
+                raise KeyboardInterrupt
+            seen.append(answer.row)
+            yield answer
+
+    monkeypatch.setattr(loop, "stream", cut)
+    assert cli.run("evaluate", [*words, f"--out={tmp_path / 'cut'}"]) == 130
+    again: list[int] = []
+
+    def count(network: Any, manifest: Any, rows: np.ndarray, *rest: Any) -> Any:
+        again.extend(rows.tolist())
+        yield from stream(network, manifest, rows, *rest)
+
+    monkeypatch.setattr(loop, "stream", count)
+    cli.run("evaluate", [*words, f"--out={tmp_path / 'cut'}"])
+    assert not set(again) & set(seen)
+    assert len(again) + len(seen) == 9
+    assert results(tmp_path / "cut") == results(tmp_path / "whole")
+
+
+def test_missing_and_undecodable_videos_are_counted_never_replaced(tmp_path: Path, squares: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    source = Manifest.load(squares)
+    rows = [source[int(row)] for row in source.select("test")]
+    table = ["label,path,split"]
+    for number, row in enumerate(rows):
+        name = f"{number}.mp4"
+        (folder / name).write_bytes((Path(source.root) / row.path).read_bytes())
+        table.append(f"{source.classes[row.label]},{name},test")
+    table.append("up,absent.mp4,test")
+    (folder / "bad.mp4").write_text("<html>not found</html>")
+    table.append("up,bad.mp4,test")
+    (folder / "list.csv").write_text("\n".join(table) + "\n")
+    prepare(folder / "list.csv", tmp_path / "prepared", index_only=True, workers=1)
+    (folder / "0.mp4").write_bytes((folder / "0.mp4").read_bytes()[:400])  # goes bad after it was prepared
+    checkpoint = untrained(tmp_path, source.classes)
+    out = tmp_path / "out"
+    cli.run("evaluate", [f"--ckpt_path={checkpoint}", f"--data={tmp_path / 'prepared'}", f"--out={out}", "--workers=0"])
+    found = results(out)
+    counts = {"expected": 11, "evaluated": 8, "missing": 1, "undecodable": 2}
+    assert {name: found["coverage"][name] for name in counts} == counts
+    assert {video["id"] for video in found["unread"]} == {"absent.mp4", "bad.mp4", "0.mp4"}
+    over, strict = (found["accuracy"][key]["top1"] for key in ("over_evaluated", "missing_counted_wrong"))
+    assert strict == pytest.approx(over * 8 / 11)
+
+
+def test_real_kinetics_three_videos_of_19906(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = shared_data / "kinetics"
+    prepare(source / "kinetics400_val.csv", tmp_path / "k400", videos=source, index_only=True, workers=2)
+    manifest = Manifest.load(tmp_path / "k400")
+    assert len(manifest.select("val")) == 3
+    assert len(manifest.select("val", state="missing")) == 19903
+    checkpoint = untrained(tmp_path, manifest.classes)
+    words = [f"--ckpt_path={checkpoint}", f"--data={tmp_path / 'k400'}", "--split=val", "--workers=0"]
+    capsys.readouterr()
+    cli.run("evaluate", [*words, f"--out={tmp_path / 'out'}"])
+    printed = capsys.readouterr().out
+    assert "expected 19906  evaluated 3  missing 19903  undecodable 0" in printed
+    assert re.search(r"over the evaluated: +top-1 [\d.]+ %", printed)
+    assert re.search(r"missing counted wrong: +top-1 [\d.]+ %", printed)
+
+
+def test_one_dilation_and_averaging_differ_and_are_named(trained: Path, tmp_path: Path) -> None:
+    for name, words in {"average": [], "two": ["--dilations=[2]"], "three": ["--dilations=[3]"]}.items():
+        cli.run("evaluate", [f"--ckpt_path={trained}", f"--out={tmp_path / name}", "--workers=0", *words])
+    arrays = {name: np.load(tmp_path / name / "predictions.npz")["probabilities"] for name in ("average", "two", "three")}
+    assert not np.allclose(arrays["average"], arrays["two"])
+    assert not np.allclose(arrays["two"], arrays["three"])
+    assert results(tmp_path / "three")["dilations"] == [3]
+
+
+def test_a_split_without_labels_gives_a_submission(squares: Path, tmp_path: Path) -> None:
+    source = Manifest.load(squares)
+    paths = [source[int(row)].path for row in source.select("test")]
+    (tmp_path / "videos").mkdir()
+    table = ["youtube_id,time_start,time_end,split"]
+    for number, path in enumerate(paths):
+        (tmp_path / "videos" / f"video{number}_000000_000001.mp4").symlink_to(Path(source.root) / path)
+        table.append(f"video{number},0,1,test")
+    (tmp_path / "list.csv").write_text("\n".join(table) + "\n")
+    names = tmp_path / "classes.txt"
+    names.write_text("\n".join(source.classes) + "\n")
+    videos = tmp_path / "videos"
+    prepare(
+        tmp_path / "list.csv", tmp_path / "prepared", videos=videos, classes=str(names), index_only=True, workers=1
+    )
+    checkpoint = untrained(tmp_path, source.classes)
+    words = [f"--ckpt_path={checkpoint}", f"--data={tmp_path / 'prepared'}", "--workers=0"]
+    cli.run("evaluate", [*words, f"--out={tmp_path / 'out'}"])
+    lines = (tmp_path / "out" / "submission.csv").read_text().splitlines()
+    assert lines[0].startswith("id,class_1")
+    assert len(lines) == 1 + len(paths)
+    assert set(lines[1].split(",")[1:]) <= set(source.classes)
+    assert results(tmp_path / "out")["accuracy"] is None
+
+
+def test_the_page_stands_alone(trained: Path, tmp_path: Path) -> None:
+    cli.run("evaluate", [f"--ckpt_path={trained}", f"--out={tmp_path}", "--workers=0"])
+    page = (tmp_path / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert page.rstrip().endswith("</html>")
+    assert not re.search(r"(?:src|href)=\"(?!data:)", page), "nothing is fetched from anywhere"
+    for words in ("Coverage", "Confusion", "top-1", "data passport"):
+        assert words in page
+    assert "data:image/png;base64," in page
