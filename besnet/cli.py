@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -90,6 +91,8 @@ def verb_function(verb: str) -> Callable[..., Any]:
 
 def train(verb: str, words: list[str]) -> int:
     """Train a network as a config says; goes on from the newest good checkpoint of the run's folder."""
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
     from besnet.training.run import train as train_run
 
     parser = train_parser(verb)
@@ -99,7 +102,8 @@ def train(verb: str, words: list[str]) -> int:
         built = parser.instantiate(parsed)
     except TypeError as error:
         raise ValueError(str(error)) from error
-    return train_run(
+    run = partial(
+        train_run,
         config=config,
         seed=built.seed,
         out=built.out,
@@ -112,6 +116,15 @@ def train(verb: str, words: list[str]) -> int:
         channels_last=built.channels_last,
         accept_changes=built.accept_changes,
     )
+    try:
+        return run()
+    except MisconfigurationException as error:
+        accelerator = config["trainer"]["accelerator"]
+        if "backend" in str(error) or "accelerator" in str(error).lower():
+            raise ValueError(
+                f"trainer.accelerator {accelerator}: no CUDA device is visible here; use --trainer.accelerator cpu"
+            ) from error
+        raise ValueError(one_line(error)) from error
 
 
 def train_parser(verb: str) -> "ArgumentParser":
@@ -166,6 +179,9 @@ def parse(parser: "ArgumentParser", words: list[str]) -> "Namespace":
         return parser.parse_args(words)
     except ArgumentError as error:
             message = one_line(error)
+    if message.startswith("Problems parsing config"):
+        files = [word.partition("=")[2] or words[place + 1] for place, word in enumerate(words) if "--config" in word]
+        raise ValueError(f"{' '.join(files)}: not readable as YAML: {message.partition(':')[2].strip()}")
     unknown = UNKNOWN.search(message)
     if unknown:
         word = unknown["option"] or f"{unknown['group'] or ''}{'.' if unknown['group'] else ''}{unknown['key']}"
