@@ -117,7 +117,8 @@ def test_the_size_of_kinetics_fits(tmp_path: Path) -> None:
     script = (
         "import sys, numpy as np; from pathlib import Path; from besnet.data.manifest import Manifest\n"
         "m = Manifest.load(Path(sys.argv[1])); rows = m.select('train'); np.random.default_rng(0).shuffle(rows)\n"
-        "row = m[int(rows[0])]; peak = open('/proc/self/status').read().split('VmHWM:')[1].split()[0]\nprint(len(m), row.frames, peak)"
+        "row = m[int(rows[0])]; peak = open('/proc/self/status').read().split('VmHWM:')[1].split()[0]\n"
+        "print(len(m), row.frames, peak)"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
     count, frames, kilobytes = map(int, done.stdout.split())
@@ -125,3 +126,42 @@ def test_the_size_of_kinetics_fits(tmp_path: Path) -> None:
     assert kilobytes < 400 * 1024
     assert json.loads((tmp_path / "dataset.json").read_text())["rows"] == 240_000
     assert np.load(tmp_path / "manifest.npy", mmap_mode="r").nbytes < 6_000_000
+
+
+SHARE = """
+import random, sys
+from pathlib import Path
+from besnet.data.manifest import Manifest
+
+def pss():
+    return int(open('/proc/self/smaps_rollup').read().split('Pss:')[1].split()[0])
+
+import json, numpy
+Manifest.load(Path(sys.argv[2]))[0]
+print(pss(), flush=True); sys.stdin.readline()
+m = Manifest.load(Path(sys.argv[1])); rng = random.Random(0)
+for _ in range(20_000): m[rng.randrange(len(m))]
+labels = m.labels
+print(pss(), flush=True); sys.stdin.readline()
+"""
+
+
+def test_eight_workers_share_one_manifest(tmp_path: Path) -> None:
+    """What eight processes that read rows take together stays below a tenth of the manifest each."""
+    (tmp_path / "large").mkdir()
+    (tmp_path / "small").mkdir()
+    write_manifest(tmp_path / "large", "large", ["c"] * 6, ".", made_up(100_000))
+    write_manifest(tmp_path / "small", "small", ["c"] * 6, ".", made_up(10))
+    command = [sys.executable, "-c", SHARE, str(tmp_path / "large"), str(tmp_path / "small")]
+    workers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)]
+    totals = []
+    for _ in range(2):
+        totals.append(sum(int(w.stdout.readline()) for w in workers if w.stdout))
+        for worker in workers:
+            if worker.stdin:
+                worker.stdin.write("\n")
+                worker.stdin.flush()
+    for worker in workers:
+        worker.communicate()
+    size = (tmp_path / "large" / "manifest.jsonl").stat().st_size / 1024
+    assert totals[1] - totals[0] < 8 * 0.1 * size, (totals, size)

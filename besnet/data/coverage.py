@@ -43,3 +43,16 @@ def summary(manifest: Manifest, worst: int = 5) -> str:
     if len(broken) > worst:
         lines.append(f"  and {len(broken) - worst:,} more broken videos, each with its reason in manifest.jsonl")
     return "\n".join(lines)
+
+
+def difference(manifest: Manifest) -> str:
+    """One sentence on what results on this data cannot be compared with."""
+    cover = coverage(manifest)
+    lacking = {split: sum(cover.of_split(split).values()) - cover.of_split(split)["ready"] for split in SPLITS}
+    told = [f"{count:,} of {split}" for split, count in lacking.items() if count]
+    if not told:
+        return "Every video of the official list is ready."
+    return (
+        f"Of the official list {' and '.join(told)} cannot be used: an accuracy on what is left is another number than "
+        "one on the whole list, and evaluation prints both."
+    )

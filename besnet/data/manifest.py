@@ -4,13 +4,14 @@
     manifest.jsonl   one JSON object a line, one video a row
     manifest.npy     the columns needed for every video at once, and where each line begins
 
-The two big files are memory-mapped: a worker process maps the same pages again instead of copying rows.
+The columns are memory-mapped and rows are read from the file when they are asked for: worker processes share the pages
+of both, and none holds rows of its own.
 """
 
 import hashlib
 import json
-import mmap
 import os
+import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -95,11 +96,12 @@ def hash_bytes(data: bytes | memoryview) -> str:
 class Manifest:
     """All videos of a prepared data set, by row number."""
 
-    def __init__(self, folder: Path, about: DataSet, columns: np.ndarray, lines: mmap.mmap | bytes) -> None:
+    def __init__(self, folder: Path, about: DataSet, columns: np.ndarray, lines: int) -> None:
         self.folder = folder
         self.about = about
         self.columns = columns
-        self._lines = lines
+        self._lines = lines  # file descriptor; positional reads may be shared by threads and forked processes
+        weakref.finalize(self, os.close, lines)
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -107,19 +109,22 @@ class Manifest:
         folder = Path(folder)
         about = read_dataset(folder)
         lines_file, columns_file = folder / "manifest.jsonl", folder / "manifest.npy"
+        lines = -1
         try:
-            with open(lines_file, "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                lines = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+            lines = os.open(lines_file, os.O_RDONLY | os.O_CLOEXEC)
             columns = np.load(columns_file, mmap_mode="r", allow_pickle=False)
+            fits = os.fstat(lines).st_size == about.size and columns.shape == (about.rows,) and columns.dtype == COLUMNS
         except (OSError, ValueError) as error:
+            if lines >= 0:
+                os.close(lines)
             raise ValueError(f"{folder}: the manifest cannot be read ({error}): run `besnet prepare` again") from None
-        if size != about.size or columns.dtype != COLUMNS or columns.shape != (about.rows,):
+        if not fits:
+            os.close(lines)
             raise ValueError(f"{lines_file}: does not fit dataset.json: copy the folder again or prepare it again")
         return cls(folder, about, columns, lines)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A worker process opens the map again: nothing is copied.
+        # A worker process opens the files again: nothing is copied.
         return Manifest.load, (self.folder,)
 
     @property
@@ -163,7 +168,7 @@ class Manifest:
         begin = int(self.columns["begin"][row])
         end = int(self.columns["begin"][row + 1]) if row + 1 < len(self) else self.about.size
         try:
-            return Row(**json.loads(self._lines[begin:end]))
+            return Row(**json.loads(os.pread(self._lines, end - begin, begin)))
         except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
             raise ValueError(f"{self.folder / 'manifest.jsonl'}: line {row + 1} is damaged ({error})") from None
 

@@ -28,7 +28,7 @@ SOUND = ("aac", "aac_latm", "mp3", "mp3float", "mp2", "mp2float", "mp1float", "a
          "adpcm_ima_wav", "adpcm_swf", "nellymoser", "speex", "alac")  # fmt: skip
 
 MAX_PIXELS = 4096 * 2304  # a frame
-MAX_FRAMES = 500_000  # a video; more than four hours at 30 fps
+MAX_FRAMES = 300_000  # a video; more than two and a half hours at 30 fps
 MAX_TOTAL_PIXELS = 60_000_000_000  # a video, width x height x frames; a quarter of an hour of 1080p at 30 fps
 MAX_PACKET_BYTES = 400_000_000  # a video's compressed picture stream, which is held in memory
 
