@@ -1,7 +1,6 @@
 """The command line: text → objects, one verb a job. The only room that prints usage."""
 
 import difflib
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -112,7 +111,7 @@ def train(verb: str, words: list[str]) -> int:
         data=built.data,
         recipe=built.recipe,
         saving=built.saving,
-        trainer={key: value for key, value in config["trainer"].items()},
+        trainer=config["trainer"],
         channels_last=built.channels_last,
         accept_changes=built.accept_changes,
     )
@@ -178,7 +177,7 @@ def parse(parser: "ArgumentParser", words: list[str]) -> "Namespace":
     try:
         return parser.parse_args(words)
     except ArgumentError as error:
-            message = one_line(error)
+        message = one_line(error)
     if message.startswith("Problems parsing config"):
         files = [word.partition("=")[2] or words[place + 1] for place, word in enumerate(words) if "--config" in word]
         raise ValueError(f"{' '.join(files)}: not readable as YAML: {message.partition(':')[2].strip()}")

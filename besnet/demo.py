@@ -17,7 +17,7 @@ NETWORKS = {"BesNet": [], "C2D (no temporal taps)": ["--model.dilations", "[]"]}
 
 
 def demo(runs: Path = Path("runs/demo")) -> int:
-    """Draw stick figures, prepare them, train BesNet and a C2D of the same size on them, evaluate both on unseen people.
+    """Draw stick figures, train BesNet and a C2D of the same size on them, and evaluate both on unseen people.
 
     Ends with a table of both and the place of the page. Every command is printed before it runs; a demo that was
     interrupted goes on where it was.

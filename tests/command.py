@@ -29,7 +29,9 @@ def train(data: Path, run: Path, *words: str) -> int:
 
 def start(verb: str, *words: str, ranks: int = 1) -> subprocess.Popen[str]:
     """Start a verb in processes of its own."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}", "-m"] if ranks > 1 else ["-m"]
+    torchrun = (
+        ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}", "-m"] if ranks > 1 else ["-m"]
+    )
     command = [sys.executable, "-W", "ignore", *torchrun, "besnet", verb, *words]
     return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 

@@ -33,7 +33,10 @@ def untrained(folder: Path, classes: list[str]) -> Path:
     torch.manual_seed(0)
     arguments = SMALL_NETWORK | {"num_classes": len(classes)}
     clip = {"num_frames": 4, "frame_interval": 8, "target_fps": 30}
-    config = {"data": {"folder": "nowhere", "clip": clip, "crop_size": 32}, "evaluation": {"num_clips": 2, "num_crops": 3}}
+    config = {
+        "data": {"folder": "nowhere", "clip": clip, "crop_size": 32},
+        "evaluation": {"num_clips": 2, "num_crops": 3},
+    }
     weights = {f"network.{name}": value for name, value in BesNet(**arguments).state_dict().items()}  # type: ignore[arg-type]
     entry = header(arguments, classes, {"source": "", "encode": ""}, config)
     return store.save({"besnet": entry, "state_dict": weights}, folder, 0)
@@ -126,7 +129,9 @@ def test_missing_and_undecodable_videos_are_counted_never_replaced(tmp_path: Pat
     assert strict == pytest.approx(over * 8 / 11)
 
 
-def test_real_kinetics_three_videos_of_19906(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_real_kinetics_three_videos_of_19906(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = shared_data / "kinetics"
     prepare(source / "kinetics400_val.csv", tmp_path / "k400", videos=source, index_only=True, workers=2)
     manifest = Manifest.load(tmp_path / "k400")
@@ -145,7 +150,9 @@ def test_real_kinetics_three_videos_of_19906(shared_data: Path, tmp_path: Path, 
 def test_one_dilation_and_averaging_differ_and_are_named(trained: Path, tmp_path: Path) -> None:
     for name, words in {"average": [], "two": ["--dilations=[2]"], "three": ["--dilations=[3]"]}.items():
         cli.run("evaluate", [f"--ckpt_path={trained}", f"--out={tmp_path / name}", "--workers=0", *words])
-    arrays = {name: np.load(tmp_path / name / "predictions.npz")["probabilities"] for name in ("average", "two", "three")}
+    arrays = {
+        name: np.load(tmp_path / name / "predictions.npz")["probabilities"] for name in ("average", "two", "three")
+    }
     assert not np.allclose(arrays["average"], arrays["two"])
     assert not np.allclose(arrays["two"], arrays["three"])
     assert results(tmp_path / "three")["dilations"] == [3]
@@ -163,9 +170,7 @@ def test_a_split_without_labels_gives_a_submission(squares: Path, tmp_path: Path
     names = tmp_path / "classes.txt"
     names.write_text("\n".join(source.classes) + "\n")
     videos = tmp_path / "videos"
-    prepare(
-        tmp_path / "list.csv", tmp_path / "prepared", videos=videos, classes=str(names), index_only=True, workers=1
-    )
+    prepare(tmp_path / "list.csv", tmp_path / "prepared", videos=videos, classes=str(names), index_only=True, workers=1)
     checkpoint = untrained(tmp_path, source.classes)
     words = [f"--ckpt_path={checkpoint}", f"--data={tmp_path / 'prepared'}", "--workers=0"]
     cli.run("evaluate", [*words, f"--out={tmp_path / 'out'}"])

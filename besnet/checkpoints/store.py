@@ -74,7 +74,7 @@ def sync_folder(folder: Path) -> None:
 def verifies(path: Path) -> bool:
     """Whether a checkpoint's bytes are those that its name promises."""
     match = NAME.fullmatch(path.name)
-    return bool(match) and file_hash(path) == match[2]
+    return match is not None and file_hash(path) == match[2]
 
 
 def by_age(folder: Path) -> list[Path]:
@@ -84,7 +84,7 @@ def by_age(folder: Path) -> list[Path]:
 
 def newest(folder: Path) -> tuple[Path | None, list[Path]]:
     """The newest checkpoint that verifies, and the newer ones that do not."""
-    damaged = []
+    damaged: list[Path] = []
     for path in by_age(folder):
         if verifies(path):
             return path, damaged

@@ -176,7 +176,7 @@ def finish(
     }
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     with open(folder / "predictions.npz", "wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     if (labels < 0).any():
         write_submission(folder / "submission.csv", arrays, about["classes"])
     evaluation_page(results, counts).write(folder / "report.html")

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, optim
 from torch.nn import functional
 
@@ -13,6 +14,7 @@ from besnet.data.failures import FailureLog
 from besnet.data.order import DILATION, NOISE, generator
 from besnet.data.transforms import evaluation_views, training_batch
 from besnet.models.besnet import BesNet
+from besnet.training.data import VideoData
 from besnet.training.recipe import Recipe
 
 
@@ -27,7 +29,7 @@ class ActionTraining(pl.LightningModule):
         self,
         network: BesNet,
         recipe: Recipe,
-        crop_size: int,
+        data: VideoData,
         seed: int,
         failures: FailureLog,
         header: dict[str, Any],
@@ -36,7 +38,7 @@ class ActionTraining(pl.LightningModule):
         super().__init__()
         self.network = network
         self.recipe = recipe
-        self.crop_size = crop_size
+        self.data = data
         self.seed = seed
         self.failures = failures
         self.header = header
@@ -47,12 +49,12 @@ class ActionTraining(pl.LightningModule):
         self.looped = 0
         self.tally = torch.zeros(4)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """SGD or AdamW, with a schedule that moves at every step."""
         optimizer = self.recipe.build_optimizer(self.network)
         # counted here: reading trainer.estimated_stepping_batches would drop the loader's state on a resume
         assert self.trainer.max_epochs is not None
-        batches = len(self.trainer.datamodule.order)
+        batches = len(self.data.order)
         if isinstance(self.trainer.limit_train_batches, int):
             batches = min(batches, self.trainer.limit_train_batches)
         steps_per_epoch = -(-batches // self.trainer.accumulate_grad_batches)
@@ -66,7 +68,7 @@ class ActionTraining(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Point the order of the data at this run's position."""
-        order = self.trainer.datamodule.order
+        order = self.data.order
         order.epoch, order.samples = self.epoch, self.samples
 
     def on_train_batch_start(self, batch: ClipBatch, batch_idx: int) -> None:
@@ -77,11 +79,11 @@ class ActionTraining(pl.LightningModule):
         """Loss of one micro-batch under freshly drawn dilations."""
         noise = generator(self.seed, NOISE, self.micro_batch, self.global_rank).integers(2**63)
         torch.manual_seed(int(noise))
-        clips = training_batch(batch, self.crop_size).contiguous(memory_format=self.memory_format)
+        clips = training_batch(batch, self.data.crop_size).contiguous(memory_format=self.memory_format)
         logits = self.network(clips, self.draw_dilations())
         loss = functional.cross_entropy(logits, batch.labels, label_smoothing=self.recipe.label_smoothing)
         self.micro_batch += 1
-        self.epoch, self.samples = self.trainer.datamodule.order.after(self.epoch, self.samples)
+        self.epoch, self.samples = self.data.order.after(self.epoch, self.samples)
         self.looped += batch.looped
         top1, top5 = precision(logits.detach(), batch.labels)
         values = {"Train/Loss": loss.detach(), "Train/Prec@1": top1, "Train/Prec@5": top5}
@@ -100,13 +102,13 @@ class ActionTraining(pl.LightningModule):
 
     def validation_step(self, batch: list[Views], batch_idx: int) -> None:
         """One centre clip of each video, dilations averaged; a video that cannot be read counts as wrong."""
-        manifest = self.trainer.datamodule.manifest
+        manifest = self.data.manifest
         read = [views for views in batch if views.frames is not None]
         self.tally[0] += len(batch)
         if not read:
             return
         clips = torch.cat(
-            [evaluation_views(v.frames.to(self.device), self.crop_size, 1) for v in read if v.frames is not None]
+            [evaluation_views(v.frames.to(self.device), self.data.crop_size, 1) for v in read if v.frames is not None]
         )
         labels = torch.from_numpy(manifest.labels[np.array([views.row for views in read])]).to(self.device)
         logits = self.network(clips)

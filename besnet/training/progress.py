@@ -36,7 +36,7 @@ class Progress(pl.Callback):
         self.batches += 1
         now = time.monotonic()
         rate = self.clips / max(now - self.started_sec, 1e-6)
-        if trainer.global_step and trainer.global_step % trainer.log_every_n_steps == 0:
+        if is_logged(trainer):
             pl_module.log("Train/clips_per_sec", rate, rank_zero_only=True)
         if trainer.is_global_zero and self.line.due():
             self._print(trainer, rate, now, batch_idx)
@@ -45,7 +45,9 @@ class Progress(pl.Callback):
         """One line that stays for every epoch."""
         now = time.monotonic()
         if trainer.is_global_zero and self.batches:
-            self._print(trainer, self.clips / max(now - self.started_sec, 1e-6), now, trainer.num_training_batches - 1)
+            self._print(
+                trainer, self.clips / max(now - self.started_sec, 1e-6), now, int(trainer.num_training_batches) - 1
+            )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the last line standing."""
@@ -110,7 +112,7 @@ class Table(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Add a row at every logged step."""
-        if trainer.is_global_zero and trainer.global_step % trainer.log_every_n_steps == 0:
+        if trainer.is_global_zero and is_logged(trainer):
             self._add(trainer, "Train/")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -125,3 +127,9 @@ class Table(pl.Callback):
         row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         with open(self.path, "a", newline="") as file:
             csv.DictWriter(file, self.FIELDS).writerow(row)
+
+
+def is_logged(trainer: pl.Trainer) -> bool:
+    """Whether the step that has just ended is one of those whose figures are written down."""
+    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by Lightning at run time
+    return trainer.global_step % every == 0

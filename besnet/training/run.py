@@ -65,7 +65,7 @@ def train(
     checkpoint = find_checkpoint(out, about, accept_changes, say=rank == 0)
     failures = FailureLog(out, rank, len(data.train_rows))
     data.arrange(seed, rank, world_size, failures)
-    task = ActionTraining(network, recipe, data.crop_size, seed, failures, about, channels_last)
+    task = ActionTraining(network, recipe, data, seed, failures, about, channels_last)
     if rank == 0:
         describe(out, about, fresh=checkpoint is None)
         report_start(data, network, checkpoint, world_size)
