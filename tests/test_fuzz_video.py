@@ -14,11 +14,7 @@ from besnet.data.prepare.examine import Job
 from besnet.data.prepare.pool import run_jobs
 from besnet.video.container import VideoError
 from besnet.video.reader import open_video
-
-try:
-    from tests.hostile import hostile_files
-except ImportError:
-    from hostile import hostile_files  # type: ignore[no-redef]
+from tests.hostile import hostile_files
 
 DEADLINE_SEC = 20.0
 

@@ -69,6 +69,17 @@ def test_millisecond_stamps_do_not_repeat_frames() -> None:
         assert (np.diff(clip) == 1).all()
 
 
+def test_a_grid_moves_frames_back_to_its_own() -> None:
+    rng = np.random.default_rng(3)
+    for target_fps in (30.0, None):
+        for _ in range(50):
+            clip = random_clip(strip(30, 10), ClipShape(16, 4, target_fps, grid=4), rng)
+            assert (clip % 4 == 0).all()
+            assert (np.diff(clip) == 4).all()
+    with pytest.raises(ValueError, match="grid 4: frame_interval 6"):
+        ClipShape(16, 6, grid=4)
+
+
 def test_a_shape_without_frames_is_refused() -> None:
     for wrong in ({"num_frames": 0}, {"frame_interval": 0}, {"target_fps": 0.0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):

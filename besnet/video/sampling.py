@@ -20,17 +20,22 @@ class ClipShape:
         frame_interval: Distance of neighbours, counted in frames of `target_fps`.
         target_fps: The rate that `frame_interval` counts in, whatever rate a video has; None counts the video's own
             frames instead.
+        grid: 4 moves every frame to the last one before it whose number divides by 4. In shards written by `besnet
+            prepare` these decode without the others, at about four fifths of the time. 1 leaves frames as they are.
     """
 
     num_frames: int = 16
     frame_interval: int = 4
     target_fps: float | None = 30.0
+    grid: int = 1
 
     def __post_init__(self) -> None:
         if self.num_frames < 1 or self.frame_interval < 1:
             raise ValueError(f"num_frames {self.num_frames} and frame_interval {self.frame_interval}: both at least 1")
         if self.target_fps is not None and not self.target_fps > 0:
             raise ValueError(f"target_fps {self.target_fps}: above 0, or null to count the video's own frames")
+        if self.grid < 1 or self.frame_interval % self.grid:
+            raise ValueError(f"grid {self.grid}: frame_interval {self.frame_interval} must be a multiple of it")
 
 
 def span(times_sec: np.ndarray, shape: ClipShape) -> tuple[float, float]:
@@ -75,9 +80,9 @@ def _clips(times_sec: np.ndarray, shape: ClipShape, start: np.ndarray) -> np.nda
     if is_short(times_sec, shape):
         start = np.zeros_like(start)
     if shape.target_fps is None:
-        return (start.astype(np.int64)[:, None] + ahead) % count
+        return (start.astype(np.int64)[:, None] + ahead) % count // shape.grid * shape.grid
     times = start[:, None] + ahead / shape.target_fps
     if is_short(times_sec, shape):
         times = times % span(times_sec, shape)[0]
     numbers = np.searchsorted(times_sec, times + SLACK_SEC, side="right") - 1
-    return np.clip(numbers, 0, count - 1).astype(np.int64)
+    return np.clip(numbers, 0, count - 1).astype(np.int64) // shape.grid * shape.grid
