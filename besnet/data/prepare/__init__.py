@@ -13,7 +13,7 @@ from besnet.data.coverage import summary
 from besnet.data.labels import classes_named
 from besnet.data.manifest import Manifest, Row, write_manifest
 from besnet.data.prepare.encode import settings as encode_settings
-from besnet.data.prepare.examine import Job, Mode, Outcome
+from besnet.data.prepare.examine import Job, Mode
 from besnet.data.prepare.listing import Entry, check_ids, number_labels
 from besnet.data.prepare.packer import Packer
 from besnet.data.prepare.pool import run_jobs
@@ -94,11 +94,12 @@ def prepare(
     try:
         packer = Packer(out, listing.entries, labels, names, workshop, videos_per_shard) if mode != "index" else None
         _run(jobs, workshop, packer, workers or os.cpu_count() or 1, deadline_sec)
-        if not any(outcome.facts for outcome in workshop.outcomes.values()):
-            first = next((o.why for o in workshop.outcomes.values()), "") or next(e.why for e in listing.entries)
+        fault = workshop.first_fault()
+        if fault is not None:
+            first = fault or next(e.why for e in listing.entries)
             raise ValueError(f"{source}: no readable video at all among {len(listing.entries)} (the first: {first})")
         root = str(listing.root) if packer is None else "."
-        rows = _rows(listing.entries, labels, workshop.outcomes, packer)
+        rows = _rows(listing.entries, labels, workshop, packer)
         shards = packer.shards if packer else []
         manifest = write_manifest(out, name or listing.name, names, root, rows, encode, shards)
         finished = True
@@ -111,7 +112,7 @@ def prepare(
 def _run(jobs: list[Job], workshop: Workshop, packer: "Packer | None", workers: int, deadline_sec: float) -> None:
     """Do all jobs that are not done, and write each shard as soon as its videos are."""
     chosen = packer.arrange(jobs) if packer else jobs
-    waiting = [replace(j, to=str(workshop.piece(j.number))) for j in chosen if j.number not in workshop.outcomes]
+    waiting = [replace(j, to=str(workshop.piece(j.number))) for j in chosen if j.number not in workshop]
     progress = Progress(len(waiting))
     if packer:
         packer.pack()
@@ -123,11 +124,9 @@ def _run(jobs: list[Job], workshop: Workshop, packer: "Packer | None", workers: 
     progress.end()
 
 
-def _rows(
-    entries: list[Entry], labels: list[int], outcomes: dict[int, Outcome], packer: "Packer | None"
-) -> Iterator[Row]:
+def _rows(entries: list[Entry], labels: list[int], workshop: Workshop, packer: "Packer | None") -> Iterator[Row]:
     for n, (entry, label) in enumerate(zip(entries, labels, strict=True)):
-        outcome = outcomes.get(n)
+        outcome = workshop.outcome(n)
         if outcome is None:
             yield Row(entry.id, label, entry.split, "missing", entry.why)
         elif outcome.facts is None:

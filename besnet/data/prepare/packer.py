@@ -53,13 +53,12 @@ class Packer:
 
     def pack(self) -> None:
         """Write the next shards while all of their videos are done."""
-        done = self.workshop.outcomes
         while self._next < len(self._groups):
             name, group = self._groups[self._next]
-            if any(job.number not in done for job in group):
+            if any(job.number not in self.workshop for job in group):
                 return
             self._next += 1
-            good = [job for job in group if done[job.number].facts]
+            good = [job for job in group if self._ready(job)]
             path = self.out / name
             if not good:
                 continue
@@ -74,10 +73,15 @@ class Packer:
             for job in group:
                 self.workshop.piece(job.number).unlink(missing_ok=True)
 
+    def _ready(self, job: Job) -> bool:
+        outcome = self.workshop.outcome(job.number)
+        return outcome is not None and outcome.facts is not None
+
     def _samples(self, jobs: list[Job]) -> Iterator[dict[str, Any]]:
         for job in jobs:
             entry, label = self.entries[job.number], self.labels[job.number]
-            outcome = self.workshop.outcomes[job.number]
+            outcome = self.workshop.outcome(job.number)
+            assert outcome is not None
             assert outcome.facts is not None
             about = {"id": entry.id, "label": label, "split": entry.split, **outcome.facts, **(outcome.extra or {})}
             if label >= 0:
