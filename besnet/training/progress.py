@@ -1,11 +1,16 @@
 """What a person sees of a training run: one line with its speed and the time left, and a table of figures."""
 
+import copy
 import csv
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import nn
 
 from besnet.data.clips import ClipBatch
 from besnet.progress import Line, clock
@@ -37,7 +42,8 @@ class Progress(pl.Callback):
         now = time.monotonic()
         rate = self.clips / max(now - self.started_sec, 1e-6)
         if is_logged(trainer):
-            pl_module.log("Train/clips_per_sec", rate, rank_zero_only=True)
+            lr = trainer.optimizers[0].param_groups[0]["lr"]
+            pl_module.log_dict({"Train/clips_per_sec": rate, "Train/lr": lr}, rank_zero_only=True)
         if trainer.is_global_zero and self.line.due():
             self._print(trainer, rate, now, batch_idx)
 
@@ -127,6 +133,15 @@ class Table(pl.Callback):
         row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         with open(self.path, "a", newline="") as file:
             csv.DictWriter(file, self.FIELDS).writerow(row)
+
+
+def draw_graph(logger: TensorBoardLogger, network: nn.Module, num_frames: int) -> None:
+    """Put the network's graph into TensorBoard, traced on the CPU with one small clip."""
+    network = copy.deepcopy(network).eval()
+    with warnings.catch_warnings(), torch.no_grad():
+        # the trace is only looked at, so branches that depend on the input's shape may be frozen in it
+        warnings.simplefilter("ignore")
+        logger.experiment.add_graph(network, torch.zeros(1, 3, num_frames, 64, 64))
 
 
 def is_logged(trainer: pl.Trainer) -> bool:
