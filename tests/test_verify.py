@@ -77,6 +77,17 @@ def test_videos_in_place_are_checked_too(data: Path, capsys: pytest.CaptureFixtu
         verify(out, decode=2)
 
 
+@pytest.mark.parametrize("path", ["../outside.tar", "/etc/passwd", "shards/../../outside.tar"])
+def test_a_list_of_shards_that_leads_out_is_not_followed(
+    data: Path, path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    about = json.loads((data / "dataset.json").read_text())
+    about["shards"][0]["path"] = path
+    (data / "dataset.json").write_text(json.dumps(about))
+    assert verify(data) == 1
+    assert "leads outside" in capsys.readouterr().out
+
+
 @pytest.fixture
 def remote(data: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
     """The same data with its shards behind HTTP and an empty cache."""

@@ -67,6 +67,7 @@ def prepare(
     for number, called in (
         (short_side, "short_side"),
         (videos_per_shard, "videos_per_shard"),
+        (1 if workers is None else workers, "workers"),
         (deadline_sec, "deadline_sec"),
     ):
         if number < 1:
