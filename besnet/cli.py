@@ -50,6 +50,9 @@ def usage() -> str:
 
 def run(verb: str, words: list[str]) -> int:
     """Run one verb; what the user can mend becomes one line and exit code 2."""
+    from besnet.data.orphans import end_with_launcher
+
+    end_with_launcher()
     try:
         return {"train": train}.get(verb, call)(verb, words)
     except (ValueError, OSError) as error:

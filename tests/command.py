@@ -3,7 +3,10 @@
 import hashlib
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import psutil
 
 from besnet import cli
 from besnet.checkpoints import store
@@ -27,13 +30,44 @@ def train(data: Path, run: Path, *words: str) -> int:
     return cli.run("train", train_words(data, run, *words))
 
 
-def start(verb: str, *words: str, ranks: int = 1) -> subprocess.Popen[str]:
-    """Start a verb in processes of its own."""
+def start(verb: str, *words: str, ranks: int = 1, own_group: bool = False) -> subprocess.Popen[str]:
+    """Start a verb in processes of its own; `own_group` lets a signal reach all of them and nothing else."""
     torchrun = (
         ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}", "-m"] if ranks > 1 else ["-m"]
     )
     command = [sys.executable, "-W", "ignore", *torchrun, "besnet", verb, *words]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=own_group
+    )
+
+
+def loader_workers(rank: int, least: int) -> list[psutil.Process]:
+    """The loader workers of a rank, by its process id, as soon as there are enough: children of its fork server."""
+    deadline_sec = time.monotonic() + 120
+    while time.monotonic() < deadline_sec:
+        servers = [child for child in psutil.Process(rank).children() if "forkserver" in " ".join(child.cmdline())]
+        workers = [worker for server in servers for worker in server.children()]
+        if len(workers) >= least:
+            return workers
+        time.sleep(0.05)
+    raise AssertionError("the workers did not start")
+
+
+def gone(process: psutil.Process) -> bool:
+    """Whether a process has ended; what is left of it in the table of processes does not count."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_for_step(run: Path, step: int) -> None:
+    """Wait until a run has trained and noted a step."""
+    table = run / "metrics.csv"
+    deadline_sec = time.monotonic() + 120
+    while not table.exists() or len(table.read_text().splitlines()) <= step:
+        assert time.monotonic() < deadline_sec, "the run does not get on"
+        time.sleep(0.01)
 
 
 def weights_hash(run: Path) -> str:

@@ -9,8 +9,8 @@ import torch
 
 from besnet.checkpoints import store
 from besnet.checkpoints.header import rebuild
+from besnet.training.endings import STOPPED
 from besnet.training.recipe import Recipe
-from besnet.training.saving import STOPPED
 from tests import command
 
 

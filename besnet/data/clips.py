@@ -3,11 +3,7 @@
 Frames stay uint8 (T, H, W, 3); resizing, flips and normalisation happen on the device (besnet.data.transforms).
 """
 
-import contextlib
 import os
-import select
-import signal
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +16,7 @@ from torch.utils.data import Dataset
 from besnet.data.failures import Failure
 from besnet.data.manifest import Manifest
 from besnet.data.order import CLIP, SUBSTITUTE, generator
+from besnet.data.orphans import Orphan
 from besnet.video.reader import Backend, Box
 from besnet.video.sampling import ClipShape, is_short, random_clip, uniform_clips
 
@@ -219,26 +216,3 @@ def loader_settings(workers: int, device: torch.device) -> dict[str, Any]:
         settings |= {"multiprocessing_context": "forkserver", "prefetch_factor": 2, "persistent_workers": True}
         settings["worker_init_fn"] = Orphan(os.getpid())
     return settings
-
-
-class Orphan:
-    """Ends a worker, and the fork server above it, when the process that reads from it dies.
-
-    torch's own watchdog looks at the worker's parent, which here is the fork server: after a SIGKILL of the training
-    process the workers would wait for ever.
-    """
-
-    def __init__(self, reader: int) -> None:
-        self.reader = reader
-
-    def __call__(self, worker: int) -> None:
-        """Watch from a thread of the worker's own."""
-        threading.Thread(target=self.watch, daemon=True).start()
-
-    def watch(self) -> None:
-        """Wait for the reader's end."""
-        with contextlib.suppress(ProcessLookupError):
-            select.select([os.pidfd_open(self.reader)], [], [])
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(os.getppid(), signal.SIGKILL)
-        os._exit(1)

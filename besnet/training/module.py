@@ -1,5 +1,6 @@
 """The training of one BesNet as a LightningModule: what happens to a micro-batch."""
 
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from besnet.data.order import DILATION, NOISE, generator
 from besnet.data.transforms import evaluation_views, training_batch
 from besnet.models.besnet import BesNet
 from besnet.training.data import VideoData
+from besnet.training.endings import NOT_FINITE, Ending
 from besnet.training.recipe import Recipe
 
 
@@ -48,6 +50,8 @@ class ActionTraining(pl.LightningModule):
         self.samples = 0
         self.looped = 0
         self.tally = torch.zeros(4)
+        self.bad_micro_batch = torch.tensor(-1)  # the first one whose loss was not finite; stays on the device
+        self.recent: deque[tuple[int, int, float, list[int]]] = deque(maxlen=64)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """SGD or AdamW, with a schedule that moves at every step."""
@@ -64,6 +68,7 @@ class ActionTraining(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Point the order of the data at this run's position, before the first loader is opened."""
+        self.bad_micro_batch = torch.tensor(-1, device=self.device)
         self.on_train_epoch_start()
 
     def on_train_epoch_start(self) -> None:
@@ -82,6 +87,7 @@ class ActionTraining(pl.LightningModule):
         clips = training_batch(batch, self.data.crop_size).contiguous(memory_format=self.memory_format)
         logits = self.network(clips, self.draw_dilations())
         loss = functional.cross_entropy(logits, batch.labels, label_smoothing=self.recipe.label_smoothing)
+        self.watch(loss.detach(), batch.rows)
         self.micro_batch += 1
         self.epoch, self.samples = self.data.order.after(self.epoch, self.samples)
         self.looped += batch.looped
@@ -89,6 +95,26 @@ class ActionTraining(pl.LightningModule):
         values = {"Train/Loss": loss.detach(), "Train/Prec@1": top1, "Train/Prec@5": top5}
         self.log_dict(values, batch_size=len(batch.rows))
         return loss
+
+    def watch(self, loss: Tensor, rows: list[int]) -> None:
+        """Remember the first micro-batch whose loss is not finite, on the device: asking it now would make it wait."""
+        first = (self.bad_micro_batch < 0) & ~loss.isfinite()
+        self.bad_micro_batch = torch.where(first, self.micro_batch, self.bad_micro_batch)
+        lr = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.recent.append((self.micro_batch, self.trainer.global_step + 1, lr, rows))
+
+    def not_finite(self) -> Ending:
+        """The end of a run whose loss was not finite: says where, where this rank knows."""
+        bad = int(self.bad_micro_batch)
+        for micro_batch, step, lr, rows in self.recent:
+            if micro_batch == bad:
+                videos = ", ".join(self.data.manifest[row].id for row in rows)
+                return Ending(
+                    NOT_FINITE,
+                    f"the loss was not finite at step {step}, learning rate {lr:.3g}, on the videos {videos}; nothing "
+                    "was saved after it, the last checkpoint is kept: lower recipe.lr, or look at these videos",
+                )
+        return Ending(NOT_FINITE, "stopped because the loss of another rank was not finite: its line names the videos")
 
     def draw_dilations(self) -> Tensor:
         """One index a temporal layer, int64, a function of (seed, micro-batch number): the same on every rank."""

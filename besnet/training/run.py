@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ from besnet.checkpoints import store
 from besnet.checkpoints.header import header
 from besnet.checkpoints.imagenet import load_imagenet
 from besnet.data.failures import FailureLog
+from besnet.data.orphans import start_fork_server
 from besnet.models.besnet import BesNet
 from besnet.training.data import VideoData
+from besnet.training.endings import STOPPED, Ending, explain
 from besnet.training.module import ActionTraining
-from besnet.training.progress import Progress, Table
+from besnet.training.progress import Progress, Table, draw_graph
 from besnet.training.recipe import Recipe
-from besnet.training.saving import STOPPED, AtomicFiles, Saving
+from besnet.training.saving import AtomicFiles, Saving
+from besnet.training.watchdog import GRACE_SEC, Watchdog
 
 # What may differ between a run and its continuation without changing what it computes.
 FREE = ("out", "accept_changes", "data.workers", "saving", "evaluation", "trainer.log_every_n_steps")
@@ -44,8 +48,9 @@ def train(
 ) -> int:
     """Train until the last epoch, from the newest good checkpoint in the run's folder if there is one.
 
-    config: the resolved configuration as plain values; the others are built from it. Returns the exit code: 0, or 75
-    if a signal asked the run to stop; then the same command goes on. ValueError names what does not fit.
+    config: the resolved configuration as plain values; the others are built from it. Returns the exit code, see
+    besnet.training.endings: 0, 75 if a signal asked the run to stop (the same command goes on), or another one with
+    a line that says why. ValueError names what does not fit.
     """
     check_writable(out)
     pl.seed_everything(seed, verbose=False)
@@ -69,10 +74,14 @@ def train(
     if rank == 0:
         describe(out, about, fresh=checkpoint is None)
         report_start(data, network, checkpoint, world_size)
+        if checkpoint is None and isinstance(engine.logger, TensorBoardLogger):
+            draw_graph(engine.logger, network, data.clip.num_frames)
     torch.multiprocessing.set_forkserver_preload(["besnet.data.clips"])
-    with warnings.catch_warnings():
-        quieten()
-        engine.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+    if data.workers:
+        start_fork_server()
+    code = fit(engine, task, data, checkpoint, saving)
+    if code:
+        return code
     if rank == 0 and task.looped:
         print(f"{task.looped} clips came from videos shorter than a clip and were looped")
     if rank == 0 and failures.known:
@@ -84,22 +93,56 @@ def train(
     return 0
 
 
+def fit(engine: pl.Trainer, task: ActionTraining, data: VideoData, checkpoint: Path | None, saving: Saving) -> int:
+    """Train under the eyes of a watchdog. Returns an exit code; one line on standard error says why it is not 0."""
+    phases = saving.phases
+    phases.device = engine.strategy.root_device
+    watchdog = Watchdog(engine.global_rank, saving.watchdog_minutes * 60, where=lambda: phases.now)
+    watchdog.start()
+    try:
+        with warnings.catch_warnings():
+            quieten()
+            engine.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+    except Exception as error:
+        shape = data.clip
+        reason = explain(
+            error,
+            f"data.batch_size {data.batch_size}, data.clip.num_frames {shape.num_frames}, data.crop_size "
+            f"{data.crop_size}: lower data.batch_size first (trainer.accumulate_grad_batches keeps the step as large), "
+            "then the others",
+        )
+        if not isinstance(reason, Ending):
+            if reason is error:
+                raise
+            raise reason from error
+        print(f"besnet: rank {engine.global_rank}: {reason}", file=sys.stderr, flush=True)
+        return reason.code
+    finally:
+        watchdog.stop()
+    return 0
+
+
 def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Trainer:
     """Lightning's Trainer with this house's checkpoints, logs and progress."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logger = TensorBoardLogger(save_dir=run, name="", version="tensorboard")
-    return pl.Trainer(
+    engine = pl.Trainer(
         **settings,
         default_root_dir=run,
         logger=logger,
         callbacks=[Table(run / "metrics.csv"), Progress(), saving],
         plugins=[AtomicFiles()],
+        profiler=saving.phases,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    # a collective waits a little longer than the watchdog, which says more about where the ranks are
+    if hasattr(engine.strategy, "_timeout"):
+        engine.strategy._timeout = timedelta(minutes=saving.watchdog_minutes, seconds=2 * GRACE_SEC)
+    return engine
 
 
 def quieten() -> None:

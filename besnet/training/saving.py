@@ -9,12 +9,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch.distributed as dist
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from besnet.checkpoints import store
+from besnet.training.agreement import Agreement
+from besnet.training.endings import NOT_FINITE, Ending
+from besnet.training.module import ActionTraining
+from besnet.training.phases import Phases
 
-STOPPED = 75  # exit code of a run that saved itself because it was asked to stop: start it again to go on (EX_TEMPFAIL)
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
@@ -41,14 +43,22 @@ class Saving(pl.Callback):
         every_steps: optimiser steps between checkpoints.
         every_minutes: minutes between checkpoints, by rank 0's clock; whichever comes first.
         keep: checkpoints to keep; older ones go once the newest one verifies.
+        watchdog_minutes: a run in which nothing moves for so long says where each rank stands and ends with code 69.
+            Longer than the slowest save and the slowest first step.
     """
 
-    def __init__(self, every_steps: int = 500, every_minutes: float = 15.0, keep: int = 2) -> None:
-        if every_steps < 1 or every_minutes <= 0 or keep < 1:
-            raise ValueError("saving: every_steps, every_minutes and keep must be positive")
+    def __init__(
+        self, every_steps: int = 500, every_minutes: float = 15.0, keep: int = 2, watchdog_minutes: float = 30.0
+    ) -> None:
+        if every_steps < 1 or every_minutes <= 0 or keep < 1 or watchdog_minutes <= 0:
+            raise ValueError("saving: every_steps, every_minutes, keep and watchdog_minutes must be positive")
         self.every_steps = every_steps
         self.every_minutes = every_minutes
         self.keep = keep
+        self.watchdog_minutes = watchdog_minutes
+        self.agreement = Agreement(1, torch.device("cpu"))
+        self.agreed = (False, False)
+        self.phases = Phases()
         self.folder = Path()
         self.last_step = -1
         self.last_time_sec = time.monotonic()
@@ -65,6 +75,7 @@ class Saving(pl.Callback):
         self.folder = Path(trainer.default_root_dir) / "checkpoints"
         self.last_step = trainer.global_step
         self.last_time_sec = time.monotonic()
+        self.agreement = Agreement(trainer.world_size, trainer.strategy.root_device)
         for number in SIGNALS:
             self.previous[number] = signal.signal(number, self._handle)
 
@@ -79,12 +90,21 @@ class Saving(pl.Callback):
             os._exit(128 + number)
         self.signalled = number
 
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Agree with the other ranks on what to do after this step; Ending if a loss was not finite."""
+        due = time.monotonic() - self.last_time_sec > self.every_minutes * 60
+        assert isinstance(pl_module, ActionTraining)
+        with self.phases.profile("agreement"):
+            stop, save, bad = self.agreement.exchange([bool(self.signalled), due], pl_module.bad_micro_batch)
+        self.agreed = (bool(stop), bool(save))
+        if bad >= 0:
+            raise pl_module.not_finite()
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Save if it is time; only between optimiser steps, where no gradient is half accumulated."""
         if trainer.global_step == self.last_step:
             return
-        due = time.monotonic() - self.last_time_sec > self.every_minutes * 60
-        stop, save = self._agree(trainer, bool(self.signalled), due)
+        stop, save = self.agreed
         if stop:
             self.signalled = self.signalled or signal.SIGTERM
             trainer.should_stop = True
@@ -97,18 +117,33 @@ class Saving(pl.Callback):
             self.save(trainer)
 
     def save(self, trainer: pl.Trainer) -> None:
-        """Write a checkpoint now; every rank must call this at the same step."""
+        """Write a checkpoint now; every rank must call this at the same step.
+
+        Ending if the weights, or a loss since the last check, are not finite: then the last good checkpoint stays.
+        """
+        task = trainer.lightning_module
+        assert isinstance(task, ActionTraining)
+        bad, broken = self.agreement.largest(task.bad_micro_batch, not_finite(task.network, trainer.optimizers[0]))
+        if bad >= 0:
+            raise task.not_finite()
+        if broken:
+            raise Ending(
+                NOT_FINITE,
+                f"weights or moments were not finite after step {trainer.global_step} (learning rate "
+                f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}) and were not saved; the checkpoint before is "
+                "kept: lower recipe.lr, or set trainer.gradient_clip_val",
+            )
         trainer.save_checkpoint(self.folder)
         self.last_step = trainer.global_step
         self.last_time_sec = time.monotonic()
         if trainer.is_global_zero:
             store.prune(self.folder, self.keep)
 
-    @staticmethod
-    def _agree(trainer: pl.Trainer, *wishes: bool) -> list[bool]:
-        """What any rank wishes, all ranks do."""
-        if trainer.world_size == 1:
-            return list(wishes)
-        flags = torch.tensor(wishes, dtype=torch.int32, device=trainer.strategy.root_device)
-        dist.all_reduce(flags, dist.ReduceOp.MAX)
-        return [bool(flag) for flag in flags.tolist()]
+
+def not_finite(network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+    """How many tensors of a network and its optimiser hold a number that is not finite; int64, on their device."""
+    tensors = [*network.state_dict().values()]
+    tensors += [value for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
+    device = tensors[0].device
+    broken = [~value.isfinite().all() for value in tensors if value.is_floating_point()]
+    return torch.stack([flag.to(device) for flag in broken]).sum()

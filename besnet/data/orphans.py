@@ -1,0 +1,78 @@
+"""No process is left behind: loader workers end with their reader, ranks with their launcher. Imports nothing heavy."""
+
+import contextlib
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing import forkserver
+from pathlib import Path
+
+ORPHANED = 137  # exit code of a rank whose launcher is gone: as if the same SIGKILL had hit it
+FOR_THE_READER = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+def when_ended(process: int, then: Callable[[], None]) -> None:
+    """Call `then` in a thread of its own as soon as another process ends, at once if it is not there."""
+
+    def watch() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            handle = os.pidfd_open(process)
+            select.select([handle], [], [])
+        then()
+
+    threading.Thread(target=watch, name=f"ends with {process}", daemon=True).start()
+
+
+class Orphan:
+    """Ends a loader worker, and the fork server above it, when the process that reads from it dies.
+
+    torch's own watchdog looks at the worker's parent, which here is the fork server: after a SIGKILL of the training
+    process the workers would wait for ever. Signals that ask for a stop are the reader's business: a launcher sends
+    them to the whole process group, and a worker that obeyed would take away the batch that the reader waits for.
+    """
+
+    def __init__(self, reader: int) -> None:
+        self.reader = reader
+
+    def __call__(self, worker: int) -> None:
+        """Watch from a thread of the worker's own."""
+        for number in FOR_THE_READER:
+            signal.signal(number, signal.SIG_IGN)
+        when_ended(self.reader, self.end)
+
+    def end(self) -> None:
+        """Take the fork server along."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(os.getppid(), signal.SIGKILL)
+        os._exit(1)
+
+
+def start_fork_server() -> None:
+    """Start the process that loader workers are forked from; signals that ask for a stop do not reach it."""
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in FOR_THE_READER}
+    try:
+        forkserver.ensure_running()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def end_with_launcher() -> None:
+    """Under torchrun, end this process when torchrun is killed; call it before anything that takes time."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    launcher = os.getppid()
+    if launcher == 1 and not launches(Path("/proc/1/cmdline")):
+        os._exit(ORPHANED)  # killed before this line: its orphans are given to process 1
+    when_ended(launcher, lambda: os._exit(ORPHANED))
+
+
+def launches(command: Path) -> bool:
+    """Whether a process is a launcher, from its command: in a container it may itself be process 1."""
+    try:
+        words = command.read_bytes()
+    except OSError:
+        return True
+    return any(name in words for name in (b"torchrun", b"torch.distributed", b"besnet"))

@@ -1,0 +1,137 @@
+"""Failures end a run soon, with one line and a documented code, and leave the last good checkpoint."""
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from besnet import cli
+from besnet.checkpoints import store
+from besnet.training import endings
+from tests import command
+
+LONG = ["--trainer.max_epochs=500", "--saving.every_steps=2"]
+
+
+def test_a_loss_that_is_not_finite_stops_before_it_is_learned_from(
+    squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--recipe.optimizer=sgd", "--recipe.lr=1e25", "--saving.every_steps=1"]
+    assert command.train(squares, tmp_path, *words) == endings.NOT_FINITE
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("besnet:")]
+    assert len(lines) == 1
+    assert "the loss was not finite at step" in lines[0]
+    assert "learning rate 9.92e+24" in lines[0]
+    assert lines[0].count(".mp4") == 4, "the videos of the batch are named"
+    kept = store.load(tmp_path)
+    assert kept["global_step"] >= 1
+    assert all(weight.isfinite().all() for weight in kept["state_dict"].values())
+
+
+def test_weights_that_are_not_finite_are_never_saved(
+    squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--recipe.lr=1e39", "--saving.every_steps=1"]
+    assert command.train(squares, tmp_path, *words) == endings.NOT_FINITE
+    assert "weights or moments were not finite after step 1" in capsys.readouterr().err
+    assert store.newest(tmp_path / "checkpoints") == (None, [])
+
+
+def test_two_ranks_stop_together_and_the_one_that_knows_names_the_videos(squares: Path, tmp_path: Path) -> None:
+    words = ["--recipe.optimizer=sgd", "--recipe.lr=1e25", "--data.batch_size=2", "--trainer.devices=2",
+             "--trainer.strategy=ddp"]  # fmt: skip
+    process = command.start("train", *command.train_words(squares, tmp_path, *words), ranks=2)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "the loss was not finite at step" in err
+    assert ".mp4" in err
+    assert store.newest(tmp_path / "checkpoints")[0] is None
+
+
+def test_out_of_memory_names_what_to_lower(squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.train(squares, tmp_path, "--data.crop_size=3000000") == endings.OUT_OF_MEMORY
+    err = capsys.readouterr().err
+    assert "out of memory with data.batch_size 4, data.clip.num_frames 4, data.crop_size 3000000: lower" in err
+
+
+def test_a_dead_loader_worker_ends_the_run(squares: Path, tmp_path: Path) -> None:
+    process = command.start("train", *command.train_words(squares, tmp_path, *LONG, "--data.workers=2"))
+    worker = command.loader_workers(process.pid, 2)[1]
+    command.wait_for_step(tmp_path, 2)
+    worker.kill()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == endings.WORKER_DIED
+    assert f"besnet: rank 0: loader worker with process id {worker.pid} died" in err
+    assert command.gone(worker)
+
+
+def test_a_worker_that_hangs_is_noticed_by_the_watchdog(squares: Path, tmp_path: Path) -> None:
+    words = command.train_words(squares, tmp_path, *LONG, "--data.workers=1", "--saving.watchdog_minutes=0.1")
+    process = command.start("train", *words)
+    worker = command.loader_workers(process.pid, 1)[0]
+    command.wait_for_step(tmp_path, 2)
+    worker.send_signal(signal.SIGSTOP)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == endings.HUNG
+    assert "besnet: rank 0: nothing has moved for 0.1 minutes" in err
+    assert "in the phase 'waiting for data'" in err
+    assert "_try_get_data" in err, "the stack shows where"
+    assert command.gone(worker)
+    assert store.load(tmp_path)["global_step"] >= 2
+
+
+@pytest.mark.slow
+def test_a_rank_that_hangs_is_noticed_by_the_others(squares: Path, tmp_path: Path) -> None:
+    words = ["--data.batch_size=2", "--trainer.devices=2", "--trainer.strategy=ddp", "--saving.watchdog_minutes=0.15"]
+    process = command.start("train", *command.train_words(squares, tmp_path, *LONG, *words), ranks=2)
+    command.wait_for_step(tmp_path, 2)
+    ranks = psutil.Process(process.pid).children()
+    second = next(rank for rank in ranks if rank.environ()["RANK"] == "1")
+    second.send_signal(signal.SIGSTOP)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "besnet: rank 0: nothing has moved" in err
+    assert all(map(command.gone, ranks))
+
+
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, *(pytest.param(other, marks=pytest.mark.slow) for other in (signal.SIGTERM, signal.SIGUSR1))],
+)
+def test_a_signal_to_the_whole_group_still_saves(squares: Path, tmp_path: Path, number: signal.Signals) -> None:
+    words = command.train_words(squares, tmp_path, "--trainer.max_epochs=500", "--data.workers=2")
+    process = command.start("train", *words, own_group=True)
+    command.loader_workers(process.pid, 2)
+    command.wait_for_step(tmp_path, 2)
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == endings.STOPPED, err
+    assert store.load(tmp_path)["global_step"] >= 2
+
+
+def test_a_killed_launcher_leaves_no_process_behind(squares: Path, tmp_path: Path) -> None:
+    words = ["--data.batch_size=2", "--trainer.devices=2", "--trainer.strategy=ddp", "--data.workers=1"]
+    process = command.start("train", *command.train_words(squares, tmp_path, *LONG, *words), ranks=2)
+    command.wait_for_step(tmp_path, 2)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 6, "ranks, fork servers and workers"
+    process.kill()
+    process.communicate(timeout=30)
+    psutil.wait_procs(family, timeout=20)
+    assert all(map(command.gone, family))
+
+
+def test_what_a_worker_says_is_one_line(squares: Path) -> None:
+    message = (
+        "Caught ValueError in DataLoader worker process 3.\nOriginal Traceback:\n  File x\nValueError: a.mp4: cut\n"
+    )
+    error = endings.explain(ValueError(message), "")
+    assert type(error) is ValueError
+    assert cli.one_line(error) == "loader worker 3: a.mp4: cut"
+
+
+def test_other_errors_stay_as_they_are() -> None:
+    bug = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    assert endings.explain(bug, "") is bug
