@@ -1,0 +1,49 @@
+"""Timings that can be compared on a machine that is not idle: every case in every round, ratios within rounds."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+
+class Timings:
+    """Seconds of each case in each round."""
+
+    def __init__(self, seconds: Mapping[str, list[float]]) -> None:
+        self.seconds = dict(seconds)
+
+    def median(self, case: str) -> float:
+        """Seconds."""
+        return statistics.median(self.seconds[case])
+
+    def ratio(self, case: str, other: str) -> float:
+        """Time of one case over another's: the median of the ratios within the rounds."""
+        return statistics.median(a / b for a, b in zip(self.seconds[case], self.seconds[other], strict=True))
+
+
+def alternate(
+    cases: Mapping[str, Callable[[], object]],
+    rounds: int,
+    device: torch.device,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Timings:
+    """Run every case once a round, back and forth, after one round that does not count (it compiles and warms up).
+
+    clock: time.process_time counts this process's work instead; with one thread that is steady beside any neighbour.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    for turn in range(-1, rounds):
+        for name in list(cases)[:: 1 if turn % 2 else -1]:
+            wait(device)
+            start = clock()
+            cases[name]()
+            wait(device)
+            if turn >= 0:
+                seconds[name].append(clock() - start)
+    return Timings(seconds)
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

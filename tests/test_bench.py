@@ -1,0 +1,66 @@
+"""The benchmark of a network: its counts against torch's, its timings in order, its comparisons of equal functions."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from besnet.bench.model import bench_model, kept_for_backward
+from besnet.bench.peers import difference, our_i3d, pytorchvideo_peers
+from besnet.bench.timing import Timings, alternate
+
+
+def test_a_small_network_is_counted_and_written_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "costs.json"
+    bench_model(4, 32, 2, 5, (1, 2, 3), blocks=(1, 1), width=8, compiled=False, rounds=2, device="cpu", output=output)
+    content = json.loads(output.read_text())
+    rows = {row["mode"]: row for row in content["costs"]}
+    one, averaged, step = rows["forward, one dilation"], rows["forward, averaged"], rows["training step"]
+    assert one["gflops"] == averaged["gflops"] == rows["inference form"]["gflops"]
+    # A backward pass is two forwards, less the gradient of the clips, which the first convolution leaves out.
+    stem = 2 * 8 * 3 * 49 * 4 * 16 * 16 / 1e9
+    assert step["gflops"] == pytest.approx(3 * one["gflops"] - stem)
+    assert step["memory_mb"] > 0
+    assert all(row["ms"] > 0 and row["clips_per_sec"] == pytest.approx(2000 / row["ms"]) for row in rows.values())
+    text = capsys.readouterr().out
+    assert "A/A" in text
+    assert "training step" in text
+
+
+def test_a_missing_gpu_is_said() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match="no GPU is available"):
+        bench_model(device="cuda")
+
+
+def test_cases_alternate_after_a_warm_up() -> None:
+    order: list[str] = []
+    cases = {name: lambda name=name: order.append(name) for name in "ab"}
+    timings = alternate(cases, 3, torch.device("cpu"), time.process_time)
+    assert "".join(order) == "abbaabba"
+    assert all(len(values) == 3 for values in timings.seconds.values())
+
+
+def test_ratios_are_taken_within_rounds() -> None:
+    """A slow phase of the machine that hits both cases leaves the ratio alone."""
+    timings = Timings({"a": [1.0, 10.0, 1.0], "b": [2.0, 20.0, 2.0]})
+    assert timings.ratio("b", "a") == 2
+    assert timings.median("b") == 2
+
+
+def test_memory_counts_each_block_once() -> None:
+    x = torch.randn(1000, requires_grad=True)
+    with kept_for_backward() as kept:
+        y = x.exp()
+        _ = y * y + y[:500].sum()
+    assert sum(kept.values()) == 4000
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_our_i3d_is_pytorchvideos() -> None:
+    pytest.importorskip("pytorchvideo", reason="a benchmark's package: pip install pytorchvideo")
+    peer = pytorchvideo_peers(7, 4, 32)["PyTorchVideo I3D-R50"]
+    assert difference(our_i3d(peer, 7), peer, torch.randn(1, 3, 4, 32, 32)) < 1e-5
