@@ -46,6 +46,14 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
         samples += self.global_batch
         return (epoch, samples) if samples + self.global_batch <= len(self.rows) else (epoch + 1, 0)
 
+    def here(self, epoch: int, samples: int) -> tuple[int, int]:
+        """A position that batches of another size led to: the next epoch's start if no global batch is left of this."""
+        return (epoch, samples) if samples + self.global_batch <= len(self.rows) else (epoch + 1, 0)
+
+    def behind(self, samples: int) -> int:
+        """Global micro-batches of an epoch that are not to come any more once `samples` of it are consumed."""
+        return len(self) - (len(self.rows) - samples) // self.global_batch
+
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch = self.epoch
         order = self.rows[generator(self.seed, ORDER, epoch).permutation(len(self.rows))]

@@ -49,6 +49,7 @@ class ActionTraining(pl.LightningModule):
         self.epoch = 0
         self.samples = 0
         self.looped = 0
+        self.changed = False  # whether the run goes on under accepted other settings or data
         self.tally = torch.zeros(4)
         self.bad_micro_batch = torch.tensor(-1)  # the first one whose loss was not finite; stays on the device
         self.recent: deque[tuple[int, int, float, list[int]]] = deque(maxlen=64)
@@ -163,6 +164,36 @@ class ActionTraining(pl.LightningModule):
         position = checkpoint["besnet"]["position"]
         self.epoch, self.samples = position["epoch"], position["samples"]
         self.micro_batch, self.looped = position["micro_batch"], position["looped"]
+        if self.changed:
+            self.epoch, self.samples = self.data.order.here(self.epoch, self.samples)
+            self._recount(checkpoint["loops"]["fit_loop"])
+
+    def _recount(self, loop: dict[str, Any]) -> None:
+        """Tell Lightning how many of an epoch's batches are behind a position that other batches led to."""
+        if self.trainer.limit_train_batches != 1.0:
+            return  # then an epoch of Lightning's is not one of the order's
+        behind = self.data.order.behind(self.samples) if self.samples else len(self.data.order)
+        batches = loop["epoch_loop.batch_progress"]
+        batches["is_last_batch"] = not self.samples
+        batches["current"] |= {"ready": behind, "started": behind, "processed": behind, "completed": behind - 1}
+
+    def on_train_start(self) -> None:
+        """After an accepted change: the recipe's figures as they are now, at the same share of the schedule."""
+        if not self.changed:
+            return
+        optimizer, scheduler = self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler
+        assert isinstance(scheduler, optim.lr_scheduler.LambdaLR)
+        steps_per_epoch = -(-len(self.data.order) // self.trainer.accumulate_grad_batches)
+        step = (
+            self.epoch * steps_per_epoch + self.data.order.behind(self.samples) // self.trainer.accumulate_grad_batches
+        )
+        fresh = self.recipe.build_optimizer(self.network).param_groups
+        scheduler.last_epoch = step
+        scheduler.base_lrs = [group["lr"] for group in fresh]
+        for group, now, factor in zip(optimizer.param_groups, fresh, scheduler.lr_lambdas, strict=True):
+            group.update({name: value for name, value in now.items() if name != "params"})
+            group["initial_lr"] = now["lr"]
+            group["lr"] = now["lr"] * factor(step)
 
 
 def precision(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

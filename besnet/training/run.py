@@ -30,6 +30,8 @@ from besnet.training.saving import AtomicFiles, Saving
 from besnet.training.watchdog import GRACE_SEC, Watchdog
 
 # What may differ between a run and its continuation without changing what it computes.
+# What may differ only if asked for is everything else but this: the weights and moments would not fit.
+FIXED = ("model.block", "model.blocks", "model.width", "recipe.optimizer")
 FREE = ("out", "accept_changes", "data.workers", "saving", "evaluation", "trainer.log_every_n_steps")
 
 
@@ -67,10 +69,11 @@ def train(
     about = header(
         arguments, data.manifest.classes, asdict(data.manifest.passport), config | {"world_size": world_size}
     )
-    checkpoint = find_checkpoint(out, about, accept_changes, say=rank == 0)
+    checkpoint, changed = find_checkpoint(out, about, accept_changes, say=rank == 0)
     failures = FailureLog(out, rank, len(data.train_rows))
     data.arrange(seed, rank, world_size, failures)
     task = ActionTraining(network, recipe, data, seed, failures, about, channels_last)
+    task.changed = changed
     if rank == 0:
         describe(out, about, fresh=checkpoint is None)
         report_start(data, network, checkpoint, world_size)
@@ -167,23 +170,34 @@ def check_writable(run: Path) -> None:
         ) from error
 
 
-def find_checkpoint(run: Path, about: dict[str, Any], accept_changes: bool, say: bool) -> Path | None:
-    """The newest good checkpoint of the run. ValueError if it belongs to another configuration or other data."""
+def find_checkpoint(run: Path, about: dict[str, Any], accept_changes: bool, say: bool) -> tuple[Path | None, bool]:
+    """The newest good checkpoint of the run, and whether its settings or data were others.
+
+    ValueError if they were and that is not accepted, or cannot be.
+    """
     path, damaged = store.newest(run / "checkpoints")
     for file in damaged if say else []:
         print(f"{file}: damaged, passed over", file=sys.stderr)
     if path is None:
-        return None
+        return None, False
     old = store.load(path)["besnet"]
     if old["classes"] != about["classes"]:
         raise ValueError(f"{path}: trained on other classes than this data has: choose another run folder with --out")
     changes = differences(old["config"], about["config"]) + differences(old["passport"], about["passport"], "passport.")
+    impossible = [change for change in changes if change.startswith(tuple(f"{name}:" for name in FIXED))]
+    if impossible:
+        raise ValueError(
+            f"{run}: the weights of this run do not fit other settings ({'; '.join(impossible)}): "
+            "restore them, or choose another run folder with --out"
+        )
     if changes and not accept_changes:
         raise ValueError(
             f"{run}: this run was started with other settings ({'; '.join(changes)}): "
             "restore them, choose another run folder with --out, or add --accept_changes true"
         )
-    return path
+    for change in changes if say else []:
+        print(f"accepted: {change}")
+    return path, bool(changes)
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
