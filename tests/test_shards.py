@@ -147,6 +147,25 @@ def test_the_same_command_again_does_nothing_and_another_begins_anew(
     assert {p.name for p in (tmp_path / "shards").iterdir()} == {Path(s.path).name for s in again.about.shards}
 
 
+@pytest.mark.parametrize("how", [{}, {"copy": True}, {"index_only": True}])
+def test_a_list_that_has_grown_takes_over_what_has_not_changed(
+    sources: Path, tmp_path: Path, how: dict[str, bool], capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    shutil.copytree(sources, videos)
+    late = videos / NAMES[2]
+    late.rename(tmp_path / "late")
+    first = prepare(videos / "table.csv", out, videos_per_shard=2, workers=2, **how)
+    assert first[2].state == "missing"
+    (tmp_path / "late").rename(late)
+    shutil.copy(videos / NAMES[0], videos / NAMES[1])  # replaced by another video
+    capsys.readouterr()
+    prepare(videos / "table.csv", out, videos_per_shard=2, workers=2, **how)
+    assert "3 videos were taken over" in capsys.readouterr().out
+    prepare(videos / "table.csv", tmp_path / "fresh", videos_per_shard=2, workers=2, **how)
+    assert tree(out) == tree(tmp_path / "fresh")
+
+
 def test_shards_of_others_are_never_removed(sources: Path, tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "mine.tar").write_bytes(b"precious")

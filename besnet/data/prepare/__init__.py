@@ -17,6 +17,7 @@ from besnet.data.prepare.examine import Job, Mode
 from besnet.data.prepare.listing import Entry, check_ids, number_labels
 from besnet.data.prepare.packer import Packer
 from besnet.data.prepare.pool import run_jobs
+from besnet.data.prepare.previous import Previous
 from besnet.data.prepare.sources import list_source
 from besnet.data.prepare.workshop import Workshop, is_finished, plan_of
 
@@ -40,7 +41,8 @@ def prepare(
     """Check every video of a data set, decode it once, and write what training and evaluation read.
 
     Each video ends as ready, missing or broken, with the reason; nothing is left out in silence. Killed at any instant,
-    the same command goes on where it was and ends with the same bytes.
+    the same command goes on where it was and ends with the same bytes. Run again on a list that has grown, it takes
+    over what it made of the videos that have not changed (and needs the disk space of both until it ends).
 
     Args:
         source: A table (CSV with label,path and perhaps split), Kinetics annotations (CSV with label, youtube_id,
@@ -94,7 +96,9 @@ def prepare(
     finished = False
     try:
         packer = Packer(out, listing.entries, labels, names, workshop, videos_per_shard) if mode != "index" else None
-        _run(jobs, workshop, packer, workers or os.cpu_count() or 1, deadline_sec)
+        previous = Previous(workshop.before, encode)
+        ids = [entry.id for entry in listing.entries]
+        _run(jobs, ids, workshop, previous, packer, workers or os.cpu_count() or 1, deadline_sec)
         fault = workshop.first_fault()
         if fault is not None:
             first = fault or next(e.why for e in listing.entries)
@@ -110,19 +114,31 @@ def prepare(
     return manifest
 
 
-def _run(jobs: list[Job], workshop: Workshop, packer: "Packer | None", workers: int, deadline_sec: float) -> None:
+def _run(
+    jobs: list[Job],
+    ids: list[str],
+    workshop: Workshop,
+    previous: Previous,
+    packer: "Packer | None",
+    workers: int,
+    deadline_sec: float,
+) -> None:
     """Do all jobs that are not done, and write each shard as soon as its videos are."""
-    chosen = packer.arrange(jobs) if packer else jobs
-    waiting = [replace(j, to=str(workshop.piece(j.number))) for j in chosen if j.number not in workshop]
+    waiting = [job for job in (packer.arrange(jobs) if packer else jobs) if job.number not in workshop]
     progress = Progress(len(waiting))
     if packer:
         packer.pack()
-    for outcome in run_jobs(waiting, workers, deadline_sec):
+    ready = (replace(j, to=str(workshop.piece(j.number)), before=previous.of(ids[j.number])) for j in waiting)
+    reused = 0
+    for outcome in run_jobs(ready, workers, deadline_sec):
         workshop.add(outcome)
+        reused += outcome.reused
         progress.step(bool(outcome.why))
         if packer:
             packer.pack()
     progress.end()
+    if reused:
+        print(f"{reused:,} videos were taken over as they were prepared before")
 
 
 def _rows(entries: list[Entry], labels: list[int], workshop: Workshop, packer: "Packer | None") -> Iterator[Row]:

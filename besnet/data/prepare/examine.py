@@ -32,6 +32,7 @@ class Job:
     mode: Mode = "index"
     short_side: int = 0
     to: str = ""  # file that the worker writes the encoded video to
+    before: dict[str, Any] | None = None  # what an earlier preparation found, see previous.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Outcome:
     why: str = ""
     facts: dict[str, Any] | None = None
     extra: dict[str, Any] | None = None  # facts that only the shard's JSON member keeps
+    reused: bool = False  # taken over from an earlier preparation
 
 
 def examine(job: Job) -> Outcome:

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 from besnet.data.prepare.examine import Job, Outcome, examine
+from besnet.data.prepare.previous import taken_over
 
 MEMORY_BYTES = 900 * 2**20
 
@@ -35,7 +36,7 @@ def serve(raw: dict[str, Any]) -> Outcome:
     """Do one job; what is wrong with the video becomes its answer."""
     job = Job(**raw)
     try:
-        return examine(job)
+        return taken_over(job) or examine(job)
     except (ValueError, OSError) as error:
         return Outcome(job.number, why=" ".join(str(error).split()))
     except MemoryError:

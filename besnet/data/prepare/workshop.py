@@ -50,22 +50,38 @@ class Workshop:
         except BlockingIOError:
             os.close(self._lock)
             raise ValueError(f"{out}: another `besnet prepare` is writing here") from None
-        told = self.folder / "plan"
-        if not (told.exists() and told.read_text() == plan):
-            self._clear(ours=told.exists() or (out / "dataset.json").exists())
-            told.write_text(plan)
-        self._lines = self._read()
+        try:
+            told = self.folder / "plan"
+            if not (told.exists() and told.read_text() == plan):
+                self._clear(ours=told.exists())
+                told.write_text(plan)
+            self._lines = self._read()
+        except BaseException:
+            os.close(self._lock)
+            raise
         self._journal = os.open(self.folder / "outcomes.jsonl", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
 
+    @property
+    def before(self) -> Path:
+        """Where the result of another plan is kept until this one is finished."""
+        return self.folder / "before"
+
     def _clear(self, ours: bool) -> None:
-        """Remove what another plan has left; never shards that `besnet prepare` has not written."""
+        """Put a finished result of another plan aside, remove an unfinished one; never shards of someone else."""
         shards = list(self.out.glob("shards/*.tar"))
-        if shards and not ours:
+        if (self.out / "dataset.json").exists():
+            self.before.mkdir(exist_ok=True)
+            # dataset.json last: as long as it is here, a killed run finds the rest to move.
+            for name in ("shards", "manifest.jsonl", "manifest.npy", "dataset.json"):
+                if (self.out / name).exists():
+                    os.replace(self.out / name, self.before / name)
+        elif shards and not ours:
             raise ValueError(
                 f"{self.out}: has shards that were not written here ({shards[0].name}): choose another folder"
             )
-        for old in [self.out / "dataset.json", self.out / ".plan", *self.folder.iterdir(), *shards]:
-            old.unlink(missing_ok=True)
+        for old in [self.out / ".plan", *self.folder.iterdir(), *self.out.glob("shards/*.tar")]:
+            if old != self.before:
+                old.unlink(missing_ok=True)
 
     def _read(self) -> dict[int, bytes]:
         """What the journal holds, as its lines: parsed, 240,000 of them would take ten times the memory."""

@@ -1,0 +1,73 @@
+"""What an earlier preparation of the same folder made, to be taken over where a video has not changed.
+
+Lists grow as downloads go on: a second run then re-encodes the new videos only. What is taken over is known by the
+source's bytes, not by its date, and its own bytes are checked again.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from besnet.data.manifest import Manifest, hash_bytes, read_range
+from besnet.data.prepare.examine import Job, Outcome, hash_file
+from besnet.data.shards import members
+
+FACTS = ("size", "frames", "fps", "duration_sec", "width", "height", "hash", "source_hash")
+ROW_KEYS = {"id", "label", "split", "class"}
+
+
+class Previous:
+    """An earlier result, if it was made with the same settings."""
+
+    def __init__(self, folder: Path, encode: dict[str, Any]) -> None:
+        self._rows: dict[str, int] = {}
+        self._notes: dict[int, tuple[str, int, int]] = {}
+        try:
+            self._manifest = Manifest.load(folder)
+            if self._manifest.about.encode != encode:
+                return
+            for shard in self._manifest.about.shards:
+                for member in members(folder / shard.path):
+                    if member.ending == "json":
+                        self._notes[int(member.key)] = str(folder / shard.path), member.offset, member.size
+            ready = (self._manifest.columns["state"] == 0).nonzero()[0]
+            self._rows = {self._manifest[int(n)].id: int(n) for n in ready}
+        except ValueError:
+            # Not there, or damaged: everything is made anew.
+            self._rows = {}
+
+    def of(self, id: str) -> dict[str, Any] | None:
+        """What is known of a video, for `Job.before`."""
+        number = self._rows.get(id)
+        if number is None:
+            return None
+        row = self._manifest[number]
+        path = self._manifest.local(row) if self._manifest.about.shards else ""
+        note = list(self._notes[number]) if number in self._notes else None
+        return {"facts": {name: getattr(row, name) for name in FACTS}, "path": path, "offset": row.offset, "note": note}
+
+
+def taken_over(job: Job) -> Outcome | None:
+    """The outcome of a job from an earlier result; None where the source or that result has changed."""
+    before = job.before
+    if before is None:
+        return None
+    facts = before["facts"]
+    try:
+        if job.size is None:
+            digest = hash_file(Path(job.path))[0]
+        else:
+            digest = hash_bytes(read_range(job.path, job.offset, job.size))
+        if digest != facts["source_hash"]:
+            return None
+        extra = {}
+        if job.mode == "encode":
+            data = read_range(before["path"], before["offset"], facts["size"])
+            about = json.loads(read_range(*before["note"]))
+            if hash_bytes(data) != facts["hash"] or about["hash"] != facts["hash"]:
+                return None
+            extra = {key: value for key, value in about.items() if key not in ROW_KEYS | set(FACTS)}
+            Path(job.to).write_bytes(data)
+    except (ValueError, OSError, KeyError, TypeError):
+        return None
+    return Outcome(job.number, facts=facts, extra=extra, reused=True)
