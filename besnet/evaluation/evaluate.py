@@ -19,6 +19,7 @@ from besnet.evaluation import metrics
 from besnet.evaluation.loop import Answer, answers
 from besnet.evaluation.ranks import Ranks, joined
 from besnet.evaluation.views import ViewPlan
+from besnet.models.folding import fold
 from besnet.progress import clock
 from besnet.report.evaluation_page import evaluation_page, percent
 from besnet.video.reader import Backend
@@ -94,7 +95,7 @@ def evaluate(
         prepare_folder(folder, about, ranks)
         ready = np.array([row for row in rows if manifest[int(row)].state == "ready"], dtype=np.int64)
         started_sec = time.monotonic()
-        network = trained.network.to(ranks.device)
+        network = fold(trained.network.to(ranks.device))
         got = answers(network, manifest, ready, shape, plan, crop_size, ranks, folder / "parts", workers, backend)
         if ranks.rank == 0:
             took_sec = time.monotonic() - started_sec
