@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from besnet.data.coverage import coverage, difference, summary
-from besnet.data.manifest import Row, write_manifest
+from besnet.data.manifest import Row
+from besnet.data.manifest_writing import write_manifest
 from besnet.report.coverage_page import coverage_page
 
 ROWS = [

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from besnet.data.manifest import Manifest, Row, write_manifest
+from besnet.data.manifest import Manifest, Row
+from besnet.data.manifest_writing import write_manifest
 
 
 def made_up(count: int) -> list[Row]:

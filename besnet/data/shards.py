@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from besnet.data.manifest import Replacing, Shard
+from besnet.data.manifest import Shard
+from besnet.data.manifest_writing import Replacing
 
 VIDEO_MEMBERS = {"mp4", "avi", "webm", "mkv", "mov", "mpg", "mpeg", "m4v", "flv", "wmv", "3gp", "asf", "ts", "ogv"}
 LABEL_MEMBERS = {"cls", "json", "txt"}

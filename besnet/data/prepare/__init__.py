@@ -11,7 +11,8 @@ from typing import Any
 
 from besnet.data.coverage import summary
 from besnet.data.labels import classes_named
-from besnet.data.manifest import Manifest, Row, write_manifest
+from besnet.data.manifest import Manifest, Row
+from besnet.data.manifest_writing import write_manifest
 from besnet.data.prepare.encode import settings as encode_settings
 from besnet.data.prepare.examine import Job, Mode
 from besnet.data.prepare.listing import Entry, check_ids, number_labels

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from besnet.data.manifest import Replacing
+from besnet.data.manifest_writing import Replacing
 from besnet.data.prepare.examine import Job, Outcome
 
 
