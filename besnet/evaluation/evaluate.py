@@ -1,10 +1,6 @@
 """A checkpoint and a prepared data set → an honest account: what was expected, what was seen, what was right."""
 
-import csv
 import json
-import os
-import shlex
-import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,15 +9,14 @@ from typing import Any
 import numpy as np
 
 from besnet.checkpoints import store
-from besnet.checkpoints.header import Trained, rebuild, revision
+from besnet.checkpoints.header import Trained, rebuild
 from besnet.data.manifest import Manifest
-from besnet.evaluation import metrics
-from besnet.evaluation.loop import Answer, answers
+from besnet.evaluation.account import finish
+from besnet.evaluation.loop import answers
 from besnet.evaluation.ranks import Ranks, joined
 from besnet.evaluation.views import ViewPlan
 from besnet.models.folding import fold
 from besnet.progress import clock
-from besnet.report.evaluation_page import evaluation_page, percent
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
 
@@ -99,7 +94,8 @@ def evaluate(
         got = answers(network, manifest, ready, shape, plan, crop_size, ranks, folder / "parts", workers, backend)
         if ranks.rank == 0:
             took_sec = time.monotonic() - started_sec
-            cost = f"{clock(took_sec)} on {ranks.world_size} x {ranks.device}, {len(got) / max(took_sec, 1e-6):.1f} videos/s"
+            rate = len(got) / max(took_sec, 1e-6)
+            cost = f"{clock(took_sec)} on {ranks.world_size} x {ranks.device}, {rate:.1f} videos/s"
             finish(folder, about, manifest, rows, labels, got, cost)
 
 
@@ -154,111 +150,3 @@ def prepare_folder(folder: Path, about: dict[str, Any], ranks: Ranks) -> None:
     problem = ranks.broadcast(problem)
     if problem:
         raise OSError(problem)
-
-
-def finish(
-    folder: Path,
-    about: dict[str, Any],
-    manifest: Manifest,
-    rows: np.ndarray,
-    labels: np.ndarray,
-    got: list[Answer],
-    cost: str,
-) -> None:
-    """Count, print and write everything."""
-    results, arrays = account(about, manifest, rows, labels, got)
-    counts = arrays.get("confusion")
-    results["run"] = {
-        "revision": revision(),
-        "command": shlex.join(["besnet", "evaluate", *sys.argv[1:]]),
-        "cost": cost,
-        "host": os.uname().nodename,
-        "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-    }
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    with open(folder / "predictions.npz", "wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    if (labels < 0).any():
-        write_submission(folder / "submission.csv", arrays, about["classes"])
-    evaluation_page(results, counts).write(folder / "report.html")
-    for part in (folder / "parts").glob("*"):
-        part.unlink()
-    (folder / "parts").rmdir()
-    show(results, folder)
-
-
-def account(
-    about: dict[str, Any], manifest: Manifest, rows: np.ndarray, labels: np.ndarray, got: list[Answer]
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The results that depend only on data and network, and the arrays behind them."""
-    read = [answer for answer in got if answer.probabilities is not None]
-    seen = np.array([answer.row for answer in read], dtype=np.int64)
-    where = np.searchsorted(rows, seen)
-    views = np.array([answer.probabilities for answer in read], dtype=np.float32)
-    classes = about["classes"]
-    views = views.reshape(len(read), -1, len(classes))
-    mean = views.mean(axis=1) if len(read) else np.zeros((0, len(classes)), dtype=np.float32)
-    failed = {answer.row: answer.why for answer in got if answer.probabilities is None}
-    unread = []
-    missing = 0
-    for row in map(int, rows):
-        facts = manifest[row]
-        if facts.state != "ready":
-            missing += facts.state == "missing"
-            unread.append({"id": facts.id, "state": facts.state, "why": facts.why})
-        elif row in failed:
-            unread.append({"id": facts.id, "state": "undecodable", "why": failed[row]})
-    coverage = {
-        "expected": len(rows),
-        "evaluated": len(read),
-        "missing": missing,
-        "undecodable": len(unread) - missing,
-        "looped": sum(answer.looped for answer in read),
-    }
-    arrays = {
-        "ids": np.array([manifest[int(row)].id for row in seen], dtype=np.str_),
-        "labels": labels[where],
-        "probabilities": views,
-    }
-    results = about | {"coverage": coverage, "unread": unread, "accuracy": None, "per_class": [], "pairs": []}
-    labelled = labels[where] >= 0
-    if (labels >= 0).any():
-        truth, guess = labels[where][labelled], mean[labelled]
-        counts = metrics.confusion(guess.argmax(axis=1), truth, len(classes))
-        table = metrics.per_class(counts, classes)
-        known = [row["top1"] for row in table if row["top1"] is not None]
-        results["accuracy"] = metrics.accuracies(guess, truth, int((labels >= 0).sum()))
-        results["accuracy"]["mean_class_top1"] = float(np.mean(known)) if known else None
-        results["per_class"] = table
-        results["pairs"] = metrics.told_apart(guess, truth, classes, about["views"]["pairs"])
-        arrays["confusion"] = counts
-    return results, arrays
-
-
-def write_submission(path: Path, arrays: dict[str, np.ndarray], classes: list[str]) -> None:
-    """The five most probable classes of every video without a label."""
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", *(f"class_{place}" for place in range(1, 6))])
-        for name, label, views in zip(arrays["ids"], arrays["labels"], arrays["probabilities"], strict=True):
-            if label < 0:
-                best = np.argsort(-views.mean(axis=0), kind="stable")[:5]
-                writer.writerow([name, *(classes[number] for number in best)])
-
-
-def show(results: dict[str, Any], folder: Path) -> None:
-    """Print the account."""
-    coverage = results["coverage"]
-    print("  ".join(f"{what} {count}" for what, count in coverage.items()))
-    if results["accuracy"] is not None:
-        for key, words in (
-            ("over_evaluated", "over the evaluated"),
-            ("missing_counted_wrong", "missing counted wrong"),
-        ):
-            shares = results["accuracy"][key]
-            print(
-                f"{words + ':':24} top-1 {percent(shares['top1'])}  top-5 {percent(shares['top5'])}  mean {percent(shares['mean'])}"
-            )
-    for pair in results["pairs"]:
-        print(f"told apart: {' / '.join(pair['pair'])} {percent(pair['share'])} of {pair['videos']}")
-    print(f"page: {folder / 'report.html'}")

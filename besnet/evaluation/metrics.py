@@ -68,7 +68,7 @@ def per_class(counts: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
 def told_apart(
     probabilities: np.ndarray, labels: np.ndarray, classes: list[str], pairs: list[tuple[str, str]]
 ) -> list[dict[str, Any]]:
-    """For pairs of classes: the share of their videos whose own class is more probable than the other's. Chance: 0.5."""
+    """For pairs of classes: the share of their videos whose own class beats the other's. Chance: 0.5."""
     rows = []
     for pair in pairs:
         first, second = (classes.index(name) for name in pair)

@@ -6,6 +6,7 @@ import numpy as np
 
 from besnet.report.page import Page
 from besnet.report.plots import class_bars, confusion_matrix, most_confused
+from besnet.report.sheet import contact_sheet
 
 
 def percent(share: float | None) -> str:
@@ -13,8 +14,11 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
-def evaluation_page(results: dict[str, Any], counts: np.ndarray | None) -> Page:
-    """Build the page from an evaluation's results and its confusion matrix (C, C), if there were labels."""
+def evaluation_page(results: dict[str, Any], counts: np.ndarray | None, mistakes: list[tuple[str, np.ndarray]]) -> Page:
+    """Build the page from an evaluation's results, its confusion matrix (C, C) if it had labels, and its worst errors.
+
+    mistakes: (what was said, frames uint8 (N, H, W, 3)) of videos that were taken for something else with confidence.
+    """
     page = Page(f"{results['data']['name']} · {results['split']}", results["checkpoint"]["network"])
     coverage = results["coverage"]
     if counts is not None:
@@ -52,6 +56,9 @@ def evaluation_page(results: dict[str, Any], counts: np.ndarray | None) -> Page:
             page.table(["truth", "taken for", "videos", "of"], confused)
         page.heading("Classes")
         page.figure(class_bars(results["per_class"]), "Top-1 of each class, the weakest at the bottom.")
+    if mistakes:
+        page.heading("The most confident mistakes")
+        page.picture(contact_sheet(mistakes), "Eight frames of each video, evenly spread over its length.")
     page.heading("How")
     data, checkpoint = results["data"], results["checkpoint"]
     page.table(

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 STYLE = """
-:root { color-scheme: light dark; --ink: #1d2733; --soft: #5b6875; --line: #d8dee5; --paper: #fbfcfd; --accent: #1f6f8b; }
+:root { color-scheme: light dark; --ink: #1d2733; --soft: #5b6875; --line: #d8dee5;
+  --paper: #fbfcfd; --accent: #1f6f8b; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e4e9ee; --soft: #9aa7b4; --line: #33404d; --paper: #12181f; --accent: #6cc0dc; }
   img.plot { background: #fbfcfd; border-radius: 6px; }
 }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto; max-width: 72rem;
-  padding: 1.5rem; }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto;
+  max-width: 72rem; padding: 1.5rem; }
 h1 { font-size: 1.7rem; margin: 0 0 .2rem } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; color: var(--accent) }
 p { max-width: 48rem } p.soft, figcaption { color: var(--soft); font-size: .9rem }
 .wide { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem }
@@ -29,7 +30,8 @@ figure { margin: 1rem 0 } img { max-width: 100%; height: auto; display: block }
 .cards { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1rem 0 }
 .card { border: 1px solid var(--line); border-radius: 8px; padding: .6rem 1rem; min-width: 8rem }
 .card b { display: block; font-size: 1.6rem; font-weight: 600 } .card span { color: var(--soft); font-size: .85rem }
-code, pre { font: .85rem/1.4 ui-monospace, monospace } pre { overflow-x: auto; white-space: pre-wrap; word-break: break-all }
+code, pre { font: .85rem/1.4 ui-monospace, monospace } pre { overflow-x: auto; white-space: pre-wrap;
+  word-break: break-all }
 """
 
 Cell = str | int | float | None

@@ -1,0 +1,149 @@
+"""Answers → the account of an evaluation: counted, written, shown."""
+
+import contextlib
+import csv
+import json
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from besnet.checkpoints.header import revision
+from besnet.data.manifest import Manifest
+from besnet.evaluation import metrics
+from besnet.evaluation.loop import Answer
+from besnet.report.evaluation_page import evaluation_page, percent
+
+MOST_MISTAKES = 20
+
+
+def finish(
+    folder: Path,
+    about: dict[str, Any],
+    manifest: Manifest,
+    rows: np.ndarray,
+    labels: np.ndarray,
+    got: list[Answer],
+    cost: str,
+) -> None:
+    """Count, print and write everything."""
+    results, arrays = account(about, manifest, rows, labels, got)
+    counts = arrays.get("confusion")
+    results["run"] = {
+        "revision": revision(),
+        "command": shlex.join(["besnet", "evaluate", *sys.argv[1:]]),
+        "cost": cost,
+        "host": os.uname().nodename,
+        "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+    }
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    with open(folder / "predictions.npz", "wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    if (labels < 0).any():
+        write_submission(folder / "submission.csv", arrays, about["classes"])
+    mistakes = worst_mistakes(manifest, arrays, rows, about["classes"])
+    evaluation_page(results, counts, mistakes).write(folder / "report.html")
+    for part in (folder / "parts").glob("*"):
+        part.unlink()
+    (folder / "parts").rmdir()
+    show(results, folder)
+
+
+def account(
+    about: dict[str, Any], manifest: Manifest, rows: np.ndarray, labels: np.ndarray, got: list[Answer]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The results that depend only on data and network, and the arrays behind them."""
+    read = [answer for answer in got if answer.probabilities is not None]
+    seen = np.array([answer.row for answer in read], dtype=np.int64)
+    where = np.searchsorted(rows, seen)
+    views = np.array([answer.probabilities for answer in read], dtype=np.float32)
+    classes = about["classes"]
+    views = views.reshape(len(read), -1, len(classes))
+    mean = views.mean(axis=1) if len(read) else np.zeros((0, len(classes)), dtype=np.float32)
+    failed = {answer.row: answer.why for answer in got if answer.probabilities is None}
+    unread = []
+    missing = 0
+    for row in map(int, rows):
+        facts = manifest[row]
+        if facts.state != "ready":
+            missing += facts.state == "missing"
+            unread.append({"id": facts.id, "state": facts.state, "why": facts.why})
+        elif row in failed:
+            unread.append({"id": facts.id, "state": "undecodable", "why": failed[row]})
+    coverage = {
+        "expected": len(rows),
+        "evaluated": len(read),
+        "missing": missing,
+        "undecodable": len(unread) - missing,
+        "looped": sum(answer.looped for answer in read),
+    }
+    arrays = {
+        "ids": np.array([manifest[int(row)].id for row in seen], dtype=np.str_),
+        "labels": labels[where],
+        "probabilities": views,
+    }
+    results = about | {"coverage": coverage, "unread": unread, "accuracy": None, "per_class": [], "pairs": []}
+    labelled = labels[where] >= 0
+    if (labels >= 0).any():
+        truth, guess = labels[where][labelled], mean[labelled]
+        counts = metrics.confusion(guess.argmax(axis=1), truth, len(classes))
+        table = metrics.per_class(counts, classes)
+        known = [row["top1"] for row in table if row["top1"] is not None]
+        results["accuracy"] = metrics.accuracies(guess, truth, int((labels >= 0).sum()))
+        results["accuracy"]["mean_class_top1"] = float(np.mean(known)) if known else None
+        results["per_class"] = table
+        results["pairs"] = metrics.told_apart(guess, truth, classes, about["views"]["pairs"])
+        arrays["confusion"] = counts
+    return results, arrays
+
+
+def worst_mistakes(
+    manifest: Manifest, arrays: dict[str, np.ndarray], rows: np.ndarray, classes: list[str]
+) -> list[tuple[str, np.ndarray]]:
+    """The videos that were taken for another class with the highest probability, with eight frames of each."""
+    if not len(arrays["ids"]):
+        return []
+    numbers = {manifest[int(row)].id: int(row) for row in rows}
+    mean = arrays["probabilities"].mean(axis=1)
+    guesses, sure = mean.argmax(axis=1), mean.max(axis=1)
+    wrong = np.flatnonzero((guesses != arrays["labels"]) & (arrays["labels"] >= 0))
+    found = []
+    for place in wrong[np.argsort(-sure[wrong], kind="stable")][:MOST_MISTAKES]:
+        name = str(arrays["ids"][place])
+        text = f"{classes[arrays['labels'][place]]}, taken for {classes[guesses[place]]} ({sure[place]:.0%}): {name}"
+        with contextlib.suppress(ValueError, OSError), manifest.open(numbers[name]) as reader:
+            frames = np.linspace(0, len(reader.times_sec) - 1, 8).round().astype(np.int64)
+            found.append((text, reader.read(frames)))
+    return found
+
+
+def write_submission(path: Path, arrays: dict[str, np.ndarray], classes: list[str]) -> None:
+    """The five most probable classes of every video without a label."""
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", *(f"class_{place}" for place in range(1, 6))])
+        for name, label, views in zip(arrays["ids"], arrays["labels"], arrays["probabilities"], strict=True):
+            if label < 0:
+                best = np.argsort(-views.mean(axis=0), kind="stable")[:5]
+                writer.writerow([name, *(classes[number] for number in best)])
+
+
+def show(results: dict[str, Any], folder: Path) -> None:
+    """Print the account."""
+    coverage = results["coverage"]
+    print("  ".join(f"{what} {count}" for what, count in coverage.items()))
+    if results["accuracy"] is not None:
+        for key, words in (
+            ("over_evaluated", "over the evaluated"),
+            ("missing_counted_wrong", "missing counted wrong"),
+        ):
+            shares = results["accuracy"][key]
+            top1, top5, mean = (percent(shares[name]) for name in ("top1", "top5", "mean"))
+            print(f"{words + ':':24} top-1 {top1}  top-5 {top5}  mean {mean}")
+    for pair in results["pairs"]:
+        print(f"told apart: {' / '.join(pair['pair'])} {percent(pair['share'])} of {pair['videos']}")
+    print(f"page: {folder / 'report.html'}")
