@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check
+.PHONY: help demo test check fuzz-video prove-data bench-loader bench-prepare
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -21,4 +21,16 @@ check: .venv/ready ## ruff and mypy
 	$(BIN)/mypy
 
 test: check ## the checks and the quick tests
-	$(BIN)/pytest -m 'not slow and not gpu'
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not slow and not gpu'
+
+fuzz-video: .venv/ready ## 1,000 hostile files refused with a reason, and no healthy one rejected
+	$(BIN)/pytest -m slow tests/test_fuzz_video.py
+
+prove-data: .venv/ready ## every file in both readers, 20 kills of prepare, 10,000 clips: about 15 minutes
+	$(BIN)/pytest -m slow tests/test_reader.py tests/test_shards.py tests/test_steady_memory.py
+
+bench-loader: .venv/ready ## the loader against bare libavcodec and other projects' pipelines
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore benchmarks/loader.py
+
+bench-prepare: .venv/ready ## prepare against ffmpeg with the same settings (FFMPEG=path of the program)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/prepare.py

@@ -17,10 +17,12 @@ UNKNOWN = re.compile(
     r"(?:unrecognized arguments: (?:--)?|Option ')(?P<option>[\w.]+)|"
     r"(?:Group '(?P<group>[\w.]+)' does not accept option|[Kk]ey) '(?P<key>[\w.]+)'(?! *:|.*required)"
 )
-POSITIONAL = {"draw", "prepare"}  # verbs whose required arguments are given by position
+POSITIONAL = {"draw", "prepare", "verify", "coverage"}  # verbs whose required arguments are given by position
 VERBS = {
     "draw": "draw the stick-figure data set: real video files of ten or more actions",
     "prepare": "index a folder or a list of videos, check and decode each once",
+    "verify": "check a prepared data set's bytes against its manifest",
+    "coverage": "write the page that says what a prepared data set holds and lacks",
     "train": "train a network as a config says; goes on where it was",
     "evaluate": "evaluate a checkpoint on a prepared data set",
     "demo": "all of the above on drawn videos, in a few minutes on a CPU",
@@ -71,8 +73,12 @@ def call(verb: str, words: list[str]) -> int:
     parser = new_parser(verb)
     names = parser.add_function_arguments(function, as_positional=verb in POSITIONAL, fail_untyped=True)
     settings = parser.instantiate(parse(parser, words))
-    code = function(**{name: settings[name] for name in names})
-    return code if isinstance(code, int) else 0
+    result = function(**{name: settings[name] for name in names})
+    if verb == "prepare":
+        result = verb_function("coverage")(settings["out"])
+    if isinstance(result, Path):
+        print(f"page: {result}")
+    return result if isinstance(result, int) else 0
 
 
 def verb_function(verb: str) -> Callable[..., Any]:
@@ -85,6 +91,14 @@ def verb_function(verb: str) -> Callable[..., Any]:
         from besnet.data.prepare import prepare
 
         return prepare
+    if verb == "verify":
+        from besnet.data.verify import verify
+
+        return verify
+    if verb == "coverage":
+        from besnet.report.coverage_page import coverage_page
+
+        return coverage_page
     if verb == "evaluate":
         from besnet.evaluation.evaluate import evaluate
 

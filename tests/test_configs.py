@@ -8,6 +8,7 @@ import pytest
 from besnet import cli
 from besnet.checkpoints import store
 from besnet.checkpoints.header import rebuild
+from besnet.data.prepare import prepare
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
 SMALL = [
@@ -38,3 +39,13 @@ def test_a_config_begins_with_its_command_and_its_figures(config: Path) -> None:
 
 def test_at_least_one_config_reads_with_decord() -> None:
     assert any(re.search(r"^  backend: decord$", config.read_text(), re.M) for config in CONFIGS)
+
+
+def test_a_network_trains_from_shards_with_decord(squares: Path, tmp_path: Path) -> None:
+    shards = prepare(squares.parent / "index.csv", tmp_path / "shards", workers=1)
+    assert shards[0].in_shard
+    (config,) = [path for path in CONFIGS if "backend: decord" in path.read_text()]
+    words = [f"--config={config}", f"--data.folder={tmp_path / 'shards'}", f"--out={tmp_path / 'run'}", *SMALL]
+    words += ["--pretrained=null", "--trainer.limit_train_batches=1.0", "--data.workers=1", "--trainer.max_epochs=2"]
+    assert cli.run("train", words) == 0
+    assert store.load(tmp_path / "run")["global_step"] == 24
