@@ -1,6 +1,8 @@
 """The benchmark of a network: its counts against torch's, its timings in order, its comparisons of equal functions."""
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -64,3 +66,12 @@ def test_our_i3d_is_pytorchvideos() -> None:
     pytest.importorskip("pytorchvideo", reason="a benchmark's package: pip install pytorchvideo")
     peer = pytorchvideo_peers(7, 4, 32)["PyTorchVideo I3D-R50"]
     assert difference(our_i3d(peer, 7), peer, torch.randn(1, 3, 4, 32, 32)) < 1e-5
+
+
+@pytest.mark.parametrize("script", ["averaging", "choices"])
+def test_the_scripts_run_at_a_small_size(script: str) -> None:
+    """averaging.py also asserts that every form gives the same answer for the same multiplications."""
+    file = Path(__file__).parents[1] / "benchmarks" / f"{script}.py"
+    command = [sys.executable, str(file), "--quick", "--steady"]
+    finished = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "A/A" in finished.stdout

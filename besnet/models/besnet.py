@@ -53,7 +53,7 @@ class BesNet(nn.Module):
         erase_relu: bool = False,
         activation_checkpointing: bool | Sequence[int] = False,
         frozen_bn: bool = False,
-        zero_init_residual: bool = True,
+        zero_init_residual: bool = False,
     ) -> None:
         super().__init__()
         if any(d < 1 for d in dilations) or len(set(dilations)) != len(dilations):
