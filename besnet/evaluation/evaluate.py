@@ -12,7 +12,7 @@ from besnet.checkpoints import store
 from besnet.checkpoints.header import Trained, rebuild
 from besnet.data.manifest import Manifest
 from besnet.evaluation.account import finish
-from besnet.evaluation.loop import answers
+from besnet.evaluation.loop import Looking, answers
 from besnet.evaluation.ranks import Ranks, joined
 from besnet.evaluation.views import ViewPlan
 from besnet.models.folding import fold
@@ -91,7 +91,8 @@ def evaluate(
         ready = np.array([row for row in rows if manifest[int(row)].state == "ready"], dtype=np.int64)
         started_sec = time.monotonic()
         network = fold(trained.network.to(ranks.device))
-        got = answers(network, manifest, ready, shape, plan, crop_size, ranks, folder / "parts", workers, backend)
+        looking = Looking(shape, plan, crop_size, workers, backend)
+        got = answers(network, manifest, ready, looking, ranks, folder / "parts")
         if ranks.rank == 0:
             took_sec = time.monotonic() - started_sec
             rate = len(got) / max(took_sec, 1e-6)

@@ -37,17 +37,24 @@ class Answer:
     why: str = ""
 
 
+@dataclass(frozen=True)
+class Looking:
+    """How every video is looked at: which clips and crops, at what size, read by how many workers with what decoder."""
+
+    shape: ClipShape
+    plan: ViewPlan
+    crop_size: int
+    workers: int
+    backend: Backend
+
+
 def answers(
     network: nn.Module,
     manifest: Manifest,
     rows: np.ndarray,
-    shape: ClipShape,
-    plan: ViewPlan,
-    crop_size: int,
+    looking: Looking,
     ranks: Ranks,
     parts: Path,
-    workers: int,
-    backend: Backend,
 ) -> list[Answer]:
     """The answers for `rows`, in their order, on rank 0 (elsewhere an empty list).
 
@@ -61,7 +68,7 @@ def answers(
     unsaved: list[Answer] = []
     saved_sec = time.monotonic()
     meter = Meter(len(mine), "videos", quiet=ranks.rank > 0)
-    for answer in stream(network, manifest, mine, shape, plan, crop_size, ranks.device, workers, backend):
+    for answer in stream(network, manifest, mine, looking, ranks.device):
         fresh.append(answer)
         unsaved.append(answer)
         meter.add(1)
@@ -80,22 +87,18 @@ def stream(
     network: nn.Module,
     manifest: Manifest,
     rows: np.ndarray,
-    shape: ClipShape,
-    plan: ViewPlan,
-    crop_size: int,
+    looking: Looking,
     device: torch.device,
-    workers: int,
-    backend: Backend,
 ) -> Iterator[Answer]:
     """The network's answers for `rows`, one video at a time: so they do not depend on what else is evaluated."""
-    views = EvaluationViews(manifest, rows, shape, plan.num_clips, backend)
-    loader = DataLoader(views, batch_size=None, **loader_settings(min(workers, len(rows)), device))
+    views = EvaluationViews(manifest, rows, looking.shape, looking.plan.num_clips, looking.backend)
+    loader = DataLoader(views, batch_size=None, **loader_settings(min(looking.workers, len(rows)), device))
     for video in loader:
         if video.frames is None:
             yield Answer(video.row, None, why=video.why)
             continue
         with torch.inference_mode():
-            clips = evaluation_views(video.frames.to(device), crop_size, plan.num_crops)
+            clips = evaluation_views(video.frames.to(device), looking.crop_size, looking.plan.num_crops)
             logits = torch.cat([network(chunk) for chunk in clips.split(VIEWS_AT_ONCE)])
             probabilities = logits.float().softmax(dim=1).cpu().numpy()
         yield Answer(video.row, probabilities, video.looped)
