@@ -25,6 +25,8 @@ VERBS = {
     "coverage": "write the page that says what a prepared data set holds and lacks",
     "train": "train a network as a config says; goes on where it was",
     "evaluate": "evaluate a checkpoint on a prepared data set",
+    "doctor": "look at this machine, this code and the run's folder before a training; takes its arguments",
+    "launch": "start a training or an evaluation on many ranks, here or by Slurm, and again when it fails",
     "demo": "all of the above on drawn videos, in a few minutes on a CPU",
 }
 
@@ -59,7 +61,7 @@ def run(verb: str, words: list[str]) -> int:
 
     end_with_launcher()
     try:
-        return {"train": train}.get(verb, call)(verb, words)
+        return {"train": train, "doctor": train, "launch": launch}.get(verb, call)(verb, words)
     except (ValueError, OSError) as error:
         complain(one_line(error))
     except KeyboardInterrupt:
@@ -121,6 +123,10 @@ def train(verb: str, words: list[str]) -> int:
         built = parser.instantiate(parsed)
     except TypeError as error:
         raise ValueError(str(error)) from error
+    if verb == "doctor":
+        from besnet.jobs.doctor import doctor
+
+        return doctor(config, built.out, config["model"], built.data, built.saving, config["trainer"])
     run = partial(
         train_run,
         config=config,
@@ -144,6 +150,17 @@ def train(verb: str, words: list[str]) -> int:
                 f"trainer.accelerator {accelerator}: no CUDA device is visible here; use --trainer.accelerator cpu"
             ) from error
         raise ValueError(one_line(error)) from error
+
+
+def launch(verb: str, words: list[str]) -> int:
+    """Start many ranks: what stands before `train` or `evaluate` is for the launcher, the rest for them."""
+    from besnet.jobs.launch import launch as launch_job
+
+    cut = next((number for number, word in enumerate(words) if word in ("train", "evaluate")), len(words))
+    parser = new_parser(verb)
+    names = parser.add_function_arguments(launch_job, skip={"command"})
+    settings = parser.instantiate(parse(parser, words[:cut]))
+    return launch_job(command=words[cut:], **{name: settings[name] for name in names})
 
 
 def train_parser(verb: str) -> "ArgumentParser":

@@ -15,24 +15,20 @@ import torch
 import yaml
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from besnet.checkpoints import store
 from besnet.checkpoints.header import header
 from besnet.checkpoints.imagenet import load_imagenet
 from besnet.data.failures import FailureLog
 from besnet.data.orphans import start_fork_server
 from besnet.models.besnet import BesNet
+from besnet.training.continuing import find_checkpoint
 from besnet.training.data import VideoData
 from besnet.training.endings import STOPPED, Ending, explain
 from besnet.training.module import ActionTraining
+from besnet.training.preflight import Preflight, needs
 from besnet.training.progress import Progress, Table, draw_graph
 from besnet.training.recipe import Recipe
 from besnet.training.saving import AtomicFiles, Saving
 from besnet.training.watchdog import GRACE_SEC, Watchdog
-
-# What may differ between a run and its continuation without changing what it computes.
-# What may differ only if asked for is everything else but this: the weights and moments would not fit.
-FIXED = ("model.block", "model.blocks", "model.width", "recipe.optimizer")
-FREE = ("out", "accept_changes", "data.workers", "saving", "evaluation", "trainer.log_every_n_steps")
 
 
 def train(
@@ -65,6 +61,7 @@ def train(
     if not len(data.val_rows):
         trainer = trainer | {"limit_val_batches": 0}
     engine = build_trainer(out, saving, trainer)
+    parameters = sum(weight.numel() for weight in network.parameters())
     rank, world_size = engine.global_rank, engine.world_size
     about = header(
         arguments, data.manifest.classes, asdict(data.manifest.passport), config | {"world_size": world_size}
@@ -76,9 +73,12 @@ def train(
     task.changed = changed
     if rank == 0:
         describe(out, about, fresh=checkpoint is None)
-        report_start(data, network, checkpoint, world_size)
+        report_start(data, parameters, checkpoint, world_size)
         if checkpoint is None and isinstance(engine.logger, TensorBoardLogger):
             draw_graph(engine.logger, network, data.clip.num_frames)
+    local_ranks = world_size // engine.num_nodes
+    asked = needs(out, data, parameters, saving.keep, local_ranks, engine.num_nodes)
+    engine.callbacks.append(Preflight(about, checkpoint, asked))  # type: ignore[attr-defined]
     torch.multiprocessing.set_forkserver_preload(["besnet.data.clips"])
     if data.workers:
         start_fork_server()
@@ -170,51 +170,6 @@ def check_writable(run: Path) -> None:
         ) from error
 
 
-def find_checkpoint(run: Path, about: dict[str, Any], accept_changes: bool, say: bool) -> tuple[Path | None, bool]:
-    """The newest good checkpoint of the run, and whether its settings or data were others.
-
-    ValueError if they were and that is not accepted, or cannot be.
-    """
-    path, damaged = store.newest(run / "checkpoints")
-    for file in damaged if say else []:
-        print(f"{file}: damaged, passed over", file=sys.stderr)
-    if path is None:
-        return None, False
-    old = store.load(path)["besnet"]
-    if old["classes"] != about["classes"]:
-        raise ValueError(f"{path}: trained on other classes than this data has: choose another run folder with --out")
-    changes = differences(old["config"], about["config"]) + differences(old["passport"], about["passport"], "passport.")
-    impossible = [change for change in changes if change.startswith(tuple(f"{name}:" for name in FIXED))]
-    if impossible:
-        raise ValueError(
-            f"{run}: the weights of this run do not fit other settings ({'; '.join(impossible)}): "
-            "restore them, or choose another run folder with --out"
-        )
-    if changes and not accept_changes:
-        raise ValueError(
-            f"{run}: this run was started with other settings ({'; '.join(changes)}): "
-            "restore them, choose another run folder with --out, or add --accept_changes true"
-        )
-    for change in changes if say else []:
-        print(f"accepted: {change}")
-    return path, bool(changes)
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """What changed between two nested dictionaries, as `key: old → new`, leaving out what does not matter."""
-    changes = []
-    for key in sorted(old.keys() | new.keys()):
-        name = prefix + key
-        before, after = old.get(key), new.get(key)
-        if name in FREE or before == after:
-            continue
-        if isinstance(before, dict) and isinstance(after, dict):
-            changes += differences(before, after, name + ".")
-        else:
-            changes.append(f"{name}: {before} → {after}")
-    return changes
-
-
 def describe(run: Path, about: dict[str, Any], fresh: bool) -> None:
     """Write config.yaml (the resolved configuration) and run.json (revision, versions, passport, command)."""
     (run / "config.yaml").write_text(yaml.safe_dump(about["config"], sort_keys=False))
@@ -222,11 +177,10 @@ def describe(run: Path, about: dict[str, Any], fresh: bool) -> None:
     (run / "run.json").write_text(json.dumps(facts | {"command": sys.argv}, indent=1) + "\n")
 
 
-def report_start(data: VideoData, network: BesNet, checkpoint: Path | None, world_size: int) -> None:
+def report_start(data: VideoData, parameters: int, checkpoint: Path | None, world_size: int) -> None:
     """Say what is about to happen in two lines."""
-    parameters = sum(weight.numel() for weight in network.parameters()) / 1e6
     print(
         f"{data.manifest.name}: {len(data.train_rows)} training videos, {len(data.manifest.classes)} classes; "
-        f"{parameters:.2f} M parameters; {world_size} rank{'s' * (world_size > 1)} x {data.batch_size} clips"
+        f"{parameters / 1e6:.2f} M parameters; {world_size} rank{'s' * (world_size > 1)} x {data.batch_size} clips"
     )
     print(f"going on from {checkpoint.name}" if checkpoint else "starting from the beginning", flush=True)

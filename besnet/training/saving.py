@@ -17,6 +17,7 @@ from besnet.training.endings import NOT_FINITE, Ending
 from besnet.training.module import ActionTraining
 from besnet.training.phases import Phases
 
+SAME_SEC = 1.0  # a scheduler and torchrun may both pass on one and the same signal: that is no second one
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
@@ -63,6 +64,7 @@ class Saving(pl.Callback):
         self.last_step = -1
         self.last_time_sec = time.monotonic()
         self.signalled = 0
+        self.signalled_sec = 0.0
         self.previous: dict[signal.Signals, Any] = {}
 
     @property
@@ -86,9 +88,11 @@ class Saving(pl.Callback):
         self.previous = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signalled and number != signal.SIGUSR1:
+        now_sec = time.monotonic()
+        if self.signalled and number != signal.SIGUSR1 and now_sec - self.signalled_sec > SAME_SEC:
             os._exit(128 + number)
-        self.signalled = number
+        if not self.signalled:
+            self.signalled, self.signalled_sec = number, now_sec
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Agree with the other ranks on what to do after this step; Ending if a loss was not finite."""

@@ -1,0 +1,67 @@
+"""Looks at a training before it is started: this machine, this code, this data, and the run it would go on with."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from besnet.checkpoints import store
+from besnet.checkpoints.header import revision
+from besnet.models.besnet import BesNet
+from besnet.training.checks import Finding, machine
+from besnet.training.continuing import differences
+from besnet.training.data import VideoData
+from besnet.training.preflight import needs
+from besnet.training.saving import Saving
+
+TROUBLE = 2
+
+
+def doctor(
+    config: dict[str, Any], out: Path, model: dict[str, Any], data: VideoData, saving: Saving, trainer: dict[str, Any]
+) -> int:
+    """Print one line for everything looked at; what is not in order ends with the command that mends it.
+
+    Returns 0, or 2 if something has to be mended.
+    """
+    network = BesNet(**model | {"num_classes": len(data.manifest.classes)})
+    parameters = sum(weight.numel() for weight in network.parameters())
+    world_size = int(os.environ.get("WORLD_SIZE", 0))
+    devices = trainer["devices"] if isinstance(trainer["devices"], int) and trainer["devices"] > 0 else 1
+    nodes = int(trainer.get("num_nodes") or 1)
+    asked = needs(out, data, parameters, saving.keep, devices, nodes)
+    config = config | {"world_size": world_size or devices * nodes}
+    findings = [*machine(asked), *run(out, config, asdict(data.manifest.passport))]
+    for finding in findings:
+        print(f"{'mend' if finding.mend else 'ok':5} {finding}")
+    return TROUBLE if any(finding.mend for finding in findings) else 0
+
+
+def run(out: Path, config: dict[str, Any], passport: dict[str, str]) -> list[Finding]:
+    """What would differ from the run that lies in a folder."""
+    path, damaged = store.newest(out / "checkpoints")
+    findings = [
+        Finding("checkpoint", f"{file.name} is damaged and will be passed over", f"rm {file}") for file in damaged
+    ]
+    if path is None:
+        seen = [("code", revision()), ("passport", passport["source"][:16]), ("config", f"a new run in {out}")]
+        return findings + [Finding(name, what) for name, what in seen]
+    old = store.load(path)["besnet"]
+    findings.append(Finding("checkpoint", f"{path.name} verifies"))
+    now = revision()
+    same = old["revision"] == now
+    findings.append(
+        Finding("code", now if same else f"{now}, the run was saved by {old['revision']}",
+                "" if same else f"git checkout {old['revision'].removesuffix('+changes')}")
+    )  # fmt: skip
+    changed = differences(old["passport"], passport)
+    findings.append(
+        Finding("passport", "; ".join(changed) or passport["source"][:16],
+                f"prepare the same data again, or choose another run folder than {out} with --out" if changed else "")
+    )  # fmt: skip
+    changed = differences(old["config"], config)
+    findings.append(
+        Finding("config", "; ".join(changed) or f"that of the run in {out}",
+                "restore it, or add --accept_changes true" if changed else "")
+    )  # fmt: skip
+    return findings

@@ -1,0 +1,60 @@
+"""The job file that Slurm runs: torchrun on every machine, saved before the time limit, queued again."""
+
+import shlex
+
+from besnet.jobs.torchrun import SIGNALS
+from besnet.training.endings import HOPELESS, STOPPED
+
+TEMPLATE = """\
+#!/bin/bash
+#SBATCH --job-name=besnet
+#SBATCH --nodes={nodes}
+#SBATCH --ntasks-per-node=1
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --signal=B:USR1@{warn_sec}
+{more}
+# Written by `besnet launch --on slurm`. Slurm's warning reaches this shell, which passes it to the ranks: they save
+# themselves and end with code {stopped}; then the job goes back to the queue and goes on from there.
+
+address=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+again=0
+trap 'again=1; scancel --signal=USR1 "$SLURM_JOB_ID.0"' USR1
+
+srun --kill-on-bad-exit=1 {python} -m besnet.jobs.torchrun --nnodes={nodes} --nproc_per_node={ranks} \\
+    --rdzv_backend=c10d --rdzv_endpoint="$address:{port}" --max-restarts=0 \\
+    --rdzv_id="$SLURM_JOB_ID-${{SLURM_RESTART_COUNT:-0}}" \\
+    -m besnet {command} &
+job=$!
+code=0
+while kill -0 $job 2>/dev/null; do wait $job; code=$?; done
+
+case $code in
+    0) exit 0 ;;
+    {hopeless}) [ $again = 1 ] || exit $code ;;
+    *) [ $again = 1 ] || [ "${{SLURM_RESTART_COUNT:-0}}" -lt {retries} ] || exit $code ;;
+esac
+scontrol requeue "$SLURM_JOB_ID"
+"""
+
+
+def script(
+    command: list[str], ranks: int, nodes: int, retries: int, sbatch: list[str], warn_sec: int, python: str = "python"
+) -> str:
+    """The text of the job file; `sbatch` are further options of Slurm's."""
+    for option in sbatch:
+        if not option.startswith("-") or "\n" in option:
+            raise ValueError(f"launch: --sbatch takes options of sbatch such as --time=24:00:00, not {option!r}")
+    assert "SIGUSR1" in SIGNALS
+    return TEMPLATE.format(
+        nodes=nodes,
+        ranks=ranks,
+        retries=retries,
+        warn_sec=warn_sec,
+        more="".join(f"#SBATCH {option}\n" for option in sbatch),
+        stopped=STOPPED,
+        python=python,
+        port=29400,
+        command=shlex.join(command),
+        hopeless="|".join(str(code) for code in HOPELESS if code),
+    )

@@ -1,0 +1,47 @@
+"""torchrun with the exit code of its ranks: `python -m besnet.jobs.torchrun ARGUMENTS OF TORCHRUN`.
+
+torchrun itself leaves with 1 whatever happened; a launcher has to know whether trying again makes sense.
+"""
+
+import os
+import sys
+
+from besnet.data.orphans import ORPHANED, when_ended
+from besnet.training.endings import HOPELESS, STOPPED
+
+LAUNCHER = "BESNET_LAUNCHER"  # process id of `besnet launch`, whose end is the end of all
+SIGNALS = "SIGTERM,SIGINT,SIGUSR1,SIGHUP"
+
+
+def torchrun(words: list[str]) -> int:
+    """Run torchrun in this process; returns the ranks' exit code, see besnet.training.endings."""
+    # without it ranks that are started again read the ports of those that died (pytorch issue 135712)
+    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main
+
+    try:
+        main([f"--signals-to-handle={SIGNALS}", *words])
+    except ChildFailedError as error:
+        return summary([failure.exitcode for failure in error.failures.values()])
+    except SignalException:
+        return STOPPED  # torchrun passed the signal on and waited for the ranks, which save themselves
+    return 0
+
+
+def summary(codes: list[int]) -> int:
+    """One code for a job: the one that says most about whether to try again.
+
+    When a rank fails, torchrun ends the others with a signal: they save themselves, or die of the lost rank.
+    """
+    hopeless = [code for code in codes if code in HOPELESS and code != STOPPED]
+    failed = [code for code in codes if code != STOPPED]
+    code = (hopeless or failed or codes)[0]
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    if LAUNCHER in os.environ:
+        when_ended(int(os.environ[LAUNCHER]), lambda: os._exit(ORPHANED))
+    sys.exit(torchrun(sys.argv[1:]))

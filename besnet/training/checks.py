@@ -1,0 +1,115 @@
+"""What can be seen of a machine before training on it; each trouble is one line that ends with what mends it."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+PREFETCHED = 2  # batches that each loader worker has ready
+BYTES_A_PARAMETER = 12  # a checkpoint's weights and two moments
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: `mend` is empty where it is in order."""
+
+    name: str
+    seen: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.seen}" + (f": {self.mend}" if self.mend else "")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a training asks of each machine it runs on."""
+
+    out: Path
+    workers: int  # of each rank
+    batch_bytes: int  # frames of one micro-batch, uint8
+    parameters: int
+    checkpoints: int  # kept at a time
+    local_ranks: int
+    nodes: int
+
+
+def machine(needs: Needs) -> list[Finding]:
+    """Everything that a machine's own look can tell."""
+    return [shared_memory(needs), cores(needs), disk(needs), network(needs.nodes, os.environ)]
+
+
+def shared_memory(needs: Needs, folder: Path = Path("/dev/shm")) -> Finding:
+    """Loader workers hand their frames over in shared memory; a container has 64 MB of it unless told otherwise."""
+    batches = needs.local_ranks * (needs.workers * (PREFETCHED + 1) + 1) if needs.workers else 0
+    wanted, free = batches * needs.batch_bytes, psutil.disk_usage(str(folder)).free
+    seen = f"{gigabytes(free)} free in {folder}, about {gigabytes(wanted)} needed"
+    if wanted <= free:
+        return Finding("shared memory", seen)
+    size = -(-2 * wanted // 2**30)
+    return Finding(
+        "shared memory", seen, f"start the container with --shm-size={size}g, or mount -o remount,size={size}G {folder}"
+    )
+
+
+def cores(needs: Needs) -> Finding:
+    """A rank and each of its workers keeps a core busy."""
+    have, wanted = usable_cores(), needs.local_ranks * (needs.workers + 1)
+    seen = f"{needs.local_ranks} x ({needs.workers} workers + 1) processes on {have} cores"
+    fitting = max(1, have // needs.local_ranks - 1)
+    if wanted <= have + needs.local_ranks or fitting >= needs.workers:
+        return Finding("cores", seen)
+    return Finding("cores", seen, f"--data.workers={fitting}")
+
+
+def usable_cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may use: those it is bound to, at most what a container is given."""
+    bound = len(os.sched_getaffinity(0))
+    try:
+        quota, period = limit.read_text().split()
+        return min(bound, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return bound
+
+
+def disk(needs: Needs) -> Finding:
+    """Room for the checkpoints that are kept, and one that is being written."""
+    folder = next(parent for parent in (needs.out, *needs.out.resolve().parents) if parent.is_dir())
+    wanted, free = (needs.checkpoints + 1) * needs.parameters * BYTES_A_PARAMETER, psutil.disk_usage(str(folder)).free
+    seen = f"{gigabytes(free)} free for {needs.out}, about {gigabytes(wanted)} needed"
+    return Finding("disk", seen, "" if free > wanted else "free some, or choose another disk with --out")
+
+
+def network(nodes: int, environment: Mapping[str, str]) -> Finding:
+    """Ranks on other machines must reach this one at the address that its name stands for, or by a named interface."""
+    if nodes == 1:
+        return Finding("network", "one machine, none needed")
+    up = [name for name, state in psutil.net_if_stats().items() if state.isup and name != "lo"]
+    for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        named = environment.get(variable, "").lstrip("=^")
+        if named and variable.startswith("GLOO") and named not in psutil.net_if_stats():
+            return Finding("network", f"{variable}={named} is no interface of this machine", export(up))
+    if environment.get("GLOO_SOCKET_IFNAME"):
+        return Finding("network", f"interface {environment['GLOO_SOCKET_IFNAME']}")
+    try:
+        address = socket.gethostbyname(socket.gethostname())
+    except OSError:
+        return Finding("network", f"the name {socket.gethostname()} has no address", export(up))
+    if address.startswith("127."):
+        seen = f"the name {socket.gethostname()} stands for {address}, which other machines cannot reach"
+        return Finding("network", seen, export(up))
+    return Finding("network", f"address {address}")
+
+
+def export(interfaces: list[str]) -> str:
+    """The command that names the interface to use."""
+    name = interfaces[0] if interfaces else "NAME"
+    return f"export GLOO_SOCKET_IFNAME={name} NCCL_SOCKET_IFNAME={name}"
+
+
+def gigabytes(count: int) -> str:
+    """Bytes as people read them."""
+    return f"{count / 1e9:.1f} GB"

@@ -1,0 +1,57 @@
+"""Whether a run goes on from what lies in its folder: the newest good checkpoint, and what has changed since."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from besnet.checkpoints import store
+
+# What may differ between a run and its continuation without changing what it computes.
+FREE = ("out", "accept_changes", "data.workers", "saving", "evaluation", "trainer.log_every_n_steps")
+# Everything else may differ only if asked for, and this never: the weights and moments would not fit.
+FIXED = ("model.block", "model.blocks", "model.width", "recipe.optimizer")
+
+
+def find_checkpoint(run: Path, about: dict[str, Any], accept_changes: bool, say: bool) -> tuple[Path | None, bool]:
+    """The newest good checkpoint of the run, and whether its settings or data were others.
+
+    ValueError if they were and that is not accepted, or cannot be.
+    """
+    path, damaged = store.newest(run / "checkpoints")
+    for file in damaged if say else []:
+        print(f"{file}: damaged, passed over", file=sys.stderr)
+    if path is None:
+        return None, False
+    old = store.load(path)["besnet"]
+    if old["classes"] != about["classes"]:
+        raise ValueError(f"{path}: trained on other classes than this data has: choose another run folder with --out")
+    changes = differences(old["config"], about["config"]) + differences(old["passport"], about["passport"], "passport.")
+    impossible = [change for change in changes if change.startswith(tuple(f"{name}:" for name in FIXED))]
+    if impossible:
+        raise ValueError(
+            f"{run}: the weights of this run do not fit other settings ({'; '.join(impossible)}): "
+            "restore them, or choose another run folder with --out"
+        )
+    if changes and not accept_changes:
+        raise ValueError(
+            f"{run}: this run was started with other settings ({'; '.join(changes)}): "
+            "restore them, choose another run folder with --out, or add --accept_changes true"
+        )
+    for change in changes if say else []:
+        print(f"accepted: {change}")
+    return path, bool(changes)
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """What changed between two nested dictionaries, as `key: old → new`, leaving out what does not matter."""
+    changes = []
+    for key in sorted(old.keys() | new.keys()):
+        name = prefix + key
+        before, after = old.get(key), new.get(key)
+        if name in FREE or before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            changes += differences(before, after, name + ".")
+        else:
+            changes.append(f"{name}: {before} → {after}")
+    return changes

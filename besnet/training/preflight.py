@@ -1,0 +1,80 @@
+"""Before the first step: every rank runs the same code on the same data from the same checkpoint, on a fit machine."""
+
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch.distributed as dist
+
+from besnet.training.checks import Needs, machine
+from besnet.training.continuing import differences
+from besnet.training.data import VideoData
+from besnet.training.endings import HUNG, Ending
+
+
+class Preflight(pl.Callback):
+    """Compares what the ranks would run, and looks at each machine; see `besnet doctor` for the same before a start.
+
+    ValueError on every rank if they differ. What a machine lacks is a warning: those are estimates.
+    """
+
+    def __init__(self, about: dict[str, Any], checkpoint: Path | None, needs: Needs) -> None:
+        self.own = {
+            "host": socket.gethostname(),
+            "checkpoint": checkpoint.name if checkpoint else None,
+            **{key: about[key] for key in ("revision", "versions", "passport", "config")},
+        }
+        self.needs = needs
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look, compare, and refuse to begin where ranks differ."""
+        if trainer.local_rank == 0:
+            for finding in machine(self.needs):
+                if finding.mend:
+                    print(f"besnet: {self.own['host']}: {finding}", file=sys.stderr, flush=True)
+        if trainer.world_size == 1:
+            return
+        everyone: list[dict[str, Any]] = [{}] * trainer.world_size
+        dist.all_gather_object(everyone, self.own)
+        refuse_differences(everyone)
+
+
+def refuse_differences(everyone: list[dict[str, Any]]) -> None:
+    """ValueError, or Ending for what may be gone at the next start, if any rank differs from rank 0."""
+    first = everyone[0]
+    for rank, other in enumerate(everyone):
+        where = f"rank {rank} on {other['host']}"
+        if other["revision"] != first["revision"]:
+            revision = first["revision"].removesuffix("+changes")
+            raise ValueError(
+                f"{where} runs revision {other['revision']}, rank 0 {first['revision']}: git checkout {revision} "
+                "on every machine, or use one image"
+            )
+        if other["versions"] != first["versions"]:
+            found = "; ".join(differences(first["versions"], other["versions"]))
+            raise ValueError(
+                f"{where} has other packages ({found}): pip install --constraint constraints.txt --editable . there"
+            )
+        if other["passport"] != first["passport"]:
+            found = "; ".join(differences(first["passport"], other["passport"], "passport."))
+            raise ValueError(f"{where} has other data ({found}): copy rank 0's prepared folder there")
+        found = "; ".join(differences(first["config"], other["config"]))
+        if found:
+            raise ValueError(f"{where} was started with other settings ({found}): give every rank the same command")
+    for rank, other in enumerate(everyone):
+        if other["checkpoint"] != first["checkpoint"]:
+            raise Ending(
+                HUNG,
+                f"rank {rank} on {other['host']} sees checkpoint {other['checkpoint']}, rank 0 {first['checkpoint']}: "
+                "the run folder must be the same on every machine; if it is, start again",
+            )
+
+
+def needs(out: Path, data: VideoData, parameters: int, checkpoints: int, local_ranks: int, nodes: int) -> Needs:
+    """What a training asks of each of its machines."""
+    sample = [data.manifest[int(row)] for row in data.train_rows[:64]]
+    side = max(min(row.height, row.width) for row in sample)
+    clip_bytes = data.clip.num_frames * side * side * 3
+    return Needs(out, data.workers, data.batch_size * clip_bytes, parameters, checkpoints, local_ranks, nodes)

@@ -1,0 +1,220 @@
+"""Starting many ranks, starting them again, and what is looked at before."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from besnet import cli
+from besnet.checkpoints import store
+from besnet.jobs.slurm import script
+from besnet.jobs.torchrun import summary
+from besnet.training import checks, endings
+from besnet.training.preflight import refuse_differences
+from tests import command
+
+ROOT = Path(__file__).resolve().parents[1]
+TWO_RANKS = ["--data.batch_size=2", "--trainer.devices=2", "--trainer.strategy=ddp"]
+
+
+def wanted(**changes: object) -> checks.Needs:
+    usual = {"out": Path("/nowhere/run"), "workers": 4, "batch_bytes": 10**7, "parameters": 10**6, "checkpoints": 2}
+    return checks.Needs(**usual | {"local_ranks": 1, "nodes": 1} | changes)  # type: ignore[arg-type]
+
+
+def test_shared_memory_is_compared_with_what_the_loaders_need() -> None:
+    assert not checks.shared_memory(wanted()).mend
+    small = checks.shared_memory(wanted(batch_bytes=10**12))
+    assert "--shm-size=" in small.mend
+    assert not checks.shared_memory(wanted(batch_bytes=10**12, workers=0)).mend, "without workers nothing is shared"
+
+
+def test_too_many_workers_are_named_with_the_number_that_fits() -> None:
+    have = checks.usable_cores()
+    assert not checks.cores(wanted(workers=have)).mend
+    assert checks.cores(wanted(workers=50 * have)).mend == f"--data.workers={max(1, have - 1)}"
+    assert "2 x (8 workers + 1)" in checks.cores(wanted(workers=8, local_ranks=2)).seen
+
+
+def test_a_container_may_use_fewer_cores_than_there_are(tmp_path: Path) -> None:
+    limit = tmp_path / "cpu.max"
+    limit.write_text("100000 100000\n")
+    assert checks.usable_cores(limit) == 1
+    limit.write_text("max 100000\n")
+    assert checks.usable_cores(limit) == len(os.sched_getaffinity(0))
+
+
+def test_a_disk_that_cannot_hold_the_checkpoints_is_named() -> None:
+    assert not checks.disk(wanted()).mend
+    assert "--out" in checks.disk(wanted(parameters=10**15)).mend
+
+
+def test_several_machines_need_an_interface() -> None:
+    assert not checks.network(1, {}).mend
+    missing = checks.network(2, {"GLOO_SOCKET_IFNAME": "nosuch0"})
+    assert "nosuch0 is no interface" in missing.seen
+    assert missing.mend.startswith("export GLOO_SOCKET_IFNAME=")
+    assert not checks.network(2, {"GLOO_SOCKET_IFNAME": "lo"}).mend
+
+
+def rank(**changes: object) -> dict[str, object]:
+    usual = {
+        "host": "a",
+        "checkpoint": None,
+        "revision": "abc",
+        "versions": {"torch": "2"},
+        "passport": {"source": "1"},
+    }
+    return usual | {"config": {"recipe": {"lr": 0.1}, "data": {"workers": 2}}} | changes
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"revision": "def"}, "rank 1 on b runs revision def, rank 0 abc: git checkout abc"),
+        ({"versions": {"torch": "3"}}, "torch: 2 → 3.*pip install"),
+        ({"passport": {"source": "2"}}, "other data .passport.source: 1 → 2.: copy"),
+        (
+            {"config": {"recipe": {"lr": 0.2}, "data": {"workers": 2}}},
+            r"recipe.lr: 0.1 → 0.2\): give every rank the same",
+        ),
+    ],
+)
+def test_ranks_that_differ_are_refused_with_what_mends_it(change: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        refuse_differences([rank(), rank(host="b", **change)])
+
+
+def test_ranks_may_differ_in_what_does_not_matter() -> None:
+    refuse_differences([rank(), rank(host="b", config={"recipe": {"lr": 0.1}, "data": {"workers": 7}})])
+
+
+def test_a_rank_that_sees_another_checkpoint_stops_the_start() -> None:
+    with pytest.raises(endings.Ending, match="sees checkpoint None, rank 0 step_1"):
+        refuse_differences([rank(checkpoint="step_1"), rank(host="b")])
+
+
+def test_ranks_with_other_settings_are_refused_before_the_first_step(squares: Path, tmp_path: Path) -> None:
+    processes = []
+    for number in range(2):
+        words = command.train_words(squares, tmp_path, *TWO_RANKS, f"--recipe.lr=0.00{number + 1}")
+        process_facts = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0}
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 29617, "TORCHELASTIC_RUN_ID": "by hand"}
+        environment = os.environ | {name: str(value) for name, value in (process_facts | meeting).items()}
+        start = [sys.executable, "-W", "ignore", "-m", "besnet", "train", *words]
+        processes.append(subprocess.Popen(start, env=environment, text=True, stderr=subprocess.PIPE))
+    for process in processes:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 2
+        assert "was started with other settings (recipe.lr: 0.001 → 0.002)" in err
+    assert store.newest(tmp_path / "checkpoints")[0] is None
+
+
+def test_the_doctor_says_what_to_mend(squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = command.train_words(squares, tmp_path)
+    assert cli.run("doctor", words) == 0
+    command.train(squares, tmp_path)
+    capsys.readouterr()
+    assert cli.run("doctor", words) == 0
+    assert cli.run("doctor", [*words, "--recipe.lr=1", "--data.workers=500"]) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("ok    checkpoint: step_000000018") for line in lines)
+    assert any(
+        line.startswith("mend  config: recipe.lr: 0.005 → 1") and "--accept_changes true" in line for line in lines
+    )
+    assert any(line.startswith("mend  cores: 1 x (500 workers + 1)") and "--data.workers=" in line for line in lines)
+
+
+def test_the_code_of_a_job_is_that_of_the_rank_that_began_it() -> None:
+    assert summary([endings.STOPPED, endings.OUT_OF_MEMORY, -15]) == endings.OUT_OF_MEMORY
+    assert summary([endings.STOPPED, -9]) == 137
+    assert summary([endings.HUNG, endings.WRONG_USE]) == endings.WRONG_USE
+    assert summary([endings.STOPPED, endings.STOPPED]) == endings.STOPPED
+
+
+@pytest.mark.slow
+def test_a_killed_rank_is_started_again_with_all_others(squares: Path, tmp_path: Path) -> None:
+    calm, hurt = tmp_path / "calm", tmp_path / "hurt"
+    words = [*TWO_RANKS, "--saving.every_steps=2", "--trainer.max_epochs=8"]
+    process = command.start("launch", "--ranks=2", "train", *command.train_words(squares, hurt, *words))
+    command.wait_for_step(hurt, 4)
+    ranks = [
+        child for child in psutil.Process(process.pid).children(recursive=True) if child.environ().get("RANK") == "1"
+    ]
+    next(child for child in ranks if "besnet" in child.cmdline()).kill()
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert "starting it again in 1 s (1 of 3)" in err
+    whole = command.start("train", *command.train_words(squares, calm, *words), ranks=2)
+    whole.communicate(timeout=200)
+    assert command.weights_hash(hurt) == command.weights_hash(calm)
+
+
+def test_what_cannot_succeed_is_not_started_again(squares: Path, tmp_path: Path) -> None:
+    words = command.train_words(squares, tmp_path, "--data.crop_size=3000000")
+    process = command.start("launch", "train", *words)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == endings.OUT_OF_MEMORY
+    assert "out of memory with data.batch_size 4" in err
+    assert "starting it again" not in err
+
+
+def test_the_job_file_is_a_shell_script_that_queues_itself_again(tmp_path: Path) -> None:
+    text = script(["train", "--out=a b"], 8, 2, 3, ["--time=1:00:00"], 90)
+    file = tmp_path / "job"
+    file.write_text(text)
+    assert subprocess.run(["bash", "-n", str(file)]).returncode == 0
+    for line in ("#SBATCH --nodes=2", "#SBATCH --time=1:00:00", "#SBATCH --signal=B:USR1@90", "scontrol requeue"):
+        assert line in text
+    assert "--nnodes=2 --nproc_per_node=8" in text
+    assert "train '--out=a b'" in text
+
+
+@pytest.mark.parametrize(
+    ("code", "signalled", "restarts", "queued_again"),
+    [
+        (0, False, 0, False), (75, True, 0, True), (75, False, 0, False), (71, False, 0, False),
+        (69, False, 0, True), (69, False, 3, False), (137, False, 1, True),
+    ],
+)  # fmt: skip
+def test_a_job_is_queued_again_when_that_makes_sense(
+    tmp_path: Path, code: int, signalled: bool, restarts: int, queued_again: bool
+) -> None:
+    """The job file under a shell whose Slurm commands are stand-ins: no Slurm is at hand in every test."""
+    file = tmp_path / "job"
+    file.write_text(script(["train"], 1, 1, 3, [], 90))
+    commands = {
+        "srun": f"#!/bin/bash\ntouch {tmp_path}/started; sleep 1; exit {code}\n",
+        "scontrol": f"#!/bin/bash\n[ $1 = show ] && echo here || echo $@ >{tmp_path}/requeued\n",
+        "scancel": f"#!/bin/bash\necho $@ >{tmp_path}/passed_on\n",
+    }
+    for name, text in commands.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    facts = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "here"}
+    process = subprocess.Popen(["bash", str(file)], env=os.environ | facts | {"SLURM_RESTART_COUNT": str(restarts)})
+    while not (tmp_path / "started").exists():
+        assert process.poll() is None
+    if signalled:
+        process.send_signal(10)
+    process.wait(timeout=20)
+    assert (tmp_path / "requeued").exists() == queued_again
+    assert (tmp_path / "passed_on").exists() == signalled
+    if not queued_again:
+        assert process.returncode == code
+
+
+def test_the_train_job_is_one_that_kubeflow_knows() -> None:
+    models = pytest.importorskip("kubeflow_trainer_api.models")
+    job = yaml.safe_load((ROOT / "docker" / "trainjob.yaml").read_text())
+    assert (job["apiVersion"], job["kind"]) == ("trainer.kubeflow.org/v1alpha1", "TrainJob")
+    parsed = models.TrainerV1alpha1TrainJob.from_dict(job)
+    assert json.loads(json.dumps(parsed.to_dict())) == job, "a key that Kubeflow does not know is dropped"
+    trainer = job["spec"]["trainer"]
+    assert trainer["command"][:3] == ["python", "-m", "besnet.jobs.torchrun"]
+    assert job["spec"]["runtimeRef"]["name"] == "torch-distributed"
