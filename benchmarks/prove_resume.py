@@ -1,0 +1,290 @@
+"""Kill a training run again and again, start it again with the same command, and compare it with an undisturbed one.
+
+    make prove-resume                                       # 60 kills, about half an hour on two cores
+    python -m benchmarks.prove_resume --kills 6 --seed 1    # what CI runs
+
+Two gloo ranks with a loader worker each train a small network (dropout, BatchNorm, AdamW) on drawn videos under
+torchrun. SIGKILL hits rank 0, rank 1, a loader worker or torchrun itself: while the run starts, after new progress, or
+while a checkpoint is being written (its .partial file is there). Exit code 1 if anything of this does not hold:
+the same bits of weights and optimiser, no unreadable checkpoint, at most one interval replayed, no process left over.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from besnet.checkpoints import store
+from tests import command, moving_squares
+
+INTERVAL = 5  # steps between checkpoints
+STEPS_PER_EPOCH = 6
+STEPS_PER_KILL = 20  # so that the run is not over before the last kill
+TARGETS = ("rank 0", "rank 1", "loader worker", "launcher")
+MOMENTS = ("inside a save", "after progress", "while starting")
+
+
+@dataclass
+class Kill:
+    """One SIGKILL: whom, when it was meant, and what was seen."""
+
+    target: str
+    moment: str
+    instant_sec: float = 0.0
+    progressed: bool = False
+    saving: bool = False
+    replayed: int = 0
+    left_over: int = 0
+    unreadable: int = 0
+
+
+def plan(kills: int, rng: np.random.Generator) -> list[Kill]:
+    """Every target and every moment in turn: two of six inside a save, three after progress, one while starting."""
+    share = ("inside a save", "after progress", "inside a save", "after progress", "while starting", "after progress")
+    moments = [share[number % len(share)] for number in range(kills)]
+    targets = [TARGETS[number % len(TARGETS)] for number in range(kills)]
+    rng.shuffle(moments)
+    rng.shuffle(targets)
+    return [Kill(target, moment) for target, moment in zip(targets, moments, strict=True)]
+
+
+def start(data: Path, run: Path, epochs: int) -> subprocess.Popen[bytes]:
+    """The command that is started again and again."""
+    words = [f"--data.folder={data}", f"--out={run}", *command.TINY, f"--trainer.max_epochs={epochs}",
+             "--data.batch_size=2", "--data.workers=1", "--trainer.devices=2", "--trainer.strategy=ddp",
+             f"--saving.every_steps={INTERVAL}", "--saving.watchdog_minutes=2"]  # fmt: skip
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "besnet", "train"]
+    with open(run.with_suffix(".log"), "ab") as log:
+        return subprocess.Popen([sys.executable, "-W", "ignore", *torchrun, *words], stdout=log, stderr=log)
+
+
+def victims(launcher: psutil.Process, target: str) -> list[psutil.Process]:
+    """The processes that a target names, as far as they are there (yet)."""
+    if target == "launcher":
+        return [launcher]
+    members = [member for member in descendants(launcher) if alive(member)]
+    found = []
+    for member in members:
+        with contextlib.suppress(psutil.Error):  # it may end while we look at it
+            parent = member.parent()
+            if target == "loader worker" and parent and "forkserver" in " ".join(parent.cmdline()):
+                found.append(member)
+            if parent == launcher and "besnet" in member.cmdline() and member.environ().get("RANK") == target[-1]:
+                found.append(member)
+    return found
+
+
+def descendants(process: psutil.Process) -> list[psutil.Process]:
+    """Every process below one."""
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether a process still runs."""
+    return not command.gone(process)
+
+
+def wait(process: subprocess.Popen[bytes], ready: Callable[[], bool], limit_sec: float) -> bool:
+    """Look every half a millisecond; False if the process ends first or it takes too long."""
+    until_sec = time.monotonic() + limit_sec
+    while time.monotonic() < until_sec:
+        if ready():
+            return True
+        if process.poll() is not None:
+            return False
+        time.sleep(0.0005)
+    return False
+
+
+def partials(folder: Path) -> set[str]:
+    """Checkpoints that are being written, or that a kill left half written."""
+    return {path.name for path in folder.glob(".partial-*")}
+
+
+def steps_noted(run: Path) -> int:
+    """The last step that the run's table of figures shows."""
+    try:
+        lines = (run / "metrics.csv").read_text().splitlines()
+        return int(lines[-1].split(",")[0]) if len(lines) > 1 else 0
+    except (OSError, ValueError):
+        return 0
+
+
+def saved(run: Path) -> int:
+    """The step of the newest checkpoint."""
+    found = store.by_age(run / "checkpoints")
+    return int(found[0].name[5:14]) if found else 0
+
+
+def hit(kill: Kill, process: subprocess.Popen[bytes], run: Path, pace: "Pace", rng: np.random.Generator) -> bool:
+    """Wait for the drawn instant and kill. False if the run ended before it."""
+    began_sec = time.monotonic()
+    launcher = psutil.Process(process.pid)
+    folder = run / "checkpoints"
+    before = saved(run)
+    if kill.moment == "while starting":
+        instant_sec = rng.uniform(0, pace.start_sec)
+        wait(process, lambda: time.monotonic() - began_sec > instant_sec or saved(run) > before, 240)
+    else:
+        if not wait(process, lambda: saved(run) > before, 240):
+            return False
+        if kill.moment == "after progress":
+            until_sec = time.monotonic() + rng.uniform(0, 2 * pace.interval_sec)
+            wait(process, lambda: time.monotonic() > until_sec, 60)
+    candidates: list[psutil.Process] = []
+    if not wait(process, lambda: candidates.extend(victims(launcher, kill.target)) or bool(candidates), 120):
+        return False
+    chosen = candidates[rng.integers(len(candidates))]
+    family = [launcher, *descendants(launcher)]
+    if kill.moment == "inside a save":
+        old = partials(folder)
+        pause_sec = rng.uniform(0, 0.003)
+        if not wait(process, lambda: bool(partials(folder) - old), 120):
+            return False
+        wait(process, lambda: True, pause_sec)
+    kill.saving = bool(partials(folder))
+    chosen.kill()
+    kill.instant_sec = time.monotonic() - began_sec
+    process.wait(timeout=120)
+    psutil.wait_procs(family, timeout=60)
+    left = [member for member in family if not command.gone(member)]
+    for member in left:
+        member.kill()
+    kill.left_over = len(left)
+    kill.progressed = saved(run) > before
+    checkpoints = store.by_age(folder)
+    kill.unreadable = sum(not readable(path) for path in checkpoints)
+    kill.replayed = max(0, steps_noted(run) - saved(run))
+    return True
+
+
+def readable(path: Path) -> bool:
+    """Whether a checkpoint verifies and loads."""
+    try:
+        store.load(path)
+    except ValueError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast the undisturbed run was: seconds to its first checkpoint, and between two of them."""
+
+    start_sec: float
+    interval_sec: float
+
+
+def undisturbed(data: Path, run: Path, epochs: int) -> Pace:
+    """Train once without harm."""
+    began_sec = time.monotonic()
+    process = start(data, run, epochs)
+    wait(process, lambda: saved(run) > 0, 240)
+    first_sec = time.monotonic()
+    if process.wait(timeout=3600):
+        sys.exit(f"the undisturbed run failed:\n{run.with_suffix('.log').read_text()[-3000:]}")
+    intervals = max(1, epochs * STEPS_PER_EPOCH / INTERVAL - 1)
+    return Pace(first_sec - began_sec, (time.monotonic() - first_sec) / intervals)
+
+
+def hashes(run: Path) -> dict[str, str]:
+    """SHA-256 of the weights and of the optimiser's moments in a run's newest checkpoint."""
+    checkpoint = store.load(run)
+    weights, optimiser = hashlib.sha256(), hashlib.sha256()
+    for name, weight in sorted(checkpoint["state_dict"].items()):
+        weights.update(name.encode() + weight.contiguous().numpy().tobytes())
+    for state in checkpoint["optimizer_states"]:
+        for number, moments in sorted(state["state"].items()):
+            for name, value in sorted(moments.items()):
+                optimiser.update(f"{number} {name}".encode() + value.contiguous().numpy().tobytes())
+    return {
+        "step": str(checkpoint["global_step"]),
+        "weights": weights.hexdigest(),
+        "optimiser": optimiser.hexdigest(),
+        "figures": hashlib.sha256((run / "metrics.csv").read_bytes()).hexdigest(),
+    }
+
+
+def histogram(kills: list[Kill]) -> str:
+    """Instants in bins of two seconds since the start, and what was hit when."""
+    lines = ["instants of the kills, seconds after the start:"]
+    bins = Counter(int(kill.instant_sec // 2) * 2 for kill in kills)
+    lines += [f"  {low:4d}-{low + 2:<4d} {'#' * count} {count}" for low, count in sorted(bins.items())]
+    lines.append("targets and moments:")
+    for target in TARGETS:
+        hits = [kill for kill in kills if kill.target == target]
+        saving, progress = sum(kill.saving for kill in hits), sum(kill.progressed for kill in hits)
+        lines.append(f"  {target:14} {len(hits):3d} kills, {saving:3d} inside a save, {progress:3d} after new progress")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run the proof; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    words = parser.parse_args()
+    rng = np.random.default_rng(words.seed)
+    epochs = -(-words.kills * STEPS_PER_KILL // STEPS_PER_EPOCH)
+    with tempfile.TemporaryDirectory() as folder:
+        data = moving_squares.make(Path(folder) / "squares")
+        calm, hurt = Path(folder) / "undisturbed", Path(folder) / "killed"
+        pace = undisturbed(data, calm, epochs)
+        print(
+            f"undisturbed: {epochs * STEPS_PER_EPOCH} steps, {pace.start_sec:.1f} s to the first checkpoint", flush=True
+        )
+        done: list[Kill] = []
+        for kill in plan(words.kills, rng):
+            process = start(data, hurt, epochs)
+            if not hit(kill, process, hurt, pace, rng):
+                code = process.poll()
+                process.kill()
+                print(f"no kill ({kill.target}, {kill.moment}): the run ended before with code {code}", flush=True)
+                print(hurt.with_suffix(".log").read_text()[-2000:] if code else "", flush=True)
+                continue
+            done.append(kill)
+            print(
+                f"kill {len(done)}: {kill.target}, {kill.moment}, {kill.instant_sec:.1f} s after the start; at step "
+                f"{saved(hurt)}, replays {kill.replayed}{', half a checkpoint' if kill.saving else ''}"
+                f"{f', {kill.left_over} processes left over' if kill.left_over else ''}",
+                flush=True,
+            )
+        if start(data, hurt, epochs).wait(timeout=3600):
+            print(hurt.with_suffix(".log").read_text()[-3000:])
+            return 1
+        print(histogram(done))
+        return judge(done, hashes(calm), hashes(hurt), words.kills)
+
+
+def judge(done: list[Kill], calm: dict[str, str], hurt: dict[str, str], kills: int) -> int:
+    """Print what was promised and what was seen; 0 if it is the same."""
+    for name in ("step", "weights", "optimiser", "figures"):
+        print(f"{name:10} undisturbed {calm[name]}\n{'':10} killed      {hurt[name]}")
+    unreadable = sum(kill.unreadable for kill in done)
+    replayed = max((kill.replayed for kill in done), default=0)
+    left = sum(kill.left_over for kill in done)
+    inside, progressed = sum(kill.saving for kill in done), sum(kill.progressed for kill in done)
+    print(
+        f"{len(done)} kills of {kills} ({inside} inside a save, {progressed} after new progress): {unreadable} "
+        f"unreadable checkpoints, at most {replayed} steps replayed (interval {INTERVAL}), {left} processes left over"
+    )
+    good = calm == hurt and not unreadable and not left and replayed <= INTERVAL and len(done) == kills
+    print("the same bits" if good else "NOT as promised")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
