@@ -28,6 +28,7 @@ from besnet.training.preflight import Preflight, needs
 from besnet.training.progress import Progress, Table, draw_graph
 from besnet.training.recipe import Recipe
 from besnet.training.saving import AtomicFiles, Saving
+from besnet.training.verdict import Verdict
 from besnet.training.watchdog import GRACE_SEC, Watchdog
 
 
@@ -133,7 +134,12 @@ def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Tra
         **settings,
         default_root_dir=run,
         logger=logger,
-        callbacks=[Table(run / "metrics.csv"), Progress(), saving],
+        callbacks=[
+            Table(run / "metrics.csv"),
+            Progress(),
+            Verdict(saving.phases, settings.get("log_every_n_steps") or 50),
+            saving,
+        ],
         plugins=[AtomicFiles()],
         profiler=saving.phases,
         use_distributed_sampler=False,

@@ -1,0 +1,100 @@
+"""What a training spends its time on, and the sentence that says what to change."""
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from besnet.training.checks import usable_cores
+from besnet.training.data import VideoData
+from besnet.training.phases import STEP, Phases
+
+WARM_UP = 5  # micro-batches: workers start, memory is found, kernels are chosen
+LEAST = 20  # micro-batches that a verdict needs
+MUCH = 0.2  # share of the step from which on something is named as the bound
+ALL_REDUCE = "all-reduce"
+
+
+class Verdict(pl.Callback):
+    """Writes the phases' shares of the step to TensorBoard, and what bounds the run on standard output at its end."""
+
+    def __init__(self, phases: Phases, every_steps: int) -> None:
+        self.phases = phases
+        self.every_steps = every_steps
+        self.batches = 0
+        self.before = dict(phases.seconds)
+        self.start = dict(phases.seconds)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Write the shares since the last time, at every logged step."""
+        self.batches += 1
+        if self.batches <= WARM_UP:
+            self.before = self.start = dict(self.phases.seconds)
+        elif trainer.is_global_zero and trainer.global_step % self.every_steps == 0 and trainer.logger:
+            now = dict(self.phases.seconds)
+            shares = share({name: now[name] - self.before[name] for name in STEP})
+            trainer.logger.log_metrics({f"Time/{name}": part for name, part in shares.items()}, trainer.global_step)
+            self.before = now
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the verdict; the mean of all ranks."""
+        seconds = {name: self.phases.seconds[name] - self.start[name] for name in STEP}
+        measured = self.batches - WARM_UP
+        exposed = min(exposed_all_reduce_sec(trainer.strategy.model) * measured, seconds["backward"])
+        seconds |= {"backward": seconds["backward"] - exposed, ALL_REDUCE: exposed}
+        total = torch.tensor(list(seconds.values()), dtype=torch.float32, device=trainer.strategy.root_device)
+        if trainer.world_size > 1:
+            dist.all_reduce(total)
+        if measured >= LEAST and trainer.is_global_zero:
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            assert isinstance(data, VideoData)
+            shares = share(dict(zip(seconds, total.tolist(), strict=True)))
+            spare = usable_cores() // (trainer.world_size // trainer.num_nodes) - 1 - data.workers
+            print(sentence(shares, data.workers, spare, data.manifest.about.encode.get("mode") == "encode"))
+
+
+def share(seconds: dict[str, float]) -> dict[str, float]:
+    """Each part of a whole, 0..1."""
+    whole = sum(seconds.values()) or 1.0
+    return {name: part / whole for name, part in seconds.items()}
+
+
+def exposed_all_reduce_sec(model: Any) -> float:
+    """Seconds a step in which backward has nothing left to compute and waits for gradients, as torch samples them."""
+    if not isinstance(model, DistributedDataParallel):
+        return 0.0
+    facts = model._get_ddp_logging_data()
+    spent, hidden = facts.get("avg_backward_comm_time", 0), facts.get("avg_backward_compute_comm_overlap_time", 0)
+    return float(max(0, spent - hidden)) / 1e9
+
+
+def sentence(shares: dict[str, float], workers: int, spare_cores: int, encoded: bool) -> str:
+    """What bounds the run and what to do about it. shares: of the step, by phase; spare_cores: of each rank."""
+    parts = ", ".join(f"{name} {percent(part)}" for name, part in shares.items() if part >= 0.005)
+    waiting = shares["waiting for data"]
+    if waiting >= MUCH:
+        more = math.ceil(max(workers, 1) * waiting / (1 - waiting + 1e-9)) if waiting < 0.95 else 4 * max(workers, 1)
+        advice = [] if encoded else ["prepared shards"]
+        if spare_cores >= more:
+            advice.append(f"{more} more worker{'s' * (more > 1)} (--data.workers={workers + more})")
+        else:
+            advice.append(f"{more} more cores and workers a rank (this machine has {max(spare_cores, 0)} to spare)")
+        return f"bound by decoding: {percent(waiting)} of the step waits for data; {' or '.join(advice)} ({parts})"
+    if shares["copy"] >= MUCH:
+        return f"bound by copying to the GPU: {percent(shares['copy'])} of the step; more workers do not help ({parts})"
+    if shares.get(ALL_REDUCE, 0) >= MUCH:
+        return (
+            f"bound by the network: {percent(shares[ALL_REDUCE])} of the step waits for gradients; a larger "
+            f"data.batch_size or trainer.accumulate_grad_batches sends them less often ({parts})"
+        )
+    if shares["agreeing"] >= MUCH:
+        return f"bound by the slowest rank: {percent(shares['agreeing'])} of the step waits for it ({parts})"
+    return f"bound by computing: {parts}"
+
+
+def percent(part: float) -> str:
+    """A share as people write it: 0.62 → 62 %."""
+    return f"{part * 100:.0f} %"
