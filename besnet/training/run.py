@@ -61,7 +61,9 @@ def train(
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     if not len(data.val_rows):
         trainer = trainer | {"limit_val_batches": 0}
-    engine = build_trainer(out, saving, trainer)
+    with warnings.catch_warnings():
+        quieten()
+        engine = build_trainer(out, saving, trainer)
     parameters = sum(weight.numel() for weight in network.parameters())
     rank, world_size = engine.global_rank, engine.world_size
     about = header(
@@ -158,6 +160,7 @@ def quieten() -> None:
     """Leave out Lightning's advice that does not apply here, and its own use of what torch has deprecated."""
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
     # the order of the data is a function of the position that the checkpoint holds: see besnet.data.order
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
