@@ -196,7 +196,12 @@ def train_parser(verb: str) -> "ArgumentParser":
     own = {"logger", "callbacks", "plugins", "default_root_dir", "use_distributed_sampler", "num_sanity_val_steps"}
     own |= {"enable_checkpointing", "enable_progress_bar", "enable_model_summary", "fast_dev_run", "profiler"}
     own |= {"reload_dataloaders_every_n_epochs", "overfit_batches", "barebones", "model_registry", "max_time"}
+    # typing takes int | float for float | int: whether 1 means one batch or all would depend on the order of imports
+    own |= {f"limit_{stage}_batches" for stage in ("train", "val", "test", "predict")} | {"val_check_interval"}
     parser.add_class_arguments(Trainer, "trainer", skip=own, instantiate=False)
+    parser.add_argument(
+        "--trainer.limit_train_batches", type=int | None, default=None, help="micro-batches of an epoch; null for all"
+    )
     return parser
 
 

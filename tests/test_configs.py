@@ -46,6 +46,6 @@ def test_a_network_trains_from_shards_with_decord(squares: Path, tmp_path: Path)
     assert shards[0].in_shard
     (config,) = [path for path in CONFIGS if "backend: decord" in path.read_text()]
     words = [f"--config={config}", f"--data.folder={tmp_path / 'shards'}", f"--out={tmp_path / 'run'}", *SMALL]
-    words += ["--pretrained=null", "--trainer.limit_train_batches=1.0", "--data.workers=1", "--trainer.max_epochs=2"]
+    words += ["--pretrained=null", "--trainer.limit_train_batches=null", "--data.workers=1", "--trainer.max_epochs=2"]
     assert cli.run("train", words) == 0
     assert store.load(tmp_path / "run")["global_step"] == 24
