@@ -110,7 +110,7 @@ def convolve_frames(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int,
     if weight.shape[-1] == 1 and stride == 1 and height * width < SMALL_FRAME:
         # Filters of one pixel do not see where a frame ends: a clip is one tall image.
         image = x.permute(0, 2, 3, 4, 1).reshape(batch, frames * height, width, channels).permute(0, 3, 1, 2)
-        return F.conv2d(image, weight, bias).permute(0, 2, 3, 1).unflatten(1, (frames, height)).permute(0, 4, 1, 2, 3)
+        return F.conv2d(image, weight, bias).unflatten(2, (frames, height))
     convolved = F.conv2d(x.transpose(1, 2).flatten(0, 1), weight, bias, stride, padding)
     return convolved.unflatten(0, (batch, frames)).transpose(1, 2)
 
@@ -121,59 +121,47 @@ SMALL_FRAME = 32
 
 def stack_of_shifts(x: Tensor, terms: Terms, padding: TemporalPadding) -> Tensor:
     """(B, C, T, H, W) → (B, 3 C, T, H, W): [sum_d a_d x(t-d), x(t), sum_d a_d x(t+d)]."""
-    frames = x.shape[2]
-    terms = [(min(d, frames), a) for d, a in terms]
-    if not mirrored(terms):
-        return torch.cat([weighted(x, terms, -1, padding), x, weighted(x, terms, 1, padding)], 1)
-    # past(t) = mean_d x(t-d); with m = min + max it is also future(t) = past(t+m). One mean is enough, m frames longer.
-    dilations = [d for d, _ in terms]
-    reach, period = max(dilations), min(dilations) + max(dilations)
-    before, after = edge(x, 0, reach, padding), edge(x, frames - 1, reach, padding)
-    padded = torch.cat([before, x, after], 2)
-    mean = padded.narrow(2, reach - dilations[0], frames + period)
-    for count, d in enumerate(dilations[1:], start=2):
-        other = padded.narrow(2, reach - d, frames + period)
-        mean = torch.lerp(mean, other, 1 / count) if count == 2 else mean.lerp_(other, 1 / count)
-    return torch.cat([mean.narrow(2, 0, frames), x, mean.narrow(2, period, frames)], 1)
+    if must_be_traced(terms):
+        return torch.cat([mixed(x, terms, -1, padding), x, mixed(x, terms, 1, padding)], 1)
+    batch, channels, frames, height, width = x.shape
+    stack = x.new_empty(batch, frames, height, width, 3 * channels).permute(0, 4, 1, 2, 3)
+    past, present, future = stack.split(channels, 1)
+    present.copy_(x)
+    for i, (d, a) in enumerate(terms):
+        add_shifted(past, x, -d, float(a), padding, fresh=i == 0)
+        add_shifted(future, x, d, float(a), padding, fresh=i == 0)
+    return stack
 
 
 def sum_of_shifts(taps: Tensor, terms: Terms, padding: TemporalPadding) -> Tensor:
     """(B, 3 C, T, H, W) → (B, C, T, H, W): sum_d a_d past(t-d) + present(t) + sum_d a_d future(t+d)."""
     past, present, future = taps.chunk(3, 1)
-    frames = taps.shape[2]
-    terms = [(min(d, frames), a) for d, a in terms]
-    if not mirrored(terms):
-        return weighted(past, terms, -1, padding) + present + weighted(future, terms, 1, padding)
-    # As above, sum_d past(t-d) = sum_d past(t+d-m): both sides are added first and shifted together.
-    dilations = [d for d, _ in terms]
-    nearest, reach = min(dilations), max(dilations)
-    kept = frames - nearest
-    both = torch.cat([edge(past, 0, reach, padding), past.narrow(2, 0, kept)], 2)
-    both = both + torch.cat([future.narrow(2, nearest, kept), edge(future, frames - 1, reach, padding)], 2)
-    a = 1 / len(dilations)
-    total = torch.add(present, both.narrow(2, dilations[0] - nearest, frames), alpha=a)
-    for d in dilations[1:]:
-        total.add_(both.narrow(2, d - nearest, frames), alpha=a)
+    if must_be_traced(terms):
+        return mixed(past, terms, -1, padding) + present + mixed(future, terms, 1, padding)
+    total = present.clone()
+    for d, a in terms:
+        add_shifted(total, past, -d, float(a), padding)
+        add_shifted(total, future, d, float(a), padding)
     return total
 
 
-def mirrored(terms: Terms) -> bool:
-    """Whether the dilations have equal weights, known now, and lie symmetrically: one, any two, an even series.
-
-    Shifting to the past is then shifting to the future, min + max frames later, which saves half of the additions.
-    """
-    dilations = sorted(d for d, a in terms if isinstance(a, float) and a == 1 / len(terms))
-    return len(dilations) == len(terms) and all(
-        d + opposite == dilations[0] + dilations[-1] for d, opposite in zip(dilations, reversed(dilations), strict=True)
-    )
+def must_be_traced(terms: Terms) -> bool:
+    """Whether the shifts have to be pure functions, for autograd or a compiler; else they are made in place, which for
+    the average over four dilations takes half the memory traffic."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling() or any(isinstance(a, Tensor) for _, a in terms)
 
 
-def weighted(x: Tensor, terms: Terms, direction: int, padding: TemporalPadding) -> Tensor:
-    """sum_d a_d x(t + direction * d) for any weights."""
+def mixed(x: Tensor, terms: Terms, direction: int, padding: TemporalPadding) -> Tensor:
+    """sum_d a_d x(t + direction * d), as a pure function."""
     total: Tensor | None = None
     for d, a in terms:
         shifted = shift(x, direction * d, padding)
-        total = shifted * a if total is None else total + shifted * a
+        if total is None:
+            total = shifted if isinstance(a, float) and a == 1 else shifted * a
+        elif isinstance(a, float):
+            total = torch.add(total, shifted, alpha=a)
+        else:
+            total = total + shifted * a
     assert total is not None
     return total
 
@@ -182,16 +170,29 @@ def shift(x: Tensor, offset: int, padding: TemporalPadding) -> Tensor:
     """x(t + offset) at every t of (B, C, T, H, W)."""
     frames = x.shape[2]
     beyond = min(abs(offset), frames)
-    if offset > 0:
-        return torch.cat([x.narrow(2, beyond, frames - beyond), edge(x, frames - 1, beyond, padding)], 2)
-    return torch.cat([edge(x, 0, beyond, padding), x.narrow(2, 0, frames - beyond)], 2)
-
-
-def edge(x: Tensor, frame: int, count: int, padding: TemporalPadding) -> Tensor:
-    """What lies beyond one end of (B, C, T, H, W): `count` frames of zeros or copies of a frame, channels-last."""
     if padding == "zeros":
-        batch, channels, _, height, width = x.shape
-        return x.new_zeros(batch, count, height, width, channels).permute(0, 4, 1, 2, 3)
-    copies = x.narrow(2, frame, 1).expand(-1, -1, count, -1, -1)
-    # A concatenation keeps the memory format that all its parts have.
-    return copies.contiguous(memory_format=torch.channels_last_3d)
+        sides = (-beyond, beyond) if offset > 0 else (beyond, -beyond)
+        return F.pad(x, (0, 0, 0, 0, *sides))
+    edge = x.narrow(2, frames - 1 if offset > 0 else 0, 1).expand(-1, -1, beyond, -1, -1)
+    if offset > 0:
+        return torch.cat([x.narrow(2, beyond, frames - beyond), edge], 2)
+    return torch.cat([edge, x.narrow(2, 0, frames - beyond)], 2)
+
+
+def add_shifted(out: Tensor, x: Tensor, offset: int, a: float, padding: TemporalPadding, fresh: bool = False) -> None:
+    """out(t) += a x(t + offset) in place; `fresh` overwrites what was in `out`."""
+    frames = x.shape[2]
+    beyond = min(abs(offset), frames)
+    inside = frames - beyond
+    here, there = (0, beyond) if offset > 0 else (beyond, 0)
+    pairs = [(out.narrow(2, here, inside), x.narrow(2, there, inside))]
+    edge = out.narrow(2, inside if offset > 0 else 0, beyond)
+    if padding == "replicate":
+        pairs.append((edge, x.narrow(2, frames - 1 if offset > 0 else 0, 1).expand_as(edge)))
+    elif fresh:
+        edge.zero_()
+    for target, source in pairs:
+        if fresh:
+            torch.mul(source, a, out=target)
+        else:
+            target.add_(source, alpha=a)
