@@ -43,9 +43,11 @@ class Orphan:
         when_ended(self.reader, self.end)
 
     def end(self) -> None:
-        """Take the fork server along."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(os.getppid(), signal.SIGKILL)
+        """Take the fork server along; where it is gone already, the parent is now some other process: not that one."""
+        parent = os.getppid()
+        with contextlib.suppress(OSError):
+            if b"forkserver" in Path(f"/proc/{parent}/cmdline").read_bytes():
+                os.kill(parent, signal.SIGKILL)
         os._exit(1)
 
 
