@@ -42,7 +42,7 @@ def bare(clip: Clip) -> object:
         pictures = []
         for frame in container.decode(stream):
             if frame.pts in wanted:
-                pictures.append(frame.to_ndarray(format="rgb24"))
+                pictures.append(frame.reformat(format="rgb24", threads=1).to_ndarray())
                 if len(pictures) == len(wanted):
                     break
     assert len(pictures) == len(wanted), path
@@ -95,7 +95,7 @@ def as_pyslowfast(clip: Clip) -> object:
             if frame.pts > end:
                 break
             frames[frame.pts] = frame
-    pictures = [frames[pts].to_rgb().to_ndarray() for pts in sorted(frames)]
+    pictures = [frames[pts].reformat(format="rgb24", threads=1).to_ndarray() for pts in sorted(frames)]
     video = torch.as_tensor(np.stack(pictures))
     return torch.index_select(video, 0, torch.linspace(0, len(video) - 1, len(numbers)).long())
 

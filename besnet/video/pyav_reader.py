@@ -140,7 +140,8 @@ class ToRGB:
         if frame.format.components[0].bits > 8:
             rgb = self._filter(frame)
         else:
-            rgb = self._reformatter.reformat(frame, format="rgb24")
+            # left to itself libswscale starts a thread a core for every video: five times the CPU time
+            rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
         plane = rgb.planes[0]
         rows = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)[: rgb.height, : 3 * rgb.width]
         picture = rows.reshape(rgb.height, rgb.width, 3)
