@@ -10,6 +10,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 ORPHANED = 137  # exit code of a rank whose launcher is gone: as if the same SIGKILL had hit it
+LAUNCHER = "BESNET_LAUNCHER"  # process id of `besnet launch` or `besnet lab`, whose end is the end of all
 FOR_THE_READER = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
@@ -62,7 +63,9 @@ def start_fork_server() -> None:
 
 
 def end_with_launcher() -> None:
-    """Under torchrun, end this process when torchrun is killed; call it before anything that takes time."""
+    """End this process when its launcher or its torchrun is killed; call it before anything that takes time."""
+    if LAUNCHER in os.environ:
+        when_ended(int(os.environ[LAUNCHER]), lambda: os._exit(ORPHANED))
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return
     launcher = os.getppid()

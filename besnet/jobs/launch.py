@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Literal
 
+from besnet.data.orphans import LAUNCHER
 from besnet.jobs.slurm import script
-from besnet.jobs.torchrun import LAUNCHER
 from besnet.training.endings import HOPELESS
 
 LONG_SEC = 600.0  # a job that lasted so long had got on: its retries count from the beginning again

@@ -6,10 +6,9 @@ torchrun itself leaves with 1 whatever happened; a launcher has to know whether 
 import os
 import sys
 
-from besnet.data.orphans import ORPHANED, when_ended
+from besnet.data.orphans import LAUNCHER, ORPHANED, when_ended
 from besnet.training.endings import HOPELESS, STOPPED
 
-LAUNCHER = "BESNET_LAUNCHER"  # process id of `besnet launch`, whose end is the end of all
 SIGNALS = "SIGTERM,SIGINT,SIGUSR1,SIGHUP"
 
 

@@ -36,6 +36,8 @@ class BesNet(nn.Module):
             stages, or the stages (1, 2, ...) that do.
         frozen_bn: keep BatchNorm's statistics and parameters as loaded (for small batches on pretrained weights).
         zero_init_residual: start every block as the identity; a pretrained start overwrites it.
+        frame_features: a control: the 2D network (dilations []) looks at single frames and stays as loaded; its
+            features are averaged over time, and only an MLP on them learns.
     """
 
     dilation_table: Tensor
@@ -54,6 +56,7 @@ class BesNet(nn.Module):
         activation_checkpointing: bool | Sequence[int] = False,
         frozen_bn: bool = False,
         zero_init_residual: bool = False,
+        frame_features: bool = False,
     ) -> None:
         super().__init__()
         if any(d < 1 for d in dilations) or len(set(dilations)) != len(dilations):
@@ -64,9 +67,11 @@ class BesNet(nn.Module):
             raise ValueError(f"block: 'bottleneck' or 'basic' are expected, not {block!r}")
         if not blocks or any(n < 1 for n in blocks):
             raise ValueError(f"blocks: at least one block in each stage is expected, not {list(blocks)}")
+        if frame_features and dilations:
+            raise ValueError(f"frame_features: single frames have no dilations: [] is expected, not {list(dilations)}")
         self.num_classes = num_classes
         self.dilations = tuple(dilations)
-        self.frozen_bn = frozen_bn
+        self.frozen_bn = frozen_bn or frame_features
         stages = range(1, len(blocks) + 1)
         self.recomputed = tuple(stages if activation_checkpointing is True else activation_checkpointing or ())
         if set(self.recomputed) - set(stages):
@@ -90,8 +95,13 @@ class BesNet(nn.Module):
             self.stages.append(name)
         self.num_features = in_channels
         self.dropout = nn.Dropout(dropout)
+        self.hidden: nn.Module | None = None
+        if frame_features:
+            self.requires_grad_(False)
+            self.hidden = nn.Sequential(nn.Linear(in_channels, in_channels), nn.ReLU(inplace=True))
         self.fc = nn.Linear(in_channels, num_classes)
 
+        self.learns_mixture = mixture == "learned" and bool(dilations)
         self.num_temporal_layers = sum(isinstance(m, DilationConv) for m in self.modules())
         # Not saved: it follows from the constructor's arguments.
         self.register_buffer("dilation_table", torch.tensor(self.dilations, dtype=torch.int64), persistent=False)
@@ -113,7 +123,12 @@ class BesNet(nn.Module):
         return self.fc(self.dropout(self.features(x, dilations)))
 
     def features(self, x: Tensor, dilations: Tensor | None = None) -> Tensor:
-        """(B, num_features): the mean over space of the last feature maps, then their maximum over time."""
+        """(B, num_features): the mean over space of the last feature maps, then their maximum over time; or, of single
+        frames, their mean and the hidden layer of the MLP."""
+        if self.hidden is not None:
+            with torch.no_grad():
+                frozen = self.feature_maps(x).mean((2, 3, 4))
+            return self.hidden(frozen)
         return self.feature_maps(x, dilations).mean((3, 4)).amax(2)
 
     def feature_maps(self, x: Tensor, dilations: Tensor | None = None) -> Tensor:

@@ -47,7 +47,7 @@ def fold(model: BesNet, dilations: Tensor | None = None) -> BesNet:
         if isinstance(module, Bottleneck | BasicBlock | BesNet):
             module.num_temporal_layers = 0
     folded.dropout = nn.Identity()  # type: ignore[assignment]
-    folded.fc = copy.deepcopy(model.fc)
+    folded.hidden, folded.fc = copy.deepcopy(model.hidden), copy.deepcopy(model.fc)
     return folded.requires_grad_(False)
 
 

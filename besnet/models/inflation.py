@@ -13,7 +13,7 @@ def inflate(flat: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[st
     """State dict of a torchvision ResNet + the state dict of a BesNet → the latter with the former's values.
 
     Filters (C_out, C_in, k, k) become (C_out, C_in, t, k, k). The last layer (fc) keeps the target's values where the
-    numbers of classes differ, as do parameters that no 2D network has (the weights of a learned mixture).
+    numbers of classes differ, as do parameters that no 2D network has (a learned mixture's, a hidden layer's).
     Raises ValueError where names or shapes show that it is another network.
     """
     unknown = sorted(set(flat) - set(target))
@@ -22,7 +22,7 @@ def inflate(flat: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[st
     inflated = {}
     for name, value in target.items():
         if name not in flat:
-            if name.endswith((".mixture_logits", ".num_batches_tracked")):
+            if name.endswith((".mixture_logits", ".num_batches_tracked")) or name.startswith("hidden."):
                 inflated[name] = value
                 continue
             raise ValueError(f"weights: {name!r} is missing: {ADVICE}")

@@ -8,15 +8,17 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, optim
-from torch.nn import functional
 
 from besnet.data.clips import ClipBatch, Views
 from besnet.data.failures import FailureLog
-from besnet.data.order import DILATION, NOISE, generator
+from besnet.data.mixing import mix
+from besnet.data.order import DILATION, MIX, NOISE, generator
 from besnet.data.transforms import evaluation_views, training_batch
 from besnet.models.besnet import BesNet
 from besnet.training.data import VideoData
+from besnet.training.ema import Average
 from besnet.training.endings import NOT_FINITE, Ending
+from besnet.training.loss import clip_losses, training_loss
 from besnet.training.recipe import Recipe
 
 
@@ -39,6 +41,7 @@ class ActionTraining(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
+        self.ema = Average(network, recipe.ema) if recipe.ema is not None else None
         self.recipe = recipe
         self.data = data
         self.seed = seed
@@ -83,11 +86,11 @@ class ActionTraining(pl.LightningModule):
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Loss of one micro-batch under freshly drawn dilations."""
+        clips, targets = self.inputs(batch)
         noise = generator(self.seed, NOISE, self.micro_batch, self.global_rank).integers(2**63)
         torch.manual_seed(int(noise))
-        clips = training_batch(batch, self.data.crop_size).contiguous(memory_format=self.memory_format)
-        logits = self.network(clips, self.draw_dilations())
-        loss = functional.cross_entropy(logits, batch.labels, label_smoothing=self.recipe.label_smoothing)
+        logits = self.network(clips.contiguous(memory_format=self.memory_format), self.draw_dilations())
+        loss = training_loss(logits, targets, self.recipe.label_smoothing, self.recipe.hardest)
         self.watch(loss.detach(), batch.rows)
         self.micro_batch += 1
         self.epoch, self.samples = self.data.order.after(self.epoch, self.samples)
@@ -96,6 +99,28 @@ class ActionTraining(pl.LightningModule):
         values = {"Train/Loss": loss.detach(), "Train/Prec@1": top1, "Train/Prec@5": top5}
         self.log_dict(values, batch_size=len(batch.rows))
         return loss
+
+    def inputs(self, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+        """What the network sees of a micro-batch (B, 3, T, crop_size, crop_size), and what it has to say: class numbers
+        (B,), or probabilities (B, C) where clips are mixed."""
+        clips = training_batch(batch, self.data.crop_size)
+        if not self.recipe.mixes:
+            return clips, batch.labels
+        rng = generator(self.seed, MIX, self.micro_batch, self.global_rank)
+        return mix(clips, batch.labels, self.network.num_classes, self.recipe.mixup, self.recipe.cutmix, rng)
+
+    def optimizer_step(self, *arguments: Any, **keywords: Any) -> None:
+        """Move the weights, then their average."""
+        super().optimizer_step(*arguments, **keywords)
+        if self.ema is not None:
+            self.ema.update(self.network, self.trainer.global_step)
+
+    @property
+    def judged(self) -> BesNet:
+        """The network that checks and evaluations look at: the moving average where there is one."""
+        network = self.network if self.ema is None else self.ema.network
+        assert isinstance(network, BesNet)
+        return network
 
     def watch(self, loss: Tensor, rows: list[int]) -> None:
         """Remember the first micro-batch whose loss is not finite, on the device: asking it now would make it wait."""
@@ -117,8 +142,13 @@ class ActionTraining(pl.LightningModule):
                 )
         return Ending(NOT_FINITE, "stopped because the loss of another rank was not finite: its line names the videos")
 
-    def draw_dilations(self) -> Tensor:
-        """One index a temporal layer, int64, a function of (seed, micro-batch number): the same on every rank."""
+    def draw_dilations(self) -> Tensor | None:
+        """One index a temporal layer, int64, a function of (seed, micro-batch number): the same on every rank.
+
+        None, the average, where the weights of a mixture are learned: under draws they would not take part.
+        """
+        if self.network.learns_mixture:
+            return None
         rng = generator(self.seed, DILATION, self.micro_batch)
         choices = max(1, len(self.network.dilations))
         return torch.from_numpy(rng.integers(choices, size=self.network.num_temporal_layers))
@@ -138,9 +168,9 @@ class ActionTraining(pl.LightningModule):
             [evaluation_views(v.frames.to(self.device), self.data.crop_size, 1) for v in read if v.frames is not None]
         )
         labels = torch.from_numpy(manifest.labels[np.array([views.row for views in read])]).to(self.device)
-        logits = self.network(clips)
+        logits = self.judged(clips)
         top1, top5 = precision(logits, labels)
-        loss = functional.cross_entropy(logits, labels, reduction="sum")
+        loss = clip_losses(logits, labels).sum()
         self.tally[1:] += torch.stack([loss, top1 * len(read), top5 * len(read)])
 
     def on_validation_epoch_end(self) -> None:
@@ -157,7 +187,7 @@ class ActionTraining(pl.LightningModule):
             "micro_batch": self.micro_batch,
             "looped": self.looped,
         }
-        checkpoint["besnet"] = self.header | {"position": position}
+        checkpoint["besnet"] = self.header | {"position": position, "ema": self.recipe.ema}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go back to the position at which the checkpoint was saved."""
