@@ -3,8 +3,8 @@
     make prove-resume                                       # 60 kills, about half an hour on two cores
     python -m benchmarks.prove_resume --kills 6 --seed 1    # what CI runs
 
-Two gloo ranks with a loader worker each train a small network (dropout, BatchNorm, AdamW) on drawn videos under
-torchrun. SIGKILL hits rank 0, rank 1, a loader worker or torchrun itself: while the run starts, after new progress, or
+Two gloo ranks with a loader worker each train a small network (dropout, BatchNorm, AdamW, mixup, CutMix, a moving
+average of the weights) on drawn videos under torchrun. SIGKILL hits rank 0, rank 1, a loader worker or torchrun itself: while the run starts, after new progress, or
 while a checkpoint is being written (its .partial file is there). Exit code 1 if anything of this does not hold:
 the same bits of weights and optimiser, no unreadable checkpoint, at most one interval replayed, no process left over.
 """
@@ -62,6 +62,7 @@ def start(data: Path, run: Path, epochs: int) -> subprocess.Popen[bytes]:
     """The command that is started again and again."""
     words = [f"--data.folder={data}", f"--out={run}", *command.TINY, f"--trainer.max_epochs={epochs}",
              "--data.batch_size=2", "--data.workers=1", "--trainer.devices=2", "--trainer.strategy=ddp",
+             "--recipe.ema=0.99", "--recipe.mixup=0.4", "--recipe.cutmix=1.0",
              f"--saving.every_steps={INTERVAL}", "--saving.watchdog_minutes=2"]  # fmt: skip
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "besnet", "train"]
     with open(run.with_suffix(".log"), "ab") as log:
@@ -201,7 +202,7 @@ def undisturbed(data: Path, run: Path, epochs: int) -> Pace:
 
 
 def hashes(run: Path) -> dict[str, str]:
-    """SHA-256 of the weights and of the optimiser's moments in a run's newest checkpoint."""
+    """SHA-256 of the weights (trained and averaged) and of the optimiser's moments in a run's newest checkpoint."""
     checkpoint = store.load(run)
     weights, optimiser = hashlib.sha256(), hashlib.sha256()
     for name, weight in sorted(checkpoint["state_dict"].items()):

@@ -11,18 +11,23 @@ from torch import Tensor
 
 from besnet.models.besnet import BesNet
 
-PREFIX = "network."  # what Lightning puts before the network's own names
+# what stands before the network's own names in a checkpoint
+TRAINED, AVERAGED = "network.", "ema.network."
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A network with what it was trained on: `config` is the run's resolved configuration."""
+    """A network with what it was trained on: `config` is the run's resolved configuration.
+
+    ema: the decay of the moving average that its weights are; None for the weights as the optimiser left them.
+    """
 
     network: BesNet
     classes: list[str]
     passport: dict[str, str]
     config: dict[str, Any]
     position: dict[str, int]
+    ema: float | None = None
 
 
 def header(
@@ -43,14 +48,19 @@ def header(
     }
 
 
-def rebuild(checkpoint: dict[str, Any]) -> Trained:
-    """The network of a checkpoint, in evaluation mode. ValueError if its weights do not fit its description."""
+def rebuild(checkpoint: dict[str, Any], raw: bool = False) -> Trained:
+    """The network of a checkpoint, in evaluation mode. ValueError if its weights do not fit its description.
+
+    raw: take the weights as the optimiser left them, even where the checkpoint has their moving average.
+    """
     entry = checkpoint["besnet"]
+    ema = None if raw else entry.get("ema")
+    prefix = TRAINED if ema is None else AVERAGED
     network = BesNet(**entry["model"])
     weights: dict[str, Tensor] = {
-        name.removeprefix(PREFIX): weight
+        name.removeprefix(prefix): weight
         for name, weight in checkpoint["state_dict"].items()
-        if name.startswith(PREFIX)
+        if name.startswith(prefix)
     }
     try:
         network.load_state_dict(weights)
@@ -59,7 +69,7 @@ def rebuild(checkpoint: dict[str, Any]) -> Trained:
             f"the checkpoint's weights do not fit its network: {str(error).splitlines()[-1].strip()}"
         ) from error
     network.eval()
-    return Trained(network, entry["classes"], entry["passport"], entry["config"], entry.get("position", {}))
+    return Trained(network, entry["classes"], entry["passport"], entry["config"], entry.get("position", {}), ema)
 
 
 def package_version(name: str) -> str:

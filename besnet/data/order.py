@@ -6,7 +6,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 # One number a purpose keeps the streams of random numbers apart.
-ORDER, CLIP, DILATION, SUBSTITUTE, NOISE = range(5)
+ORDER, CLIP, DILATION, SUBSTITUTE, NOISE, MIX = range(6)
 
 
 def generator(seed: int, purpose: int, *position: int) -> np.random.Generator:

@@ -32,6 +32,7 @@ def evaluate(
     device: str = "auto",
     workers: int = 2,
     backend: Backend = "pyav",
+    raw_weights: bool = False,
 ) -> None:
     """Evaluate a checkpoint on every video of a split, each exactly once; nothing is ever substituted.
 
@@ -52,12 +53,14 @@ def evaluate(
         device: auto, cpu, cuda or cuda:N.
         workers: processes that decode on each rank; 0 decodes in the evaluating process.
         backend: decoder of the videos.
+        raw_weights: evaluate the weights as the optimiser left them, not their moving average (EMA) where the run kept
+            one.
     """
     checkpoint = store.load(ckpt_path)
     path = store.resolve(ckpt_path)
     if dilations is not None:
         checkpoint["besnet"]["model"]["dilations"] = dilations
-    trained = rebuild(checkpoint)
+    trained = rebuild(checkpoint, raw_weights)
     config = trained.config
     manifest = Manifest.load(data or Path(config["data"]["folder"]))
     plan = view_plan(config, num_clips, num_crops)
@@ -68,6 +71,8 @@ def evaluate(
         raise ValueError(f"{manifest.folder}: no video in the split {split}")
     labels = own_labels(manifest, rows, trained.classes)
     name = f"{manifest.name}-{split}-{plan.num_clips}x{plan.num_crops}-d{'_'.join(map(str, trained.network.dilations))}"
+    if raw_weights:
+        name += "-raw"
     folder = out or run_folder(path) / "evaluations" / name
     about: dict[str, Any] = {
         "data": {"name": manifest.name, "passport": asdict(manifest.passport)},
@@ -88,6 +93,8 @@ def evaluate(
     }
     with joined(device) as ranks:
         prepare_folder(folder, about, ranks)
+        if ranks.rank == 0 and checkpoint["besnet"].get("ema") is not None:
+            print(weights_line(trained))
         ready = np.array([row for row in rows if manifest[int(row)].state == "ready"], dtype=np.int64)
         started_sec = time.monotonic()
         network = fold(trained.network.to(ranks.device))
@@ -128,9 +135,16 @@ def describe(trained: Trained) -> str:
     """One line that says which network this is."""
     parameters = sum(weight.numel() for weight in trained.network.parameters()) / 1e6
     taps = f"dilations {list(trained.network.dilations)}" if trained.network.dilations else "no temporal taps"
-    return (
-        f"BesNet, {parameters:.2f} M parameters, {taps}, {trained.position.get('micro_batch', 0)} micro-batches trained"
-    )
+    average = "" if trained.ema is None else f", moving average of decay {trained.ema}"
+    trainings = f"{trained.position.get('micro_batch', 0)} micro-batches trained"
+    return f"BesNet, {parameters:.2f} M parameters, {taps}, {trainings}{average}"
+
+
+def weights_line(trained: Trained) -> str:
+    """Which of a checkpoint's two sets of weights is evaluated."""
+    if trained.ema is None:
+        return "weights: as the optimiser left them (their moving average is evaluated without --raw_weights)"
+    return f"weights: their moving average (EMA, decay {trained.ema}); --raw_weights=true evaluates them as trained"
 
 
 def prepare_folder(folder: Path, about: dict[str, Any], ranks: Ranks) -> None:

@@ -9,7 +9,7 @@ from besnet.checkpoints import store
 # What may differ between a run and its continuation without changing what it computes.
 FREE = ("out", "accept_changes", "data.workers", "saving", "evaluation", "trainer.log_every_n_steps")
 # Everything else may differ only if asked for, and this never: the weights and moments would not fit.
-FIXED = ("model.block", "model.blocks", "model.width", "recipe.optimizer")
+FIXED = ("model.block", "model.blocks", "model.width", "recipe.optimizer", "recipe.ema")
 
 
 def find_checkpoint(run: Path, about: dict[str, Any], accept_changes: bool, say: bool) -> tuple[Path | None, bool]:

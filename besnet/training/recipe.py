@@ -20,6 +20,14 @@ class Recipe:
         warmup_epochs: epochs in which the learning rate rises linearly from a hundredth of lr; may be a fraction.
         final_lr: where the cosine ends, as a share of lr.
         label_smoothing: share of the target's mass that is spread over all classes.
+        mixup: alpha of mixup: every clip becomes a weighted sum of itself and another one of its micro-batch, and so do
+            their labels; null for none. 0.2 to 0.8 are usual.
+        cutmix: alpha of CutMix: every clip gets a rectangle of another one on all its frames, and the labels mix by
+            area; null for none, 1 is usual. With mixup as well, each micro-batch draws one of the two.
+        hardest: learn only from this many clips of each micro-batch, those with the largest loss (online hard example
+            mining); null for all.
+        ema: decay of a moving average of the weights, which is then what is checked, evaluated and exported; the first
+            steps have a smaller one, (1 + step) / (10 + step). Null for none; 0.999 to 0.9999 are usual.
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -29,12 +37,28 @@ class Recipe:
     warmup_epochs: float = 0.0
     final_lr: float = 0.0
     label_smoothing: float = 0.0
+    mixup: float | None = None
+    cutmix: float | None = None
+    hardest: int | None = None
+    ema: float | None = None
 
     def __post_init__(self) -> None:
         if self.lr <= 0:
             raise ValueError(f"recipe.lr must be positive, not {self.lr}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"recipe.label_smoothing must be in 0..1, not {self.label_smoothing}")
+        for name, alpha in (("mixup", self.mixup), ("cutmix", self.cutmix)):
+            if alpha is not None and alpha <= 0:
+                raise ValueError(f"recipe.{name} must be positive, or null for none, not {alpha}")
+        if self.hardest is not None and self.hardest < 1:
+            raise ValueError(f"recipe.hardest must be at least 1, or null for all, not {self.hardest}")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"recipe.ema must be in 0..1, or null for none, not {self.ema}")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether clips of a micro-batch are mixed."""
+        return self.mixup is not None or self.cutmix is not None
 
     def build_optimizer(self, network: nn.Module) -> optim.Optimizer:
         """Optimiser over two groups of parameters: those that decay (matrices, filters) and those that do not."""
