@@ -41,3 +41,10 @@ def test_more_than_one_percent_stops_the_run_naming_the_video(tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"3 of 200 .*video9: cut short"):
         log.append([failure(9)])
     assert len(FailureLog(tmp_path, 0, 200).known) == 4, "the last failure is on record too"
+
+
+def test_the_limit_counts_the_failures_of_every_rank(tmp_path: Path) -> None:
+    first, second = FailureLog(tmp_path, rank=0, num_videos=100), FailureLog(tmp_path, rank=1, num_videos=100)
+    first.append([failure(1)])
+    with pytest.raises(ValueError, match="2 of 100"):
+        second.append([failure(2)])

@@ -28,7 +28,11 @@ class FailureLog:
         self.num_videos = num_videos
         self.largest_share = largest_share
         self.known: dict[tuple[int, int], Failure] = {}
-        for file in sorted(folder.glob("failures_*.jsonl")):
+        self.read()
+
+    def read(self) -> None:
+        """Learn what every rank has recorded so far."""
+        for file in sorted(self.path.parent.glob("failures_*.jsonl")):
             for line in file.read_text().splitlines():
                 try:
                     failure = Failure(**json.loads(line))
@@ -54,6 +58,7 @@ class FailureLog:
                 self.known[failure.epoch, failure.row] = failure
             file.flush()
             os.fsync(file.fileno())
+        self.read()
         failed = {failure.row for failure in self.known.values()}
         if len(failed) > self.largest_share * self.num_videos:
             raise ValueError(

@@ -28,6 +28,7 @@ from besnet.training.preflight import Preflight, needs
 from besnet.training.progress import Progress, Table, draw_graph
 from besnet.training.recipe import Recipe
 from besnet.training.saving import AtomicFiles, Saving
+from besnet.training.sync_norm import SyncNorms
 from besnet.training.verdict import Verdict
 from besnet.training.watchdog import GRACE_SEC, Watchdog
 
@@ -90,8 +91,9 @@ def train(
         return code
     if rank == 0 and task.looped:
         print(f"{task.looped} clips came from videos shorter than a clip and were looped")
+    failures.read()
     if rank == 0 and failures.known:
-        print(f"{len(failures.known)} clips failed to decode and were replaced: {failures.path}")
+        print(f"{len(failures.known)} clips failed to decode and were replaced: {out / 'failures_*.jsonl'}")
     if saving.stopped:
         if rank == 0:
             print(f"stopped by a signal and saved at step {engine.global_step}; the same command goes on from there")
@@ -153,6 +155,8 @@ def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Tra
     # a collective waits a little longer than the watchdog, which says more about where the ranks are
     if hasattr(engine.strategy, "_timeout"):
         engine.strategy._timeout = timedelta(minutes=saving.watchdog_minutes, seconds=2 * GRACE_SEC)
+    if getattr(engine.strategy, "_layer_sync", None) and engine.strategy.root_device.type == "cpu":
+        engine.strategy._layer_sync = SyncNorms()
     return engine
 
 
