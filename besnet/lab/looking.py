@@ -1,0 +1,231 @@
+"""A process that looks: `python -m besnet.lab.looking STAGE PLAN WORKER WORKERS`, its share of the videos or networks.
+
+Every video is opened once for all networks, all their uses and all frame intervals.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from besnet.checkpoints import store
+from besnet.data.clips import loader_settings
+from besnet.data.manifest import Manifest
+from besnet.data.orphans import end_with_launcher
+from besnet.data.transforms import evaluation_views
+from besnet.evaluation.ranks import choose_device
+from besnet.lab.plan import CHUNK, Checkpoint, Plan, chunk_file
+from besnet.lab.uses import Use, at_factor, network_for, ready_network, uses
+from besnet.models.recalibration import measure_batch
+from besnet.video.sampling import ClipShape, is_short, uniform_clips
+
+VIEWS_AT_ONCE = 16
+RECALIBRATION_BATCH = 16
+NETWORK_BYTES = 4e9  # of networks that are held at once
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One video's clips at every frame interval, uint8 (num_clips, T, H, W, 3) each, or why there are none."""
+
+    row: int
+    clips: list[Tensor] | None
+    looped: tuple[bool, ...] = ()
+    why: str = ""
+
+
+class AllIntervals(Dataset[Seen]):
+    """The test clips of videos for several clip shapes, decoded in one go."""
+
+    def __init__(
+        self, manifest: Manifest, rows: np.ndarray, shapes: list[ClipShape], num_clips: int, plan: Plan
+    ) -> None:
+        self.manifest, self.rows, self.shapes, self.num_clips, self.plan = manifest, rows, shapes, num_clips, plan
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> Seen:
+        row = int(self.rows[position])
+        try:
+            with self.manifest.open(row, self.plan.backend) as reader:
+                numbers = np.stack([uniform_clips(reader.times_sec, shape, self.num_clips) for shape in self.shapes])
+                wanted, back = np.unique(numbers, return_inverse=True)
+                frames = torch.from_numpy(reader.read(wanted))
+                looped = tuple(is_short(reader.times_sec, shape) for shape in self.shapes)
+        except (ValueError, OSError) as error:
+            return Seen(row, None, why=str(error))
+        return Seen(row, [frames[where] for where in torch.from_numpy(back.reshape(numbers.shape))], looped)
+
+
+def videos(plan: Plan, manifest: Manifest, rows: np.ndarray, shapes: list[ClipShape], num_clips: int) -> Iterator[Seen]:
+    """Decode `rows` in order; beside a GPU in processes of their own."""
+    device = choose_device("auto")
+    workers = 0 if device.type == "cpu" else min(8, max(1, len(os.sched_getaffinity(0)) - 1))
+    settings = loader_settings(min(workers, len(rows)), device)
+    yield from DataLoader(AllIntervals(manifest, rows, shapes, num_clips, plan), batch_size=None, **settings)
+
+
+def recalibrate(plan: Plan, root: Path, worker: int, workers: int) -> None:
+    """Measure the BatchNorm statistics of this worker's share of the networks, for every padding that is looked at."""
+    todo = []
+    for checkpoint in plan.checkpoints:
+        loaded = store.load(Path(checkpoint.file))
+        wanted = {use.padding: use for use in chosen(plan, loaded).values() if use.recalibrated}
+        for use in wanted.values():
+            path = statistics_file(plan.place(root, checkpoint), use)
+            if not path.exists():
+                todo.append((checkpoint, use, path))
+    todo = todo[worker::workers]
+    if not todo:
+        return
+    manifest = Manifest.load(Path(plan.folder))
+    train = manifest.select("train")
+    rows = train[np.linspace(0, len(train) - 1, min(plan.recalibration_videos, len(train))).round().astype(np.int64)]
+    device = choose_device("auto")
+    seen = [video.clips[0] for video in videos(plan, manifest, rows, [plan.shape], 1) if video.clips is not None]
+    batches = [seen[start : start + RECALIBRATION_BATCH] for start in range(0, len(seen), RECALIBRATION_BATCH)]
+    for checkpoint, use, path in todo:
+        network = network_for(store.load(Path(checkpoint.file)), use).to(device)
+        measured = [
+            measure_batch(network, torch.cat([evaluation_views(clip.to(device), plan.crop_size, 1) for clip in batch]))
+            for batch in batches
+        ]
+        write_arrays(path, measured=torch.stack(measured).numpy(), clips=np.array([len(batch) for batch in batches]))
+
+
+def look(plan: Plan, root: Path, worker: int, workers: int) -> None:
+    """Answer for this worker's share of the videos with every network that has not answered yet."""
+    manifest = Manifest.load(Path(plan.folder))
+    rows = plan.rows(manifest)
+    numbers = range(-(-len(rows) // CHUNK))[worker::workers]
+    for group in groups(plan.checkpoints):
+        todo = [(number, checkpoint) for number in numbers for checkpoint in group
+                if not chunk_file(plan.place(root, checkpoint), number).exists()]  # fmt: skip
+        if todo:
+            answer_group(plan, root, manifest, rows, todo)
+
+
+def answer_group(
+    plan: Plan, root: Path, manifest: Manifest, rows: np.ndarray, todo: list[tuple[int, Checkpoint]]
+) -> None:
+    """Answer chunk by chunk; todo: (number of a chunk, checkpoint that lacks it), in the order of the chunks."""
+    device = choose_device("auto")
+    networks: dict[Checkpoint, dict[str, tuple[Use, nn.Module]]] = {}
+    for checkpoint in dict.fromkeys(checkpoint for _, checkpoint in todo):
+        networks[checkpoint] = built(plan, root, checkpoint, device)
+    factors = sorted({use.factor for ways in networks.values() for use, _ in ways.values()})
+    shapes = [at_factor(plan.shape, factor) for factor in factors]
+    numbers = list(dict.fromkeys(number for number, _ in todo))
+    wanted = np.concatenate([rows[number * CHUNK : (number + 1) * CHUNK] for number in numbers])
+    stream = videos(plan, manifest, wanted, shapes, plan.num_clips)
+    at_once = max(1, VIEWS_AT_ONCE // (plan.num_clips * plan.num_crops))
+    for number in numbers:
+        mine = [checkpoint for which, checkpoint in todo if which == number]
+        kept: dict[Checkpoint, dict[Use, list[np.ndarray]]] = {checkpoint: {} for checkpoint in mine}
+        seen = [next(stream) for _ in rows[number * CHUNK : (number + 1) * CHUNK]]
+        read = [video for video in seen if video.clips is not None]
+        for start in range(0, len(read), at_once):
+            some = read[start : start + at_once]
+            for place, factor in enumerate(factors):
+                views = torch.cat([views_of(video, place, plan, device) for video in some])
+                for checkpoint in mine:
+                    for use, network in networks[checkpoint].values():
+                        if use.factor == factor:
+                            kept[checkpoint].setdefault(use, []).append(probabilities(network, views, len(some)))
+        facts = {
+            "rows": np.array([video.row for video in seen]),
+            "why": np.array([video.why for video in seen], dtype=np.str_),
+            "read": np.array([video.row for video in read], dtype=np.int64),
+            "factors": np.array(factors),
+            "looped": np.array([video.looped for video in read], dtype=bool).reshape(len(read), len(factors)),
+        }
+        for checkpoint in mine:
+            found = {
+                name: np.concatenate(kept[checkpoint][use]) if read else np.zeros((0, 0), dtype=np.float32)
+                for name, (use, _) in networks[checkpoint].items()
+            }
+            write_arrays(chunk_file(plan.place(root, checkpoint), number), **facts, **found)
+
+
+def views_of(video: Seen, place: int, plan: Plan, device: torch.device) -> Tensor:
+    """A video's views at one interval: float32 (num_views, 3, T, S, S)."""
+    assert video.clips is not None
+    return evaluation_views(video.clips[place].to(device), plan.crop_size, plan.num_crops)
+
+
+@torch.inference_mode()
+def probabilities(network: nn.Module, views: Tensor, num_videos: int) -> np.ndarray:
+    """float32 (num_videos, C): the mean over each video's views."""
+    logits = torch.cat([network(part) for part in views.split(VIEWS_AT_ONCE)])
+    mean: np.ndarray = logits.float().softmax(1).unflatten(0, (num_videos, -1)).mean(1).cpu().numpy()
+    return mean
+
+
+def chosen(plan: Plan, loaded: dict[str, Any]) -> dict[str, Use]:
+    """The uses of a checkpoint that the plan asks for."""
+    return uses(loaded["besnet"]["model"], plan.fixed, plan.factors)
+
+
+def built(plan: Plan, root: Path, checkpoint: Checkpoint, device: torch.device) -> dict[str, tuple[Use, nn.Module]]:
+    """Every use of a checkpoint by name, with its network; uses that differ only in the interval share one."""
+    loaded = store.load(Path(checkpoint.file))
+    place = plan.place(root, checkpoint)
+    made: dict[Use, nn.Module] = {}
+    found: dict[str, tuple[Use, nn.Module]] = {}
+    first: dict[Use, str] = {}
+    for name, use in chosen(plan, loaded).items():
+        if use in first:
+            continue
+        first[use] = name
+        at_one = Use(use.dilations, use.padding, use.recalibrated)
+        if at_one not in made:
+            made[at_one] = ready_network(loaded, at_one, statistics_file(place, use), device)
+        found[name] = (use, made[at_one])
+    return found
+
+
+def statistics_file(place: Path, use: Use) -> Path:
+    """Where the recalibrated statistics for a use lie."""
+    return place / f"statistics_{use.padding or 'own'}.npz"
+
+
+def groups(checkpoints: list[Checkpoint]) -> list[list[Checkpoint]]:
+    """The checkpoints in groups that fit into memory, each network being held in about eight forms."""
+    found: list[list[Checkpoint]] = [[]]
+    held = 0.0
+    for checkpoint in checkpoints:
+        size = 8.0 * os.path.getsize(checkpoint.file) / 3  # two thirds of the file are the optimiser's
+        if found[-1] and held + size > NETWORK_BYTES:
+            found.append([])
+            held = 0.0
+        found[-1].append(checkpoint)
+        held += size
+    return found
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+if __name__ == "__main__":
+    end_with_launcher()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+    stage, where, worker, workers = sys.argv[1:]
+    {"recalibrate": recalibrate, "look": look}[stage](
+        Plan.read(Path(where)), Path(where).parent, int(worker), int(workers)
+    )

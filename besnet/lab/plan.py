@@ -1,0 +1,77 @@
+"""What a lab looks at, and where the answers lie: shared by the lab and the processes that look."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from besnet.data.manifest import Manifest
+from besnet.video.reader import Backend
+from besnet.video.sampling import ClipShape
+
+CHUNK = 64  # videos whose answers are kept together
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network of the lab: the run's name, the file, the hash of the file."""
+
+    run: str
+    file: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How every checkpoint is looked at.
+
+    folder: prepared data set; passport: of its source and encode. factors: on the frame interval. fixed: dilations
+    that are looked through one at a time. recalibration_videos: of the training split, one clip each.
+    """
+
+    folder: str
+    passport: dict[str, str]
+    split: str
+    clip: dict[str, Any]
+    crop_size: int
+    num_clips: int
+    num_crops: int
+    fixed: list[int]
+    factors: list[float]
+    recalibration_videos: int
+    backend: Backend
+    checkpoints: list[Checkpoint]
+
+    @property
+    def shape(self) -> ClipShape:
+        """The clip that the networks were trained on."""
+        return ClipShape(**self.clip)
+
+    def rows(self, manifest: Manifest) -> np.ndarray:
+        """The readable videos of the split."""
+        return manifest.select(self.split)
+
+    def place(self, root: Path, checkpoint: Checkpoint) -> Path:
+        """The folder with the answers of a checkpoint; another one for every other way to look."""
+        ways = {name: value for name, value in asdict(self).items() if name not in ("checkpoints", "folder")}
+        key = hashlib.sha256(json.dumps(ways, sort_keys=True).encode()).hexdigest()[:8]
+        return root / f"{checkpoint.run}-{checkpoint.hash}-{key}"
+
+    def write(self, path: Path) -> None:
+        """Write the plan for the processes that look."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "Plan":
+        """A plan as it was written."""
+        values = json.loads(path.read_text())
+        return cls(**values | {"checkpoints": [Checkpoint(**entry) for entry in values["checkpoints"]]})
+
+
+def chunk_file(place: Path, number: int) -> Path:
+    """Where the answers for a chunk of videos lie."""
+    return place / f"chunk_{number:06d}.npz"

@@ -1,0 +1,162 @@
+"""Runs of a lab: commands that wait for a free device, with the account of every attempt."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from besnet.data.orphans import LAUNCHER
+from besnet.progress import Line, clock
+from besnet.training.endings import HOPELESS
+
+TRIES = 2  # of a command that fails for a reason that may pass
+
+
+@dataclass
+class Job:
+    """One process after the other; `commands` are what stands after `besnet`, or `python -m` for a module's name."""
+
+    name: str
+    commands: list[list[str]]
+    share_done: Callable[[], float] = lambda: 0.0
+    code: int | None = None
+    why: str = ""
+    step: int = 0
+    tried: int = 0
+
+
+@dataclass
+class Slot:
+    """A device that runs one process at a time: what it is called, and the environment that leads to it."""
+
+    name: str
+    environment: dict[str, str]
+    job: Job | None = None
+    process: "subprocess.Popen[bytes] | None" = None
+    began_sec: float = field(default=0.0)
+
+
+class Attempts:
+    """What was run, how it ended and what it cost: one line of JSON each, only ever appended to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.known: list[dict[str, Any]] = []
+        if path.exists():
+            for line in path.read_text().splitlines():
+                if line.endswith("}"):  # a crash may have cut the last one
+                    self.known.append(json.loads(line))
+
+    def add(self, **facts: Any) -> None:
+        """Note an attempt durably."""
+        self.known.append(facts)
+        with open(self.path, "a") as file:
+            file.write(json.dumps(facts) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def done(self, name: str, command: list[str]) -> bool:
+        """Whether this very command has already ended well."""
+        return any(a["name"] == name and a["command"] == command and a["code"] == 0 for a in self.known)
+
+    def cost(self, name: str) -> dict[str, float]:
+        """CPU and wall seconds of all attempts of a job."""
+        mine = [attempt for attempt in self.known if attempt["name"] == name]
+        return {key: sum(attempt[key] for attempt in mine) for key in ("cpu_sec", "wall_sec")}
+
+
+def work(jobs: list[Job], slots: list[Slot], attempts: Attempts, logs: Path, what: str) -> None:
+    """Run all jobs on the slots there are; afterwards each has its `code`. KeyboardInterrupt ends the processes."""
+    logs.mkdir(parents=True, exist_ok=True)
+    waiting = []
+    for job in jobs:
+        while job.step < len(job.commands) and attempts.done(job.name, job.commands[job.step]):
+            job.step += 1
+        if job.step == len(job.commands):
+            job.code = 0
+        else:
+            waiting.append(job)
+    already = len(jobs) - len(waiting)
+    if already:
+        print(f"{already} of {len(jobs)} {what} were finished before", file=sys.stderr)
+    line, began_sec, todo = Line(), time.monotonic(), len(waiting)
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        while waiting or any(slot.job for slot in slots):
+            for slot in slots:
+                if slot.job is not None:
+                    _look_after(slot, attempts, logs)
+                if slot.job is None and waiting:
+                    _start(slot, waiting.pop(0), logs)
+            if line.due():
+                line.print(_progress(jobs, slots, already, todo, time.monotonic() - began_sec, what))
+            time.sleep(0.2)
+    finally:
+        for slot in slots:
+            if slot.process is not None:
+                slot.process.terminate()
+        for slot in slots:
+            if slot.process is not None:
+                slot.process.wait()
+        signal.signal(signal.SIGTERM, previous)
+        line.close()
+
+
+def _start(slot: Slot, job: Job, logs: Path) -> None:
+    words = job.commands[job.step]
+    module = [] if words[0].startswith("besnet.") else ["besnet"]
+    environment = os.environ | slot.environment | {LAUNCHER: str(os.getpid())}
+    with open(logs / f"{job.name}.log", "ab") as log:
+        slot.process = subprocess.Popen(
+            # in a group of its own: a Ctrl-C is passed on as one SIGTERM
+            [sys.executable, "-m", *module, *words], stdout=log, stderr=log, env=environment, start_new_session=True
+        )  # fmt: skip
+    slot.job, slot.began_sec = job, time.monotonic()
+    job.tried += 1
+
+
+def _look_after(slot: Slot, attempts: Attempts, logs: Path) -> None:
+    assert slot.job is not None
+    assert slot.process is not None
+    ended, status, used = os.wait4(slot.process.pid, os.WNOHANG)
+    if not ended:
+        return
+    code = os.waitstatus_to_exitcode(status)
+    job, slot.process.returncode = slot.job, code
+    slot.job = slot.process = None
+    command = job.commands[job.step]
+    why = "" if code == 0 else last_words(logs / f"{job.name}.log")
+    attempts.add(
+        name=job.name, step=job.step, code=code, why=why, device=slot.name, command=command,
+        wall_sec=time.monotonic() - slot.began_sec, cpu_sec=used.ru_utime + used.ru_stime,
+    )  # fmt: skip
+    if code == 0:
+        job.step, job.tried = job.step + 1, 0
+        job.code = 0 if job.step == len(job.commands) else None
+    elif code in HOPELESS or job.tried >= TRIES:
+        job.code, job.why = code, why
+        print(f"besnet lab: {job.name} failed with code {code}: {why}", file=sys.stderr, flush=True)
+    if job.code is None:
+        _start(slot, job, logs)
+
+
+def last_words(log: Path) -> str:
+    """The last line of a log."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip()[:400] if lines else ""
+
+
+def _progress(jobs: list[Job], slots: list[Slot], already: int, todo: int, took_sec: float, what: str) -> str:
+    ended = sum(job.code is not None for job in jobs)
+    going = [slot.job for slot in slots if slot.job is not None]
+    done = ended - already + sum(job.share_done() for job in going)
+    left = clock(took_sec * (todo - done) / done) if done > 0.02 else "?"
+    rate = f"{3600 * done / max(took_sec, 1e-6):.1f} {what}/h"
+    names = ", ".join(job.name for job in going)
+    return f"{ended}/{len(jobs)} {what}, {len(going)} going on ({names})  {rate}  {left} left"

@@ -1,0 +1,179 @@
+"""Answers of all checkpoints → the figures of the lab's page: plain values only, the same for the same answers."""
+
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from besnet.checkpoints import store
+from besnet.data.manifest import Manifest
+from besnet.evaluation.metrics import top_k
+from besnet.lab.controls import Control
+from besnet.lab.plan import CHUNK, Checkpoint, Plan, chunk_file
+from besnet.lab.statistics import LEVEL, Estimate, estimate
+from besnet.lab.uses import uses
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one network said: probabilities float32 (videos, C) for every way to use it; ways that are one share them."""
+
+    model: dict[str, Any]
+    parameters: int
+    probabilities: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Videos:
+    """The videos that were read: labels; the ids and reasons of those that were not; the share looped per factor."""
+
+    labels: np.ndarray
+    unread: list[dict[str, str]]
+    looped: dict[str, float]
+
+
+def gather(plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray) -> tuple[dict[str, Answers], Videos]:
+    """Read the answers of every checkpoint, by run; labels (videos of the split,) in the classifier's numbers."""
+    rows = plan.rows(manifest)
+    found: dict[str, Answers] = {}
+    seen: list[dict[str, np.ndarray]] = []
+    for checkpoint in plan.checkpoints:
+        entry = store.load(Path(checkpoint.file))
+        chunks = [dict(np.load(chunk_file(plan.place(root, checkpoint), n))) for n in range(-(-len(rows) // CHUNK))]
+        full = [chunk for chunk in chunks if len(chunk["read"])]
+        ways = uses(entry["besnet"]["model"], plan.fixed, plan.factors)
+        first: dict[Any, str] = {}
+        for name, use in ways.items():
+            first.setdefault(use, name)
+        arrays = {name: np.concatenate([chunk[first[use]] for chunk in full]) for name, use in ways.items()}
+        weights = [value for name, value in entry["state_dict"].items() if name.startswith("network.")]
+        size = sum(value.numel() for value in weights if value.is_floating_point())
+        found[checkpoint.run] = Answers(entry["besnet"]["model"], size, arrays)
+        seen = chunks
+    read = np.concatenate([chunk["read"] for chunk in seen])
+    unread = [
+        {"id": manifest[int(row)].id, "why": str(why)}
+        for chunk in seen
+        for row, why in zip(chunk["rows"], chunk["why"], strict=True)
+        if why
+    ]
+    looped = np.concatenate([chunk["looped"] for chunk in seen if len(chunk["read"])])
+    shares = {f"{factor:g}": float(looped[:, place].mean()) for place, factor in enumerate(seen[0]["factors"])}
+    return found, Videos(labels[np.searchsorted(rows, read)], unread, shares)
+
+
+def account(
+    controls: list[Control],
+    seeds: int,
+    answers: dict[str, Answers],
+    videos: Videos,
+    classes: list[str],
+    pairs: list[tuple[str, str]],
+) -> dict[str, Any]:
+    """Every figure with its interval; a control without any network is there with nothing but its name."""
+    by_control = {
+        control.name: {seed: answers[name] for seed in range(seeds) if (name := run_name(control, seed)) in answers}
+        for control in controls
+    }
+    return {
+        "controls": [
+            of_control(control, by_control[control.name], videos.labels, classes, pairs) for control in controls
+        ],
+        "differences": differences(by_control, videos.labels),
+    }
+
+
+def run_name(control: Control, seed: int) -> str:
+    """The name of a run: its folder's, too."""
+    return f"{control.name}-{seed}"
+
+
+def of_control(
+    control: Control,
+    networks: dict[int, Answers],
+    labels: np.ndarray,
+    classes: list[str],
+    pairs: list[tuple[str, str]],
+) -> dict[str, Any]:
+    """The figures of one control: top-1, top-5, every way to use it, classes, pairs."""
+    facts: dict[str, Any] = {"name": control.name, "what": control.what, "seeds": sorted(networks)}
+    if not networks:
+        return facts
+    first = next(iter(networks.values()))
+    meant = right(networks, "averaged", labels)
+    facts |= {
+        "parameters": first.parameters,
+        "top1": estimate(meant).plain() | {"by_seed": meant.mean(axis=1).tolist()},
+        "top5": estimate(right(networks, "averaged", labels, 5)).plain(),
+        "uses": {},
+        "classes": {},
+        "pairs": [],
+    }
+    for name in first.probabilities:
+        values = right(networks, name, labels)
+        same = all(network.probabilities[name] is network.probabilities["averaged"] for network in networks.values())
+        facts["uses"][name] = estimate(values).plain() | {"same_as_averaged": bool(same or (values == meant).all())}
+        facts["uses"][name]["against_averaged"] = compared(values - meant, 1)
+    for number, name in enumerate(classes):
+        if (labels == number).any():
+            facts["classes"][name] = estimate(meant[:, labels == number]).plain()
+    told = [told_apart(networks, labels, (classes.index(a), classes.index(b))) for a, b in pairs]
+    for pair, values in zip(pairs, told, strict=True):
+        facts["pairs"].append({"pair": list(pair), "videos": values.shape[1]} | estimate(values).plain())
+    if told:
+        together = np.concatenate(told, axis=1)
+        facts["all_pairs"] = {"videos": together.shape[1]} | estimate(together).plain()
+    return facts
+
+
+def right(networks: dict[int, Answers], use: str, labels: np.ndarray, k: int = 1) -> np.ndarray:
+    """Whether each network (seeds in order) was right about each video: float (seeds, videos)."""
+    return np.array([top_k(networks[seed].probabilities[use], labels, k) for seed in sorted(networks)], dtype=float)
+
+
+def told_apart(networks: dict[int, Answers], labels: np.ndarray, pair: tuple[int, int]) -> np.ndarray:
+    """Of the videos of two classes: whether their own class is the more probable one. Float (seeds, videos)."""
+    mine = np.isin(labels, pair)
+    own, other = labels[mine], sum(pair) - labels[mine]
+    found = []
+    for seed in sorted(networks):
+        said = networks[seed].probabilities["averaged"][mine]
+        each = np.arange(len(own))
+        found.append(said[each, own] > said[each, other])
+    return np.array(found, dtype=float)
+
+
+def differences(by_control: dict[str, dict[int, Answers]], labels: np.ndarray) -> list[dict[str, Any]]:
+    """Every two controls compared, by the seeds and the videos that both have; positive where the second is better."""
+    there = [name for name, networks in by_control.items() if networks]
+    pairs = list(combinations(there, 2))
+    found = []
+    for first, second in pairs:
+        common = sorted(by_control[first].keys() & by_control[second].keys())
+        if not common:
+            continue
+        a, b = (right({s: by_control[name][s] for s in common}, "averaged", labels) for name in (first, second))
+        found.append({"first": first, "second": second, "seeds": common} | compared(b - a, len(pairs)))
+    return found
+
+
+def compared(values: np.ndarray, comparisons: int) -> dict[str, Any]:
+    """A paired difference, and whether it holds: once for itself, once among so many comparisons (Bonferroni)."""
+    found: Estimate = estimate(values)
+    wide = found.interval(1 - (1 - LEVEL) / comparisons)
+    low, high = found.interval()
+    return found.plain() | {
+        "interval_among_all": list(wide),
+        "differs": bool(low > 0 or high < 0),
+        "differs_among_all": bool(wide[0] > 0 or wide[1] < 0),
+        "smallest": found.smallest(),
+        "smallest_by_videos": found.smallest_by_videos(),
+    }
+
+
+def checkpoint_of(run: Path) -> Checkpoint:
+    """A finished run's last checkpoint. ValueError if there is none that verifies."""
+    path = store.resolve(run)
+    return Checkpoint(run.name, str(path), store.file_hash(path))

@@ -1,0 +1,76 @@
+"""The ways to use one trained network: its dilations, its padding, its BatchNorm statistics, its frame interval."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from besnet.checkpoints.header import rebuild
+from besnet.models.besnet import BesNet
+from besnet.models.folding import fold
+from besnet.models.recalibration import set_statistics
+from besnet.video.sampling import ClipShape
+
+
+@dataclass(frozen=True)
+class Use:
+    """One way to use a trained network; the defaults are the way it is meant.
+
+    dilations: the set to average over in place of its own. padding: the temporal padding in place of its own.
+    recalibrated: with BatchNorm statistics measured anew for this use. factor: on the frame interval.
+    """
+
+    dilations: tuple[int, ...] | None = None
+    padding: str | None = None
+    recalibrated: bool = False
+    factor: float = 1.0
+
+
+def uses(model: dict[str, Any], fixed: list[int], factors: list[float]) -> dict[str, Use]:
+    """Every way that a lab looks at a network, by name; what comes to the same for this network is the same Use.
+
+    model: the keyword arguments that the network was made with. fixed: dilations to look through one at a time.
+    """
+    found = {"averaged": Use()}
+    if not model.get("frame_features"):  # its BatchNorms are frozen by definition
+        found["recalibrated"] = Use(recalibrated=True)
+    own = list(model["dilations"])
+    for dilation in fixed if own else []:
+        found[f"dilation_{dilation}"] = Use() if own == [dilation] else Use(dilations=(dilation,))
+    for padding in ("zeros", "replicate") if own else ():
+        other = None if padding == model["temporal_padding"] else padding
+        found[f"padding_{padding}"] = Use(padding=other)
+        found[f"padding_{padding}_recalibrated"] = Use(padding=other, recalibrated=True)
+    return found | {f"interval_{factor:g}": Use(factor=factor) for factor in factors}
+
+
+def network_for(checkpoint: dict[str, Any], use: Use) -> BesNet:
+    """The network of a checkpoint, used another way; with the BatchNorm statistics that it was trained with."""
+    entry = checkpoint["besnet"]
+    model, weights = dict(entry["model"]), checkpoint["state_dict"]
+    if use.padding is not None:
+        model["temporal_padding"] = use.padding
+    if use.dilations is not None:
+        # a learned mixture looked through at one dilation has no weights to choose with
+        model |= {"dilations": list(use.dilations), "mixture": "uniform"}
+        weights = {name: value for name, value in weights.items() if not name.endswith("mixture_logits")}
+    return rebuild(checkpoint | {"besnet": entry | {"model": model}, "state_dict": weights}).network
+
+
+def ready_network(checkpoint: dict[str, Any], use: Use, statistics: Path, device: torch.device) -> nn.Module:
+    """The folded network for a use; statistics: the file that `save_statistics` wrote, if the use is recalibrated."""
+    network = network_for(checkpoint, use)
+    if use.recalibrated:
+        with np.load(statistics) as file:
+            set_statistics(network, torch.from_numpy(file["measured"]), torch.from_numpy(file["clips"]))
+    return fold(network.to(device))
+
+
+def at_factor(shape: ClipShape, factor: float) -> ClipShape:
+    """A clip whose frames are `factor` times as far apart in time."""
+    if shape.target_fps is not None:
+        return replace(shape, target_fps=shape.target_fps / factor)
+    return replace(shape, frame_interval=max(1, round(shape.frame_interval * factor)))

@@ -1,0 +1,62 @@
+"""The lab's intervals hold what they promise, on data whose truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from besnet.lab.statistics import estimate, student
+
+
+@pytest.mark.parametrize("freedom", [1.5, 2, 4.7, 30, 1000])
+@pytest.mark.parametrize("share", [0.8, 0.975, 0.995])
+def test_student_is_students(share: float, freedom: float) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    assert student(share, freedom) == pytest.approx(stats.t.ppf(share, freedom), rel=2e-4)
+    assert student(share, math.inf) == pytest.approx(stats.norm.ppf(share), rel=1e-4)
+
+
+@pytest.mark.parametrize("between_seeds", [0.0, 0.03, 0.1])
+def test_the_interval_holds_the_truth_as_often_as_it_says(between_seeds: float) -> None:
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(400):
+        # a video has a difficulty, a network a quality; the truth is the mean over all videos and all networks
+        difficulty = rng.beta(2, 1.2, size=300)
+        quality = rng.normal(0, between_seeds, size=3)
+        right = rng.random((3, 300)) < np.clip(difficulty + quality[:, None], 0, 1)
+        low, high = estimate(right.astype(float)).interval()
+        held.append(low <= 2 / 3.2 <= high)
+    # a twentieth may miss, and 400 trials have a standard error of 1.1 points; clipping costs the widest a little
+    assert 0.92 <= np.mean(held) <= 1
+
+
+def test_pairing_sees_a_difference_that_unpaired_intervals_hide() -> None:
+    rng = np.random.default_rng(1)
+    draws = rng.random((3, 500))
+    difficulty = rng.beta(1, 1, size=500)
+    first, second = (draws < difficulty).astype(float), (draws < difficulty + 0.06).astype(float)
+    assert estimate(second).interval()[0] < estimate(first).interval()[1]
+    assert estimate(second - first).interval()[0] > 0
+
+
+def test_equal_answers_differ_by_nothing() -> None:
+    found = estimate(np.zeros((3, 50)))
+    assert found.interval() == (0, 0)
+    assert found.smallest() == 0
+
+
+def test_the_smallest_difference_is_found_four_times_out_of_five() -> None:
+    rng = np.random.default_rng(2)
+    truth = estimate(rng.normal(0, 0.5, size=(1, 1000))).smallest_by_videos()
+    shown = []
+    for _ in range(500):
+        low, _ = estimate(rng.normal(truth, 0.5, size=(1, 1000))).interval()
+        shown.append(low > 0)
+    assert np.mean(shown) == pytest.approx(0.8, abs=0.06)
+
+
+def test_one_seed_says_nothing_about_seeds() -> None:
+    found = estimate(np.random.default_rng(3).random((1, 100)))
+    assert found.seeds_error is None
+    assert found.plain()["error_by_seeds"] is None
