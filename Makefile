@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz-video prove-data bench-loader bench-prepare prove-resume
+.PHONY: help demo test check fuzz-video prove-data bench-loader bench-prepare bench-model prove-resume
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -35,6 +35,9 @@ bench-loader: .venv/ready ## the loader against bare libavcodec and other projec
 
 bench-prepare: .venv/ready ## prepare against ffmpeg with the same settings (FFMPEG=path of the program)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/prepare.py
+
+bench-model: .venv/ready ## what the network costs here, eager and compiled (ARGS=--compare=true for others' networks)
+	$(BIN)/besnet bench model $(ARGS)
 
 KILLS ?= 60
 prove-resume: .venv/ready ## kill a two-rank training 60 times (KILLS=6 for a small proof): the same bits in the end

@@ -1,19 +1,20 @@
 """What averaging over the dilations costs: time and multiplications against one dilation, whole ResNet-50 BesNet.
 
-    python benchmarks/averaging.py            # about ten minutes on two cores
-    python benchmarks/averaging.py --steady   # CPU time of one thread: comparable on a machine that others use too
-    python benchmarks/averaging.py --quick    # a small network, seconds: does it run?
+    python benchmarks/averaging.py                                     # everything: about 15 minutes on two cores
+    python benchmarks/averaging.py --batch_size 1                      # a part of it
+    python benchmarks/averaging.py --batch_size 4 --dilations 1,2 --beside alone
+    python benchmarks/averaging.py --quick                             # a small network, seconds: does it run?
 
 "Plain" is the layer as anyone would write it: F.conv3d with that dilation, and the mean of one such call a dilation.
-The bound is on averaged / the fastest one-dilation forward, ours or plain, contiguous or channels-last, in the same
-rounds.
+The bound is on averaged / the fastest one-dilation forward in any memory format, plain or ours, in the same rounds.
+"Folded" is the form that evaluation and export use; one dilation has it, too.
 """
 
 import argparse
 import copy
+import itertools
 import multiprocessing
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -114,43 +115,50 @@ def cases_of(network: BesNet, clips: Tensor, draws: Tensor) -> dict[str, Callabl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--steady", action="store_true")
+    parser.add_argument("--batch_size", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--dilations", nargs="+", default=["1,2", "1,2,3,4"])
+    parser.add_argument("--beside", nargs="+", choices=["alone", "busy"], default=["alone", "busy"])
+    parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
-    torch.set_num_threads(1 if options.steady else 2)
-    clock = time.process_time if options.steady else time.perf_counter
-    shape: dict = {"blocks": (1, 1), "width": 8} if options.quick else {}
-    size, rounds = (32, 3) if options.quick else (112, options.rounds)
-    for busy in (False,) if options.steady or options.quick else (False, True):
-        for batch in (1,) if options.quick else (1, 4):
-            for dilations in ((1, 2), (1, 2, 3, 4)):
-                torch.manual_seed(0)
-                network = BesNet(400, dilations, zero_init_residual=False, **shape).eval()
-                network.to(memory_format=torch.channels_last_3d)
-                draws = torch.randint(len(dilations), (network.num_temporal_layers,))
-                cases = cases_of(network, torch.randn(batch, 3, 16, size, size), draws)
-                flops = {}
-                with torch.inference_mode():
-                    answers = {}
-                    for name, run in cases.items():
-                        with FlopCounterMode(display=False) as counter:
-                            answers[name] = run()
-                        flops[name] = counter.get_total_flops()
-                    with busy_process(busy):
-                        timings = alternate(cases, rounds, torch.device("cpu"), clock)
-                for name, answer in answers.items():  # every form computes the same function
-                    torch.testing.assert_close(answer, answers[name.split(",")[0] + ", ours"], rtol=1e-3, atol=1e-3)
-                beside = "beside a busy process" if busy else "alone"
-                print(f"\nbatch {batch}, dilations {dilations}, 16 x {size} x {size}, {beside}, {rounds} rounds")
-                fastest = min((n for n in cases if n.startswith("one") and "folded" not in n), key=timings.median)
-                for name in cases:
-                    print(
-                        f"  {name:30}{1e3 * timings.median(name):9.1f} ms  {flops[name] / 1e9:8.3f} GFLOP"
-                        f"  {timings.ratio(name, fastest):6.3f} of {fastest!r}"
-                    )
-                folded = timings.ratio("averaged, ours folded", "one, ours folded")
-                print(f"  folded: averaged / one = {folded:.3f}", flush=True)
-                assert flops["averaged, ours"] == flops["one, ours"] == flops["one, plain channels-last"]
+    torch.set_num_threads(1 if options.quick else 2)
+    if options.quick:
+        options.batch_size, options.beside, options.rounds = [1], ["alone"], 3
+    for batch, words, beside in itertools.product(options.batch_size, options.dilations, options.beside):
+        dilations = tuple(int(word) for word in words.split(","))
+        compare(batch, dilations, beside == "busy", options.rounds, options.quick)
+
+
+def compare(batch: int, dilations: tuple[int, ...], busy: bool, rounds: int, quick: bool) -> None:
+    """Time all forms of one network in turn and print a line a form, and the ratios that matter."""
+    torch.manual_seed(0)
+    shape: dict = {"blocks": (1, 1), "width": 8} if quick else {}
+    size = 32 if quick else 112
+    network = BesNet(400, dilations, **shape).eval().to(memory_format=torch.channels_last_3d)
+    draws = torch.randint(len(dilations), (network.num_temporal_layers,))
+    cases = cases_of(network, torch.randn(batch, 3, 16, size, size), draws)
+    flops, answers = {}, {}
+    with torch.inference_mode():
+        for name, run in cases.items():
+            with FlopCounterMode(display=False) as counter:
+                answers[name] = run()
+            flops[name] = counter.get_total_flops()
+        with busy_process(busy):
+            timings = alternate(cases, rounds, torch.device("cpu"))
+    for name, answer in answers.items():  # every form computes the same function
+        torch.testing.assert_close(answer, answers[name.split(",")[0] + ", ours"], rtol=1e-3, atol=1e-3)
+    assert len({count for name, count in flops.items() if name != "averaged, plain channels-last"}) == 1
+    beside = "beside a busy process" if busy else "alone"
+    print(f"\nbatch {batch}, dilations {dilations}, 16 x {size} x {size}, {beside}, {rounds} rounds")
+    fastest = min((name for name in cases if name.startswith("one")), key=timings.median)
+    for name in cases:
+        print(
+            f"  {name:30}{1e3 * timings.median(name):9.1f} ms  {flops[name] / 1e9:8.3f} GFLOP"
+            f"  {timings.ratio(name, fastest):6.3f} of {fastest!r}"
+        )
+    alike = timings.ratio("averaged, ours", "one, ours")
+    folded = timings.ratio("averaged, ours folded", "one, ours folded")
+    again = timings.ratio("one, ours again (A/A)", "one, ours")
+    print(f"  averaged / one: {alike:.3f}, both folded {folded:.3f}; A/A {again:.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does;
 import torch
 import torch.nn.functional as F
 
-from besnet.bench.model import kept_for_backward
+from besnet.bench.costs import kept_for_backward
 from besnet.bench.timing import alternate
 from besnet.models.besnet import BesNet
 

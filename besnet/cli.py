@@ -17,7 +17,8 @@ UNKNOWN = re.compile(
     r"(?:unrecognized arguments: (?:--)?|Option ')(?P<option>[\w.]+)|"
     r"(?:Group '(?P<group>[\w.]+)' does not accept option|[Kk]ey) '(?P<key>[\w.]+)'(?! *:|.*required)"
 )
-POSITIONAL = {"draw", "prepare", "verify", "coverage"}  # verbs whose required arguments are given by position
+# verbs whose required arguments are given by position
+POSITIONAL = {"draw", "prepare", "verify", "coverage", "bench budget"}
 VERBS = {
     "draw": "draw the stick-figure data set: real video files of ten or more actions",
     "prepare": "index a folder or a list of videos, check and decode each once",
@@ -27,6 +28,8 @@ VERBS = {
     "evaluate": "evaluate a checkpoint on a prepared data set",
     "doctor": "look at this machine, this code and the run's folder before a training; takes its arguments",
     "launch": "start a training or an evaluation on many ranks, here or by Slurm, and again when it fails",
+    "bench model": "time a network here: parameters, GFLOP, memory, clips/s, share of the device's speed",
+    "bench budget": "GPU hours that a config takes, from what is counted and what is assumed",
     "demo": "all of the above on drawn videos, in a few minutes on a CPU",
 }
 
@@ -40,6 +43,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         print(usage())
         sys.exit(0 if words else WRONG_USE)
     verb, rest = words[0], words[1:]
+    if rest and f"{verb} {rest[0]}" in VERBS:  # verbs of two words
+        verb, rest = f"{verb} {rest[0]}", rest[1:]
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f": did you mean {near[0]!r}?" if near else f": the verbs are {', '.join(VERBS)}"
@@ -49,7 +54,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def usage() -> str:
     """The verbs, a line each."""
-    lines = [f"  {verb:10} {what}" for verb, what in VERBS.items()]
+    lines = [f"  {verb:13} {what}" for verb, what in VERBS.items()]
     return "besnet: train and evaluate action-recognition networks on video\n\n" + "\n".join(
         ["usage: besnet VERB [ARGUMENTS]", "", *lines, "", "besnet VERB --help explains a verb's arguments."]
     )
@@ -105,6 +110,14 @@ def verb_function(verb: str) -> Callable[..., Any]:
         from besnet.evaluation.evaluate import evaluate
 
         return evaluate
+    if verb == "bench model":
+        from besnet.bench.model import bench_model
+
+        return bench_model
+    if verb == "bench budget":
+        from besnet.bench.budget import bench_budget
+
+        return bench_budget
     from besnet.demo import demo
 
     return demo

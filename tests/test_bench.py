@@ -8,15 +8,26 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from torch.utils.flop_counter import FlopCounterMode
 
-from besnet.bench.model import bench_model, kept_for_backward
+from besnet import cli
+from besnet.bench.budget import bench_budget, training_gflops
+from besnet.bench.costs import kept_for_backward
+from besnet.bench.model import bench_model
 from besnet.bench.peers import difference, our_i3d, pytorchvideo_peers
 from besnet.bench.timing import Timings, alternate
+from besnet.models.besnet import BesNet
 
 
 def test_a_small_network_is_counted_and_written_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "costs.json"
-    bench_model(4, 32, 2, 5, (1, 2, 3), blocks=(1, 1), width=8, compiled=False, rounds=2, device="cpu", output=output)
+    words = "--num_frames=4 --crop_size=32 --batch_size=2 --num_classes=5 --dilations=[1,2,3] --blocks=[1,1] --width=8"
+    with pytest.raises(SystemExit) as ended:
+        cli.main(
+            ["bench", "model", *words.split(), "--compiled=false", "--rounds=2", "--device=cpu", f"--json={output}"]
+        )
+    assert ended.value.code == 0
     content = json.loads(output.read_text())
     rows = {row["mode"]: row for row in content["costs"]}
     one, averaged, step = rows["forward, one dilation"], rows["forward, averaged"], rows["training step"]
@@ -34,8 +45,23 @@ def test_a_small_network_is_counted_and_written_down(tmp_path: Path, capsys: pyt
 def test_a_missing_gpu_is_said() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(ValueError, match="no GPU is available"):
+    with pytest.raises(ValueError, match="no CUDA device is visible"):
         bench_model(device="cuda")
+
+
+def test_a_budget_counts_clips_and_multiplications(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = {"blocks": [1, 1], "width": 8}
+    network, clips = BesNet(400, blocks=(1, 1), width=8), torch.randn(1, 3, 4, 32, 32)
+    with FlopCounterMode(display=False) as counter:
+        network(clips, torch.zeros(network.num_temporal_layers, dtype=torch.int64)).sum().backward()
+    gflops = training_gflops(model, 4, 32)
+    assert gflops == counter.get_total_flops() / 1e9
+    config = tmp_path / "config.yaml"
+    data = {"clip": {"num_frames": 4}, "crop_size": 32}
+    config.write_text(yaml.safe_dump({"model": model, "data": data, "trainer": {"max_epochs": 10}}))
+    bench_budget(config, videos=10**9, mfu=0.5, peak_tflops=10.0, gpus=2)
+    hours = 10**10 * gflops * 1e9 / 5e12 / 3600
+    assert f"{hours:.1f} GPU hours, {hours / 2:.1f} hours on 2" in capsys.readouterr().out
 
 
 def test_cases_alternate_after_a_warm_up() -> None:
@@ -72,6 +98,6 @@ def test_our_i3d_is_pytorchvideos() -> None:
 def test_the_scripts_run_at_a_small_size(script: str) -> None:
     """averaging.py also asserts that every form gives the same answer for the same multiplications."""
     file = Path(__file__).parents[1] / "benchmarks" / f"{script}.py"
-    command = [sys.executable, str(file), "--quick", "--steady"]
+    command = [sys.executable, str(file), "--quick", *(["--steady"] if script == "choices" else [])]
     finished = subprocess.run(command, check=True, capture_output=True, text=True)
     assert "A/A" in finished.stdout
