@@ -4,9 +4,10 @@
     python -m benchmarks.prove_resume --kills 6 --seed 1    # what CI runs
 
 Two gloo ranks with a loader worker each train a small network (dropout, BatchNorm, AdamW, mixup, CutMix, a moving
-average of the weights) on drawn videos under torchrun. SIGKILL hits rank 0, rank 1, a loader worker or torchrun itself: while the run starts, after new progress, or
-while a checkpoint is being written (its .partial file is there). Exit code 1 if anything of this does not hold:
-the same bits of weights and optimiser, no unreadable checkpoint, at most one interval replayed, no process left over.
+average of the weights) on drawn videos under torchrun. SIGKILL hits rank 0, rank 1, a loader worker or torchrun itself:
+while the run starts, after new progress, or while a checkpoint is being written (its .partial file is there). Exit code
+1 if anything of this does not hold: the same bits of weights and optimiser, no unreadable checkpoint, at most one
+interval replayed, no process left over.
 """
 
 import argparse
@@ -58,15 +59,20 @@ def plan(kills: int, rng: np.random.Generator) -> list[Kill]:
     return [Kill(target, moment) for target, moment in zip(targets, moments, strict=True)]
 
 
+def run_words(data: Path, run: Path, epochs: int) -> list[str]:
+    """The arguments of the training that is to survive: two ranks in all, whatever the hosts."""
+    return [f"--data.folder={data}", f"--out={run}", *command.TINY, f"--trainer.max_epochs={epochs}",
+            "--data.batch_size=2", "--data.workers=1", "--trainer.devices=2", "--trainer.strategy=ddp",
+            "--recipe.ema=0.99", "--recipe.mixup=0.4", "--recipe.cutmix=1.0",
+            f"--saving.every_steps={INTERVAL}", "--saving.watchdog_minutes=2"]  # fmt: skip
+
+
 def start(data: Path, run: Path, epochs: int) -> subprocess.Popen[bytes]:
     """The command that is started again and again."""
-    words = [f"--data.folder={data}", f"--out={run}", *command.TINY, f"--trainer.max_epochs={epochs}",
-             "--data.batch_size=2", "--data.workers=1", "--trainer.devices=2", "--trainer.strategy=ddp",
-             "--recipe.ema=0.99", "--recipe.mixup=0.4", "--recipe.cutmix=1.0",
-             f"--saving.every_steps={INTERVAL}", "--saving.watchdog_minutes=2"]  # fmt: skip
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "besnet", "train"]
+    words = [sys.executable, "-W", "ignore", *torchrun, *run_words(data, run, epochs)]
     with open(run.with_suffix(".log"), "ab") as log:
-        return subprocess.Popen([sys.executable, "-W", "ignore", *torchrun, *words], stdout=log, stderr=log)
+        return subprocess.Popen(words, stdout=log, stderr=log)
 
 
 def victims(launcher: psutil.Process, target: str) -> list[psutil.Process]:
