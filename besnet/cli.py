@@ -26,6 +26,7 @@ VERBS = {
     "coverage": "write the page that says what a prepared data set holds and lacks",
     "train": "train a network as a config says; goes on where it was",
     "evaluate": "evaluate a checkpoint on a prepared data set",
+    "lab": "train and evaluate networks that differ in one thing, over seeds: one page with intervals",
     "doctor": "look at this machine, this code and the run's folder before a training; takes its arguments",
     "launch": "start a training or an evaluation on many ranks, here or by Slurm, and again when it fails",
     "bench model": "time a network here: parameters, GFLOP, memory, clips/s, share of the device's speed",
@@ -118,6 +119,10 @@ def verb_function(verb: str) -> Callable[..., Any]:
         from besnet.bench.budget import bench_budget
 
         return bench_budget
+    if verb == "lab":
+        from besnet.lab.lab import lab
+
+        return lab
     from besnet.demo import demo
 
     return demo

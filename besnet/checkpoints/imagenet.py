@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models import get_weight
 
+from besnet.checkpoints import store
+from besnet.checkpoints.header import rebuild
 from besnet.models.besnet import BesNet
 from besnet.models.inflation import inflate
 
@@ -20,7 +22,7 @@ def load_imagenet(model: BesNet, weights: str | Path) -> None:
     """Fill the network with inflated 2D weights; its last layer stays as it is where the number of classes differs.
 
     weights: a name that torchvision knows ("ResNet50_Weights.IMAGENET1K_V2"), downloaded once and checked against its
-    hash, or a local file of the same state dict (.pth, .pt or .safetensors).
+    hash, a local file of the same state dict (.pth, .pt or .safetensors), or the run folder of a 2D network of besnet.
     Raises ValueError in one line, saying what to do, for an unknown name, a file that cannot be had or read, a wrong
     hash and the weights of another network.
     """
@@ -53,6 +55,8 @@ def fetch(name: str) -> dict[str, Tensor]:
 
 def read(file: Path) -> dict[str, Tensor]:
     """The state dict in a file. A name such as resnet50-0676ba61.pth carries its hash, which is then checked."""
+    if file.is_dir():
+        return read_run(file)
     if not file.is_file():
         raise ValueError(
             f"{file}: no such file; give a local .pth or .safetensors, or a name such as ResNet50_Weights.DEFAULT"
@@ -74,3 +78,11 @@ def read(file: Path) -> dict[str, Tensor]:
             f"{file}: holds no state dict, names with tensors; save it with torch.save(model.state_dict(), ...)"
         )
     return content
+
+
+def read_run(folder: Path) -> dict[str, Tensor]:
+    """The state dict of the 2D network that a run trained, as torchvision would have it."""
+    network = rebuild(store.load(folder)).network
+    if network.dilations or network.hidden is not None:
+        raise ValueError(f"{folder}: not the run of a 2D network (model.dilations []), which alone can be inflated")
+    return {name: value.squeeze(2) if value.ndim == 5 else value for name, value in network.state_dict().items()}

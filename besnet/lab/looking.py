@@ -21,7 +21,7 @@ from besnet.data.manifest import Manifest
 from besnet.data.orphans import end_with_launcher
 from besnet.data.transforms import evaluation_views
 from besnet.evaluation.ranks import choose_device
-from besnet.lab.plan import CHUNK, Checkpoint, Plan, chunk_file
+from besnet.lab.plan import CHUNK, Checkpoint, Plan, chunk_file, chunks
 from besnet.lab.uses import Use, at_factor, network_for, ready_network, uses
 from besnet.models.recalibration import measure_batch
 from besnet.video.sampling import ClipShape, is_short, uniform_clips
@@ -80,10 +80,9 @@ def recalibrate(plan: Plan, root: Path, worker: int, workers: int) -> None:
         loaded = store.load(Path(checkpoint.file))
         wanted = {use.padding: use for use in chosen(plan, loaded).values() if use.recalibrated}
         for use in wanted.values():
-            path = statistics_file(plan.place(root, checkpoint), use)
-            if not path.exists():
-                todo.append((checkpoint, use, path))
-    todo = todo[worker::workers]
+            todo.append((checkpoint, use, statistics_file(plan.place(root, checkpoint), use)))
+    # the share first: what others have written meanwhile must not move it
+    todo = [entry for entry in todo[worker::workers] if not entry[2].exists()]
     if not todo:
         return
     manifest = Manifest.load(Path(plan.folder))
@@ -105,7 +104,7 @@ def look(plan: Plan, root: Path, worker: int, workers: int) -> None:
     """Answer for this worker's share of the videos with every network that has not answered yet."""
     manifest = Manifest.load(Path(plan.folder))
     rows = plan.rows(manifest)
-    numbers = range(-(-len(rows) // CHUNK))[worker::workers]
+    numbers = chunks(len(rows))[worker::workers]
     for group in groups(plan.checkpoints):
         todo = [(number, checkpoint) for number in numbers for checkpoint in group
                 if not chunk_file(plan.place(root, checkpoint), number).exists()]  # fmt: skip

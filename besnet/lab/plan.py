@@ -60,6 +60,11 @@ class Plan:
         key = hashlib.sha256(json.dumps(ways, sort_keys=True).encode()).hexdigest()[:8]
         return root / f"{checkpoint.run}-{checkpoint.hash}-{key}"
 
+    def answered(self, root: Path, videos: int) -> float:
+        """The share of the answers that are there, of all checkpoints for so many videos."""
+        files = [chunk_file(self.place(root, c), number) for c in self.checkpoints for number in chunks(videos)]
+        return sum(file.exists() for file in files) / len(files)
+
     def write(self, path: Path) -> None:
         """Write the plan for the processes that look."""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +75,11 @@ class Plan:
         """A plan as it was written."""
         values = json.loads(path.read_text())
         return cls(**values | {"checkpoints": [Checkpoint(**entry) for entry in values["checkpoints"]]})
+
+
+def chunks(videos: int) -> range:
+    """The numbers of the chunks of so many videos."""
+    return range(-(-videos // CHUNK))
 
 
 def chunk_file(place: Path, number: int) -> Path:

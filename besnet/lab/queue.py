@@ -71,12 +71,12 @@ class Attempts:
         return {key: sum(attempt[key] for attempt in mine) for key in ("cpu_sec", "wall_sec")}
 
 
-def work(jobs: list[Job], slots: list[Slot], attempts: Attempts, logs: Path, what: str) -> None:
+def work(jobs: list[Job], slots: list[Slot], attempts: Attempts, logs: Path, what: str, repeat: bool = False) -> None:
     """Run all jobs on the slots there are; afterwards each has its `code`. KeyboardInterrupt ends the processes."""
     logs.mkdir(parents=True, exist_ok=True)
     waiting = []
     for job in jobs:
-        while job.step < len(job.commands) and attempts.done(job.name, job.commands[job.step]):
+        while not repeat and job.step < len(job.commands) and attempts.done(job.name, job.commands[job.step]):
             job.step += 1
         if job.step == len(job.commands):
             job.code = 0

@@ -11,14 +11,14 @@ from besnet.checkpoints import store
 from besnet.data.manifest import Manifest
 from besnet.evaluation.metrics import top_k
 from besnet.lab.controls import Control
-from besnet.lab.plan import CHUNK, Checkpoint, Plan, chunk_file
+from besnet.lab.plan import Checkpoint, Plan, chunk_file, chunks
 from besnet.lab.statistics import LEVEL, Estimate, estimate
 from besnet.lab.uses import uses
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What one network said: probabilities float32 (videos, C) for every way to use it; ways that are one share them."""
+    """What one network said: probabilities float32 (videos, C) for every way to use it; equal ways share them."""
 
     model: dict[str, Any]
     parameters: int
@@ -41,17 +41,20 @@ def gather(plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray) -> tu
     seen: list[dict[str, np.ndarray]] = []
     for checkpoint in plan.checkpoints:
         entry = store.load(Path(checkpoint.file))
-        chunks = [dict(np.load(chunk_file(plan.place(root, checkpoint), n))) for n in range(-(-len(rows) // CHUNK))]
-        full = [chunk for chunk in chunks if len(chunk["read"])]
+        place = plan.place(root, checkpoint)
+        seen = [dict(np.load(chunk_file(place, number))) for number in chunks(len(rows))]
+        full = [chunk for chunk in seen if len(chunk["read"])]
+        if not full:
+            raise ValueError(f"{plan.folder}: none of the {len(rows)} videos of the split {plan.split} can be read")
         ways = uses(entry["besnet"]["model"], plan.fixed, plan.factors)
         first: dict[Any, str] = {}
         for name, use in ways.items():
             first.setdefault(use, name)
-        arrays = {name: np.concatenate([chunk[first[use]] for chunk in full]) for name, use in ways.items()}
+        joined = {name: np.concatenate([chunk[name] for chunk in full]) for name in first.values()}
+        arrays = {name: joined[first[use]] for name, use in ways.items()}
         weights = [value for name, value in entry["state_dict"].items() if name.startswith("network.")]
         size = sum(value.numel() for value in weights if value.is_floating_point())
         found[checkpoint.run] = Answers(entry["besnet"]["model"], size, arrays)
-        seen = chunks
     read = np.concatenate([chunk["read"] for chunk in seen])
     unread = [
         {"id": manifest[int(row)].id, "why": str(why)}
@@ -114,7 +117,7 @@ def of_control(
     for name in first.probabilities:
         values = right(networks, name, labels)
         same = all(network.probabilities[name] is network.probabilities["averaged"] for network in networks.values())
-        facts["uses"][name] = estimate(values).plain() | {"same_as_averaged": bool(same or (values == meant).all())}
+        facts["uses"][name] = estimate(values).plain() | {"same_as_averaged": same}
         facts["uses"][name]["against_averaged"] = compared(values - meant, 1)
     for number, name in enumerate(classes):
         if (labels == number).any():

@@ -2,11 +2,11 @@
 
 Two things make a mean uncertain: the videos, of which others could have been drawn, and the seeds, of which others
 would have given other networks. The videos' share is the spread of the mean when videos are drawn again with
-replacement (a bootstrap, all seeds keeping the same draw), the seeds' share the standard error of the seeds' means. Both
-are added as variances, and the interval takes Student's t with the degrees of freedom of Welch and Satterthwaite: with
-three seeds that differ much it is wide, as it has to be. A seed's mean on the test videos carries a part of the videos'
-luck as well, so that the interval is a little too wide rather than too narrow. Nothing is said about the seeds where
-there is one.
+replacement (a bootstrap, all seeds keeping the same draw), the seeds' share the standard error of the seeds' means.
+Both are added as variances, and the interval takes Student's t with the degrees of freedom of Welch and
+Satterthwaite: with three seeds that differ much it is wide, as it has to be. A seed's mean on the test videos carries
+a part of the videos' luck as well, so that the interval is a little too wide rather than too narrow. Nothing is said
+about the seeds where there is one.
 """
 
 import math
@@ -80,7 +80,7 @@ def estimate(values: np.ndarray) -> Estimate:
 
 @lru_cache(maxsize=4)
 def draws(videos: int) -> np.ndarray:
-    """The weight of each video in every draw with replacement: float32 (DRAWS, videos), always the same for a number."""
+    """The weight of each video in every draw with replacement: float32 (DRAWS, videos), the same at every call."""
     counts = np.random.default_rng(0).multinomial(videos, np.full(videos, 1 / videos), size=DRAWS)
     return (counts / videos).astype(np.float32)
 

@@ -37,6 +37,10 @@ code, pre { font: .85rem/1.4 ui-monospace, monospace } pre { overflow-x: auto; w
 Cell = str | int | float | None
 
 
+class Strong(str):
+    """A cell that stands out."""
+
+
 class Page:
     """A page that is built from top to bottom; all text is escaped."""
 
@@ -78,7 +82,8 @@ class Page:
     @staticmethod
     def _row(tag: str, cells: Sequence[Cell], numeric: Sequence[bool]) -> str:
         def show(cell: Cell) -> str:
-            return "" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else html.escape(str(cell))
+            text = "" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else html.escape(str(cell))
+            return f"<b>{text}</b>" if isinstance(cell, Strong) else text
 
         kinds = [' class="number"' if number else "" for number in numeric]
         inner = "".join(f"<{tag}{kind}>{show(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))

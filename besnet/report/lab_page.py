@@ -1,0 +1,233 @@
+"""The page of a lab: what differs, how sure that is, and everything that went into it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from besnet.progress import clock
+from besnet.report.lab_plots import Curve, by_class, curves, means, over_intervals
+from besnet.report.page import Cell, Page, Strong
+
+HOW = (
+    "Mean: over the seeds and the test videos. 95 % interval: the videos' share of the uncertainty is a bootstrap (the "
+    "videos drawn 1,000 times with replacement, all seeds keeping the same draw), the seeds' share the standard error "
+    "of their means; both are added as variances and multiplied by Student's t with the degrees of freedom of Welch "
+    "and Satterthwaite. Videos count as independent of each other. With one seed the interval speaks of the videos "
+    "alone. Differences are paired: the same seed, the same video."
+)
+
+
+def lab_page(report: dict[str, Any], runs: Mapping[str, Curve]) -> Page:
+    """Build the page from a lab's results (besnet.lab.lab) and the training curves by run."""
+    data, asked = report["data"], report["asked"]
+    names = ", ".join(asked["controls"])
+    page = Page(f"{data['name']} · lab", f"{names}; {asked['seeds']} seed{'s' * (asked['seeds'] != 1)} each")
+    controls = report["controls"]
+    known = [control for control in controls if "top1" in control]
+    _summary(page, report, known)
+    _failures(page, report)
+    page.heading("Top-1")
+    page.figure(means(controls), f"On the split {data['split']}, dilations averaged. Dots: seeds.")
+    page.table(
+        ["control", "what", "seeds", "top-1", "95 % interval", "each seed", "top-5", "M parameters"],
+        [_line(control, asked["seeds"]) for control in controls],
+    )
+    if report["differences"]:
+        _differences(page, report["differences"])
+    if known:
+        _uses(page, known)
+        _intervals(page, report, known)
+        _pairs(page, known)
+        page.heading("Classes")
+        page.figure(by_class(known), "Top-1 of each class in percent, mean over seeds; intervals are in results.json.")
+    page.heading("Training")
+    page.figure(
+        curves(
+            {name: [run for key, run in runs.items() if key.rsplit("-", 1)[0] == name] for name in asked["controls"]}
+        ),
+        "Thin: seeds; thick: their mean. A mean over the logged steps of each epoch, under the training's own draws.",
+    )
+    _cost(page, report)
+    page.heading("How")
+    page.text(HOW)
+    rows: list[list[Cell]] = [
+        ["data passport, source", data["passport"]["source"]],
+        ["data passport, encode", data["passport"]["encode"]],
+        ["revision", report["run"]["revision"]],
+        ["finished", f"{report['run']['finished']} on {report['run']['host']}"],
+    ]
+    if "plan" in report:
+        plan = report["plan"]
+        rows[:0] = [
+            ["views", f"{plan['num_clips']} clips x {plan['num_crops']} crops of {plan['crop_size']} pixels"],
+            ["clip", str(plan["clip"])],
+            ["recalibration", f"one clip of each of {plan['recalibration_videos']} training videos"],
+        ]
+    page.table(["", ""], rows)
+    page.code("\n".join([report["run"]["command"], "", *_commands(report)]))
+    page.text("The config:")
+    page.code(report["config"])
+    return page
+
+
+def points(share: float) -> str:
+    """A share in percent."""
+    return f"{100 * share:.1f}"
+
+
+def signed(share: float) -> str:
+    """A difference in points, with its sign."""
+    return f"{100 * share:+.1f}"
+
+
+def between(interval: list[float], how: Any = points) -> str:
+    """An interval as text."""
+    return f"{how(interval[0])} to {how(interval[1])}"
+
+
+def estimate(values: dict[str, Any]) -> str:
+    """A mean with its interval."""
+    return f"{points(values['mean'])} ({between(values['interval'])})"
+
+
+def _summary(page: Page, report: dict[str, Any], known: list[dict[str, Any]]) -> None:
+    runs, coverage = report["runs"], report["coverage"]
+    finished = sum(run["state"] == "finished" for run in runs)
+    cards = [(f"{finished} of {len(runs)}", "runs finished")]
+    if coverage is not None:
+        cards.append((f"{coverage['evaluated']} of {coverage['expected']}", "test videos evaluated"))
+    differences = report["differences"]
+    if differences:
+        smallest = max(pair["smallest_by_videos"] for pair in differences)
+        holding = sum(pair["differs_among_all"] for pair in differences)
+        cards.append((f"{points(smallest)} points", "smallest difference these videos could show"))
+        cards.append((f"{holding} of {len(differences)}", "differences that hold among all comparisons"))
+    page.cards(cards)
+    bold = [pair for pair in differences if pair["differs_among_all"]]
+    for pair in bold:
+        better, worse = (pair["second"], pair["first"]) if pair["mean"] > 0 else (pair["first"], pair["second"])
+        page.text(f"{better} is better than {worse}: {points(abs(pair['mean']))} points.")
+    if differences and not bold:
+        page.text("No difference between controls holds: neither better nor equal is shown by these runs.")
+
+
+def _failures(page: Page, report: dict[str, Any]) -> None:
+    failed = [run for run in report["runs"] if run["state"] != "finished"]
+    if failed:
+        page.heading("Failed runs")
+        page.text("What is missing here is missing in every figure below; the same command tries these runs again.")
+        page.table(["run", "exit code", "why"], [[run["run"], run["code"], run["why"]] for run in failed])
+    if report["coverage"] and report["coverage"]["undecodable"]:
+        unread = report["coverage"]["undecodable"]
+        page.text(f"{len(unread)} videos could not be read and are in no figure; the first:")
+        page.table(["video", "why"], [[video["id"], video["why"]] for video in unread[:20]])
+
+
+def _line(control: dict[str, Any], asked: int) -> list[Cell]:
+    seeds = f"{len(control['seeds'])} of {asked}"
+    if len(control["seeds"]) < asked:
+        seeds += f" (missing: {', '.join(str(seed) for seed in range(asked) if seed not in control['seeds'])})"
+    if "top1" not in control:
+        return [control["name"], control["what"], seeds, "–", "–", "–", "–", "–"]
+    top1 = control["top1"]
+    each = ", ".join(points(share) for share in top1["by_seed"])
+    return [control["name"], control["what"], seeds, points(top1["mean"]), between(top1["interval"]), each,
+            points(control["top5"]["mean"]), f"{control['parameters'] / 1e6:.2f}"]  # fmt: skip
+
+
+def _differences(page: Page, differences: list[dict[str, Any]]) -> None:
+    page.heading("Differences between controls")
+    page.text(
+        f"Bold where the interval that is widened for all {len(differences)} comparisons (Bonferroni) leaves out 0. "
+        "The two last columns: the smallest true difference that would be shown four times out of five, with these "
+        "seeds, and with any number of seeds on these videos."
+    )
+    rows: list[list[Cell]] = []
+    for pair in differences:
+        mark = Strong if pair["differs_among_all"] else str
+        rows.append([
+            f"{pair['second']} – {pair['first']}", len(pair["seeds"]), mark(signed(pair["mean"])),
+            mark(between(pair["interval"], signed)), mark(between(pair["interval_among_all"], signed)),
+            points(pair["smallest"]), points(pair["smallest_by_videos"]),
+        ])  # fmt: skip
+    page.table(["top-1, points", "seeds", "difference", "95 % interval", "among all", "could show", "any seeds"], rows)
+
+
+def _uses(page: Page, known: list[dict[str, Any]]) -> None:
+    page.heading("Ways to use the same weights")
+    page.text(
+        "Top-1 of each use, and its paired difference to the averaged network; bold where the 95 % interval of the "
+        "difference leaves out 0 (of twenty such differences one would by chance). “recalibrated”: BatchNorm "
+        "statistics measured anew on training videos for exactly this use. A dash: the same as averaged, or not possible."
+    )
+    names = [name for control in known for name in control["uses"] if not name.startswith("interval_")]
+    names = list(dict.fromkeys(names))
+    rows: list[list[Cell]] = []
+    for control in known:
+        cells: list[Cell] = [control["name"]]
+        for name in names:
+            use = control["uses"].get(name)
+            if use is None or (use["same_as_averaged"] and name != "averaged"):
+                cells.append("–")
+                continue
+            change = use["against_averaged"]
+            text = points(use["mean"]) + ("" if name == "averaged" else f" ({signed(change['mean'])})")
+            cells.append(Strong(text) if change["differs"] and name != "averaged" else text)
+        rows.append(cells)
+    page.table(["control", *(name.replace("_", " ") for name in names)], rows)
+
+
+def _intervals(page: Page, report: dict[str, Any], known: list[dict[str, Any]]) -> None:
+    factors = report["plan"]["factors"]
+    page.heading("Frame intervals")
+    looped = report["coverage"]["looped"]
+    parts = [f"x {factor:g} {100 * looped.get(f'{factor:g}', 0):.0f} %" for factor in factors]
+    page.figure(
+        over_intervals(known, factors),
+        "The networks are averaged and were trained at x 1. Videos shorter than a clip, which are then looped: "
+        + ", ".join(parts) + ".",
+    )  # fmt: skip
+    page.table(
+        ["control", *(f"x {factor:g}" for factor in factors)],
+        [
+            [control["name"], *(estimate(control["uses"][f"interval_{factor:g}"]) for factor in factors)]
+            for control in known
+        ],
+    )
+
+
+def _pairs(page: Page, known: list[dict[str, Any]]) -> None:
+    if not known[0]["pairs"]:
+        return
+    page.heading("Time reversals told apart")
+    page.text(
+        "Of the videos of two classes, the share whose own class is the more probable one, in percent. Bold where the "
+        "interval leaves out chance, which is 50."
+    )
+
+    def told(pair: dict[str, Any]) -> Cell:
+        low, high = pair["interval"]
+        return (Strong if low > 0.5 or high < 0.5 else str)(estimate(pair))
+
+    headers = [" / ".join(pair["pair"]) for pair in known[0]["pairs"]]
+    page.table(
+        ["control", *headers, "all pairs"],
+        [[control["name"], *map(told, control["pairs"]), told(control["all_pairs"])] for control in known],
+    )
+
+
+def _cost(page: Page, report: dict[str, Any]) -> None:
+    cost = report["run"]["cost"]
+    page.heading("Cost")
+    rows: list[list[Cell]] = []
+    for name in report["asked"]["controls"]:
+        mine = [value for run, value in cost.items() if run.rsplit("-", 1)[0] == name]
+        rows.append([name, len(mine), *(clock(sum(value[key] for value in mine)) for key in ("cpu_sec", "wall_sec"))])
+    rows.append(["evaluation", None, clock(cost["evaluation"]["cpu_sec"]), clock(cost["evaluation"]["wall_sec"])])
+    rows.append(["all", None, *(clock(sum(v[key] for v in cost.values())) for key in ("cpu_sec", "wall_sec"))])
+    page.table(["", "runs", "CPU time", "device time"], rows)
+    page.text(f"On {report['run']['device']}; hours, minutes, seconds. Attempts that failed or were ended count, too.")
+
+
+def _commands(report: dict[str, Any]) -> list[str]:
+    """The commands of all runs, in the order of the queue."""
+    return [command for commands in report["run"]["commands"].values() for command in commands]

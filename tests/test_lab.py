@@ -1,0 +1,170 @@
+"""The lab on a handful of tiny videos: what it counts, what it lists, and that a kill changes nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from besnet import cli
+from besnet.checkpoints import store
+from besnet.lab.controls import CONTROLS, find_control
+
+CONFIG = {
+    "out": "unused", "channels_last": True,
+    "model": {"dilations": [1, 2], "temporal_padding": "replicate", "block": "basic", "blocks": [1, 1], "width": 8},
+    "data": {"clip": {"num_frames": 4, "frame_interval": 2}, "crop": {"flip": 0.0}, "crop_size": 32, "batch_size": 8,
+             "workers": 0},
+    "recipe": {"optimizer": "adamw", "lr": 0.005},
+    "evaluation": {"num_clips": 2, "num_crops": 1, "pairs": [["left", "right"], ["up", "down"]]},
+    "trainer": {"accelerator": "cpu", "max_epochs": 1, "log_every_n_steps": 1},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def config(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(CONFIG | {"data": CONFIG["data"] | {"folder": str(squares)}}))  # type: ignore[operator]
+    return path
+
+
+def words(config: Path, out: Path, controls: str, seeds: int = 2) -> list[str]:
+    """The arguments of a quick lab."""
+    return [f"--config={config}", f"--out={out}", f"--controls={controls}", f"--seeds={seeds}", "--at_once=2",
+            "--factors=[1,2]", "--recalibration_videos=16"]  # fmt: skip
+
+
+def figures(out: Path) -> dict[str, Any]:
+    """results.json without what belongs to time, place and host."""
+    found: dict[str, Any] = json.loads((out / "results.json").read_text())
+    del found["run"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def small(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lab of a control that works and one that always fails, two seeds each."""
+    out = tmp_path_factory.mktemp("lab") / "small"
+    assert cli.run("lab", words(config, out, '[none,random_12,"broken: --recipe.lr=-1"]')) == 1
+    return out
+
+
+def test_a_lab_trains_evaluates_and_compares(small: Path) -> None:
+    found = figures(small)
+    none, random, _ = found["controls"]
+    assert none["seeds"] == random["seeds"] == [0, 1]
+    assert none["top1"]["mean"] == pytest.approx(np.mean(none["top1"]["by_seed"]))
+    assert none["uses"]["dilation_1"]["same_as_averaged"]
+    assert none["uses"]["padding_replicate"]["same_as_averaged"]
+    assert not random["uses"]["dilation_1"]["same_as_averaged"]
+    assert random["uses"]["interval_1"]["against_averaged"]["mean"] == 0
+    assert {"recalibrated", "dilation_2", "padding_zeros", "padding_zeros_recalibrated", "interval_2"} <= set(
+        random["uses"]
+    )
+    (difference,) = found["differences"]
+    assert difference["mean"] == pytest.approx(random["top1"]["mean"] - none["top1"]["mean"])
+    assert found["coverage"] == {"expected": 9, "evaluated": 9, "undecodable": [], "looped": {"1": 0.0, "2": 0.0}}
+    assert random["all_pairs"]["videos"] == 9
+
+
+def test_its_figures_are_those_of_evaluate(small: Path, tmp_path: Path) -> None:
+    for name, more in {"averaged": [], "dilation_2": ["--dilations=[2]"]}.items():
+        out = tmp_path / name
+        cli.run("evaluate", [f"--ckpt_path={small / 'runs' / 'random_12-1'}", f"--out={out}", "--workers=0", *more])
+        results = json.loads((out / "results.json").read_text())
+        by_hand = results["accuracy"]["over_evaluated"]["top1"]
+        (place,) = (small / "evaluation").glob("random_12-1-*")
+        (chunk,) = place.glob("chunk_*.npz")
+        stored, said = np.load(chunk), np.load(out / "predictions.npz")
+        np.testing.assert_allclose(stored[name], said["probabilities"].mean(axis=1), atol=1e-5)
+        assert (stored[name].argmax(1) == said["labels"]).mean() == pytest.approx(by_hand)
+
+
+def test_a_failed_run_is_listed_and_its_seeds_are_missing(small: Path) -> None:
+    found = figures(small)
+    failed = [run for run in found["runs"] if run["state"] == "failed"]
+    assert [run["run"] for run in failed] == ["broken-0", "broken-1"]
+    assert failed[0]["code"] == 2
+    assert "recipe.lr must be positive" in failed[0]["why"]
+    assert found["controls"][2]["seeds"] == []
+    page = (small / "report.html").read_text()
+    assert "Failed runs" in page
+    assert "recipe.lr must be positive" in page
+    assert "0 of 2 (missing: 0, 1)" in page
+    assert "4 of 6" in page
+
+
+def test_a_finished_run_is_not_repeated(small: Path, config: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (small / "runs").glob("*/checkpoints/*")}
+    report = (small / "results.json").read_text()
+    wanted = figures(small)
+    assert len(before) == 4
+    assert cli.run("lab", words(config, small, "[none,random_12]")) == 0
+    assert {path: path.stat().st_mtime_ns for path in (small / "runs").glob("*/checkpoints/*")} == before
+    again = figures(small)
+    assert again["controls"] == wanted["controls"][:2]
+    assert again["differences"] == wanted["differences"]
+    (small / "results.json").write_text(report)
+
+
+def test_a_killed_lab_ends_with_the_same_figures(small: Path, config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    arguments = words(config, out, "[random_12]")
+    for file in ("runs/random_12-0/metrics.csv", "evaluation/plan.json"):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "besnet", "lab", *arguments], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        deadline_sec = time.monotonic() + 200
+        while not (out / file).exists():
+            assert time.monotonic() < deadline_sec
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert cli.run("lab", arguments) == 0
+    undisturbed = figures(small)
+    assert figures(out)["controls"] == [
+        control for control in undisturbed["controls"] if control["name"] == "random_12"
+    ]
+    assert figures(out)["coverage"] == undisturbed["coverage"]
+
+
+def test_frames_and_a_learned_mixture_are_controls(config: Path, tmp_path: Path) -> None:
+    assert cli.run("lab", words(config, tmp_path, "[frames,learned_1234]", seeds=1)) == 0
+    frames, learned = figures(tmp_path)["controls"]
+    assert "single frames of this data" in frames["what"]
+    assert set(frames["uses"]) == {"averaged", "interval_1", "interval_2"}
+    single, frozen = (store.load(tmp_path / "runs" / name) for name in ("frames-0-single_frames", "frames-0"))
+    filters = [name for name in single["state_dict"] if "layer" in name]
+    assert all((single["state_dict"][name] == frozen["state_dict"][name]).all() for name in filters)
+    weights = store.load(tmp_path / "runs" / "learned_1234-0")["state_dict"]
+    mixtures = [value for name, value in weights.items() if name.endswith("mixture_logits")]
+    assert len(mixtures) == 2
+    assert all(value.abs().max() > 0 for value in mixtures), "it has learned"
+    assert {f"dilation_{d}" for d in (1, 2, 3, 4)} <= set(learned["uses"])
+
+
+def test_another_config_is_refused(
+    small: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "tiny.yaml"
+    other.write_text(config.read_text() + "# changed\n")
+    with pytest.raises(SystemExit):
+        cli.run("lab", words(other, small, "[none]"))
+    assert "begun with another tiny.yaml" in capsys.readouterr().err
+
+
+def test_controls_are_named_or_described() -> None:
+    assert find_control("fixed_2") is CONTROLS["fixed_2"]
+    assert find_control("wide: --model.width=32 --model.dilations=[1,3]").words == (
+        "--model.width=32", "--model.dilations=[1,3]",
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="there is no 'fixed'"):
+        find_control("fixed")
