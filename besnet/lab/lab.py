@@ -1,0 +1,266 @@
+"""One question, one command: controls x seeds trained, evaluated in every way, and a page with intervals."""
+
+import csv
+import json
+import os
+import shlex
+import sys
+import time
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from besnet.checkpoints import store
+from besnet.checkpoints.header import revision
+from besnet.data.manifest import Manifest
+from besnet.evaluation.evaluate import own_labels
+from besnet.evaluation.views import ViewPlan
+from besnet.lab import results
+from besnet.lab.controls import Control, find_control
+from besnet.lab.plan import Checkpoint, Plan, chunks
+from besnet.lab.queue import Attempts, Job, Slot, work
+from besnet.report.lab_page import lab_page
+
+FAILED = 1
+
+
+def lab(
+    config: Path,
+    out: Path,
+    controls: list[str] = ["c2d", "none", "fixed_2", "random_12", "random_1234"],  # noqa: B006
+    seeds: int = 3,
+    at_once: int | None = None,
+    threads: int = 1,
+    split: str = "test",
+    num_clips: int | None = None,
+    factors: list[float] = [0.5, 1.0, 1.5, 2.0, 3.0],  # noqa: B006
+    recalibration_videos: int = 256,
+) -> int:
+    """Train controls x seeds on one config, evaluate every network in every way, and write one page with intervals.
+
+    Runs that are finished are not repeated and others go on where they were: give the same command again after any
+    end of it, or with more seeds or controls. Failed runs are listed on the page. Writes report.html and results.json.
+    Returns 1 if a run failed.
+
+    Args:
+        config: config of `besnet train`; each control changes some arguments of its `model:` section.
+        out: folder of the lab: runs, logs, answers, page.
+        controls: such as [c2d,none,random_12]; there are c2d, none, fixed_2, random_12, random_1234, learned_1234 and
+            frames, and your own as 'NAME: ARGUMENTS OF besnet train'.
+        seeds: trainings of each control, with the seeds 0, 1, ...
+        at_once: trainings at a time on CPU cores; by default as many as there are cores for their threads. With GPUs
+            every GPU trains one at a time.
+        threads: threads of each training on CPU cores.
+        split: split that the networks are evaluated on.
+        num_clips: clips of a test video; by default as the config says.
+        factors: on the frame interval of the test clips.
+        recalibration_videos: training videos that BatchNorm is recalibrated on.
+    """
+    chosen = [find_control(text) for text in controls]
+    if seeds < 1 or not chosen or len({control.name for control in chosen}) < len(chosen):
+        raise ValueError("lab: at least one seed, and controls of different names")
+    text, settings = read_config(config)
+    chosen = [replace(control, what=origin(control, settings)) for control in chosen]
+    begin(out, text, config)
+    manifest = Manifest.load(Path(settings["data"]["folder"]))
+    attempts = Attempts(out / "attempts.jsonl")
+    jobs = {
+        results.run_name(control, seed): training(control, seed, out, config, settings)
+        for seed in range(seeds)
+        for control in chosen
+    }
+    slots = free_slots(settings, at_once, threads)
+    work(list(jobs.values()), slots, attempts, out / "logs", "runs")
+    finished = [results.checkpoint_of(out / "runs" / name) for name, job in jobs.items() if job.code == 0]
+    found: dict[str, Any] = {"controls": [{"name": c.name, "what": c.what, "seeds": []} for c in chosen]}
+    found |= {"differences": [], "coverage": None}
+    if finished:
+        plan = view_plan(finished, manifest, split, num_clips, factors, recalibration_videos)
+        evaluate_all(plan, manifest, out, slots, attempts)
+        labels = own_labels(manifest, plan.rows(manifest), manifest.classes)
+        answers, videos = results.gather(plan, out / "evaluation", manifest, labels)
+        pairs = ViewPlan(**settings.get("evaluation", {})).pairs
+        found = results.account(chosen, seeds, answers, videos, manifest.classes, pairs)
+        found["coverage"] = {
+            "expected": len(manifest.select(split, state=None)),
+            "evaluated": len(videos.labels),
+            "undecodable": videos.unread,
+            "looped": videos.looped,
+        }
+        found["plan"] = {key: value for key, value in asdict(plan).items() if key not in ("checkpoints", "passport")}
+    report = {
+        "data": {"name": manifest.name, "passport": asdict(manifest.passport), "split": split},
+        "config": text,
+        "asked": {"controls": [control.name for control in chosen], "seeds": seeds},
+        "runs": [run_facts(name, job) for name, job in jobs.items()],
+        **found,
+        "run": {
+            "command": shlex.join(["besnet", *sys.argv[1:]]),
+            "commands": {
+                name: [shlex.join(["besnet", *words]) for words in job.commands] for name, job in jobs.items()
+            },
+            "cost": {name: attempts.cost(name) for name in jobs} | {"evaluation": evaluation_cost(attempts)},
+            "device": f"{len(slots)} x {slots[0].name.split(' ')[0]}",
+            "checkpoints": {checkpoint.run: checkpoint.hash for checkpoint in finished},
+            "revision": revision(),
+            "host": os.uname().nodename,
+            "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        },
+    }
+    (out / "results.json").write_text(json.dumps(report, indent=1) + "\n")
+    lab_page(report, {name: curve(out / "runs" / name / "metrics.csv") for name in jobs}).write(out / "report.html")
+    failed = [name for name, job in jobs.items() if job.code != 0]
+    if failed:
+        print(f"{len(failed)} of {len(jobs)} runs failed: {', '.join(failed)}; the same command tries them again")
+    print(f"page: {out / 'report.html'}")
+    return FAILED if failed else 0
+
+
+def read_config(config: Path) -> tuple[str, dict[str, Any]]:
+    """A config's text and its settings. ValueError if it cannot be one."""
+    text = config.read_text()
+    try:
+        settings = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{config}: not readable as YAML: {error}") from error
+    if not isinstance(settings, dict) or "folder" not in settings.get("data", {}):
+        raise ValueError(f"{config}: data.folder is missing: a config of `besnet train` is expected")
+    return text, settings
+
+
+def begin(out: Path, text: str, config: Path) -> None:
+    """Keep the config beside the runs. ValueError if the lab was begun with another one."""
+    kept = out / "config.yaml"
+    if kept.exists() and kept.read_text() != text:
+        raise ValueError(f"{out}: this lab was begun with another {config.name}: restore it, or choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    kept.write_text(text)
+
+
+def training(control: Control, seed: int, out: Path, config: Path, settings: dict[str, Any]) -> Job:
+    """The commands of one run; a control of frames learns single frames first where there are no pretrained weights."""
+    run = out / "runs" / results.run_name(control, seed)
+    same = ["train", f"--config={config}", f"--seed={seed}"]
+    commands = [[*same, f"--out={run}", *control.words]]
+    if control.from_frames and not settings.get("pretrained"):
+        single = run.with_name(f"{run.name}-single_frames")
+        first = [*same, f"--out={single}", "--model.dilations=[]", "--data.clip.num_frames=1"]
+        commands = [first, [*commands[0], f"--pretrained={single}"]]
+    epochs = settings.get("trainer", {}).get("max_epochs", 1)
+    return Job(run.name, commands, partial(share_done, run / "metrics.csv", epochs))
+
+
+def origin(control: Control, settings: dict[str, Any]) -> str:
+    """What a control is, and for one of frames what its frozen network has learned."""
+    if not control.from_frames:
+        return control.what
+    weights = settings.get("pretrained") or "first trained on single frames of this data, no ImageNet weights"
+    return f"{control.what} ({weights})"
+
+
+def share_done(metrics: Path, epochs: int) -> float:
+    """How much of a training is done, by its table."""
+    try:
+        return min(1.0, int(metrics.read_text().rstrip().rsplit("\n", 1)[-1].split(",")[1]) / epochs)
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+def free_slots(settings: dict[str, Any], at_once: int | None, threads: int) -> list[Slot]:
+    """The devices: every GPU that is visible, or CPU cores."""
+    gpus = torch.cuda.device_count() if settings.get("trainer", {}).get("accelerator") != "cpu" else 0
+    if gpus:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+        return [Slot(f"GPU {number}", {"CUDA_VISIBLE_DEVICES": number}) for number in visible]
+    count = at_once or max(1, len(os.sched_getaffinity(0)) // threads)
+    environment = {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""}
+    return [Slot(f"CPU {number}", environment) for number in range(count)]
+
+
+def view_plan(
+    finished: list[Checkpoint],
+    manifest: Manifest,
+    split: str,
+    num_clips: int | None,
+    factors: list[float],
+    recalibration_videos: int,
+) -> Plan:
+    """How all networks are looked at. ValueError if they were not trained on clips of one kind."""
+    entries = [store.load(Path(checkpoint.file))["besnet"] for checkpoint in finished]
+    config = entries[0]["config"]
+    views = ViewPlan(**config["evaluation"])
+    for checkpoint, entry in zip(finished, entries, strict=True):
+        for key in ("clip", "crop_size"):
+            if entry["config"]["data"][key] != config["data"][key]:
+                raise ValueError(f"{checkpoint.run}: data.{key} is not {finished[0].run}'s: compare on equal clips")
+    return Plan(
+        folder=str(manifest.folder),
+        passport=asdict(manifest.passport),
+        split=split,
+        clip=config["data"]["clip"],
+        crop_size=views.crop_size or config["data"]["crop_size"],
+        num_clips=num_clips or views.num_clips,
+        num_crops=views.num_crops,
+        fixed=sorted({dilation for entry in entries for dilation in entry["model"]["dilations"]}),
+        factors=factors,
+        recalibration_videos=recalibration_videos,
+        backend=config["data"]["backend"],
+        checkpoints=finished,
+    )
+
+
+def evaluate_all(plan: Plan, manifest: Manifest, out: Path, slots: list[Slot], attempts: Attempts) -> None:
+    """Recalibrate and look, on all slots. ValueError with the log's last words if a process fails."""
+    root = out / "evaluation"
+    videos = len(plan.rows(manifest))
+    if not videos:
+        raise ValueError(f"{manifest.folder}: no readable video in the split {plan.split}")
+    plan.write(root / "plan.json")
+    began = plan.answered(root, videos)
+    if began == 1:
+        return
+    for stage, most in (("recalibrate", len(plan.checkpoints)), ("look", len(chunks(videos)))):
+        count = min(len(slots), most)
+        # every process is counted as done as far as all of them are together
+        done = (lambda: (plan.answered(root, videos) - began) / (1 - began)) if stage == "look" else (lambda: 0.0)
+        jobs = [
+            Job(f"{stage}-{k}", [["besnet.lab.looking", stage, str(root / "plan.json"), str(k), str(count)]], done)
+            for k in range(count)
+        ]
+        work(jobs, slots, attempts, out / "logs", "processes of evaluation", repeat=True)
+        for job in jobs:
+            if job.code != 0:
+                raise ValueError(f"{out / 'logs' / job.name}.log: the evaluation failed: {job.why}")
+
+
+def evaluation_cost(attempts: Attempts) -> dict[str, float]:
+    """CPU and wall seconds of all that looked; wall seconds of processes side by side add up."""
+    names = {attempt["name"] for attempt in attempts.known if attempt["command"][0].startswith("besnet.")}
+    costs = [attempts.cost(name) for name in sorted(names)]
+    return {key: sum(cost[key] for cost in costs) for key in ("cpu_sec", "wall_sec")}
+
+
+def run_facts(name: str, job: Job) -> dict[str, Any]:
+    """How a run ended."""
+    return {"run": name, "state": "finished" if job.code == 0 else "failed", "code": job.code, "why": job.why}
+
+
+def curve(table: Path) -> list[tuple[float, float, float]]:
+    """(epoch, loss, precision in percent) of a training, a mean for each epoch."""
+    if not table.exists():
+        return []
+    by_epoch: dict[int, list[tuple[float, float]]] = {}
+    with open(table, newline="") as file:
+        for row in csv.DictReader(file):
+            if row.get("Train/Loss") and row.get("Train/Prec@1"):
+                by_epoch.setdefault(int(row["epoch"]), []).append(
+                    (float(row["Train/Loss"]), float(row["Train/Prec@1"]))
+                )
+    return [
+        (epoch, sum(loss for loss, _ in rows) / len(rows), sum(share for _, share in rows) / len(rows))
+        for epoch, rows in sorted(by_epoch.items())
+    ]
