@@ -28,7 +28,7 @@ def boxes(device: torch.device) -> ClipBatch:
         interpolate(picture, (side, side), mode="bicubic").clamp(0, 255).round().byte().permute(0, 2, 3, 1).contiguous()
         for picture, side in zip(coarse, sides, strict=True)
     ]
-    return ClipBatch(list(range(8)), torch.zeros(8), frames, [False, True] * 4, 0, []).to(device)
+    return ClipBatch(list(range(8)), torch.zeros(8), frames, [False, True] * 4, 0, [], [()] * 8).to(device)
 
 
 def shipped(batch: ClipBatch) -> Tensor:

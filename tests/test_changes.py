@@ -43,7 +43,7 @@ def expected(squares: Path, epoch: int, samples: int, batch_size: int) -> list[i
     """The rest of an epoch's order, in whole batches."""
     order = TrainingOrder(Manifest.load(squares).select("train"), batch_size, seed=0)
     order.epoch, order.samples = epoch, samples
-    return [row for batch in order for _, row in batch]
+    return [row for batch in order for _, row, _ in batch]
 
 
 def test_other_settings_are_refused_with_the_difference(

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from besnet.data.augment import Augmentation
 from besnet.data.clips import RandomCrop, TrainingClips, collate, loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.order import TrainingOrder
@@ -14,17 +15,18 @@ from besnet.data.prepare import prepare
 from besnet.video.sampling import ClipShape
 
 EPOCHS, GLOBAL_BATCH = 3, 6
-Drawn = tuple[int, str, bool, str]
+Drawn = tuple[int, str, bool, str, str]
 
 
 def drawn(manifest: Manifest, world_size: int, workers: int) -> list[Drawn]:
-    """(epoch, id, flip, hash of the frames) of every clip of three epochs, in the order of the global batches."""
+    """(epoch, id, flip, changes, hash of the frames) of every clip of three epochs, global batch by global batch."""
     rows = manifest.select("train")
-    shape, crop = ClipShape(num_frames=4, frame_interval=2), RandomCrop(short_side=(1.0, 1.5))
+    shape, crop = ClipShape(num_frames=4, frame_interval=2, speed=(0.8, 1.25)), RandomCrop(short_side=(1.0, 1.5))
+    augmentation = Augmentation(colour=0.4, rand_augment=2, erase=0.25)
     columns: list[list[list[Drawn]]] = []
     for rank in range(world_size):
         order = TrainingOrder(rows, GLOBAL_BATCH // world_size, seed=5, rank=rank, world_size=world_size)
-        clips = TrainingClips(manifest, rows, shape, crop, seed=5)
+        clips = TrainingClips(manifest, rows, shape, crop, seed=5, augmentation=augmentation)
         settings = loader_settings(workers, torch.device("cpu"))
         loader = DataLoader(clips, batch_sampler=order, collate_fn=collate, **settings)
         batches = []
@@ -33,7 +35,8 @@ def drawn(manifest: Manifest, world_size: int, workers: int) -> list[Drawn]:
             for batch in loader:
                 hashes = [hashlib.sha256(frames.numpy().tobytes()).hexdigest() for frames in batch.frames]
                 ids = [manifest[row].id for row in batch.rows]
-                batches.append([(epoch, *facts) for facts in zip(ids, batch.flips, hashes, strict=True)])
+                changes = [repr(drawn) for drawn in batch.changes]
+                batches.append([(epoch, *facts) for facts in zip(ids, batch.flips, changes, hashes, strict=True)])
         columns.append(batches)
     # rank r holds every world_size-th clip: weave them together again
     return [clip for batches in zip(*columns, strict=True) for clips in zip(*batches, strict=True) for clip in clips]
@@ -54,10 +57,11 @@ def sources(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 def test_three_epochs_hold_every_video_three_times_never_drawn_alike(alone: list[Drawn]) -> None:
-    ids = [video for _, video, _, _ in alone]
+    ids = [video for _, video, *_ in alone]
     assert all(ids.count(video) == EPOCHS for video in set(ids))
     assert len(set(ids)) == 24
     assert len({frames for *_, frames in alone}) == len(alone)
+    assert len({changes for *_, changes, _ in alone}) == len(alone)
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")

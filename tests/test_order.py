@@ -5,14 +5,14 @@ import itertools
 import numpy as np
 import pytest
 
-from besnet.data.order import CLIP, DILATION, TrainingOrder, generator
+from besnet.data.order import CLIP, DILATION, Key, TrainingOrder, generator
 
 ROWS = np.arange(100, 147)
 
 
-def all_ranks(world_size: int, epoch: int, samples: int = 0) -> list[tuple[int, int]]:
+def all_ranks(world_size: int, epoch: int, samples: int = 0, repeats: int = 1) -> list[Key]:
     """What all ranks together train on, in the order of the global batches of 6."""
-    orders = [TrainingOrder(ROWS, 6 // world_size, seed=3, rank=r, world_size=world_size) for r in range(world_size)]
+    orders = [TrainingOrder(ROWS, 6 // world_size, 3, rank, world_size, repeats) for rank in range(world_size)]
     for order in orders:
         order.epoch, order.samples = epoch, samples
     columns = [list(order) for order in orders]
@@ -29,19 +29,36 @@ def test_the_order_does_not_depend_on_the_number_of_ranks(world_size: int) -> No
 def test_an_epoch_holds_each_video_once_and_only_leaves_out_the_last_incomplete_batch() -> None:
     seen = all_ranks(1, epoch=0)
     assert len(set(seen)) == len(seen) == len(ROWS) // 6 * 6
-    assert {row for _, row in seen} <= set(ROWS.tolist())
+    assert {row for _, row, _ in seen} <= set(ROWS.tolist())
 
 
 def test_epochs_and_seeds_differ() -> None:
-    orders = [[row for _, row in all_ranks(1, epoch)] for epoch in range(3)]
+    orders = [[row for _, row, _ in all_ranks(1, epoch)] for epoch in range(3)]
     assert all(a != b for a, b in itertools.combinations(orders, 2))
     other = TrainingOrder(ROWS, 6, seed=4)
-    assert [row for batch in other for _, row in batch] != orders[0]
+    assert [row for batch in other for _, row, _ in batch] != orders[0]
 
 
 @pytest.mark.parametrize("done", range(0, 42, 6))
 def test_a_resumed_epoch_is_the_rest_of_the_undisturbed_one(done: int) -> None:
     assert all_ranks(2, epoch=1, samples=done) == all_ranks(2, epoch=1)[done:]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_repeated_videos_stay_in_one_batch_and_the_order_is_the_same(world_size: int) -> None:
+    once, thrice = all_ranks(1, epoch=0), all_ranks(world_size, epoch=0, repeats=3)
+    assert [key[1] for key in thrice[::3]][: len(once)] == [key[1] for key in once]
+    assert len(thrice) == len(ROWS) * 3 // 6 * 6
+    for start in range(0, len(thrice), 6):
+        batch = thrice[start : start + 6]
+        assert len({row for _, row, _ in batch}) == 2
+        assert sorted(repeat for *_, repeat in batch) == [0, 0, 1, 1, 2, 2]
+    order = TrainingOrder(ROWS, 6, seed=3, repeats=3)
+    assert len(order) == 23
+    assert order.after(0, 6 * 22) == (1, 0)
+    assert all_ranks(world_size, epoch=0, samples=60, repeats=3) == thrice[60:]
+    with pytest.raises(ValueError, match=r"global batch of 6 .* multiple of data.repeats"):
+        TrainingOrder(ROWS, 6, seed=3, repeats=4)
 
 
 def test_too_few_videos_are_refused_with_what_to_do() -> None:

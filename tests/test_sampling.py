@@ -80,6 +80,40 @@ def test_a_grid_moves_frames_back_to_its_own() -> None:
         ClipShape(16, 6, grid=4)
 
 
+def test_uniform_sampling_takes_one_frame_of_each_segment() -> None:
+    rng, shape = np.random.default_rng(4), ClipShape(8, sampling="uniform")
+    clips = np.array([random_clip(strip(30, 8), shape, rng) for _ in range(3000)])
+    assert (clips // 30 == np.arange(8)).all(), "a second of 30 frames is a segment here"
+    counts = np.bincount(clips.flatten(), minlength=240)
+    assert counts.min() > 50, "every frame comes"
+    assert counts.max() < 160, "and as often as the others"
+    assert uniform_clips(strip(30, 8), shape, 1).tolist() == [[15 + 30 * segment for segment in range(8)]]
+    three = uniform_clips(strip(30, 8), shape, 3)
+    assert three[:, 0].tolist() == [5, 15, 25]
+    assert (three // 30 == np.arange(8)).all()
+
+
+def test_uniform_sampling_goes_by_time_and_repeats_the_frames_of_tiny_videos() -> None:
+    shape = ClipShape(4, sampling="uniform")
+    times = np.array([0.0, 0.1, 0.2, 3.0, 3.1])  # the middle ones of 3.2 s: 0.4, 1.2, 2.0 and 2.8 s
+    assert uniform_clips(times, shape, 1).tolist() == [[2, 2, 2, 2]]
+    assert is_short(np.array([0.0, 0.1]), shape)
+    assert not is_short(strip(30, 1), shape)
+    assert uniform_clips(np.array([0.0, 0.1]), shape, 1).tolist() == [[0, 0, 1, 1]]
+
+
+def test_speed_spaces_the_frames_of_a_clip_otherwise() -> None:
+    rng, shape = np.random.default_rng(5), ClipShape(9, 4, speed=(0.5, 2.0))
+    spans = np.array([np.ptp(random_clip(strip(240, 20), shape.paced(rng), rng)) for _ in range(500)]) / 240
+    assert 0.53 < spans.min() < 0.6
+    assert 1.9 < spans.max() < 2.14
+    assert np.median(spans) == pytest.approx(8 * 4 / 30, rel=0.1)
+    assert ClipShape(9, 4).paced(rng) == ClipShape(9, 4)
+    for wrong in ({"target_fps": None}, {"sampling": "uniform"}):
+        with pytest.raises(ValueError, match="speed"):
+            ClipShape(9, 4, speed=(0.5, 2.0), **wrong)  # type: ignore[arg-type]
+
+
 def test_a_shape_without_frames_is_refused() -> None:
     for wrong in ({"num_frames": 0}, {"frame_interval": 0}, {"target_fps": 0.0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):

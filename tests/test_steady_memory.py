@@ -25,7 +25,7 @@ def slope(shared_data: Path, folder: Path, backend: str, clips: int) -> tuple[fl
     data = TrainingClips(manifest, manifest.select("train"), ClipShape(8, 2), RandomCrop(), 0, backend)  # type: ignore[arg-type]
     me, seen = psutil.Process(), []
     for n in range(clips):
-        data[n // len(names), n % len(names)]
+        data[n // len(names), n % len(names), 0]
         if n >= clips // 5 and n % (clips // 100) == 0:  # the first fifth fills pools and caches
             seen.append(float(me.memory_info().rss))
     at = np.arange(len(seen)) * (clips // 100)

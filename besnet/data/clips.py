@@ -5,7 +5,7 @@ Frames stay uint8 (T, H, W, 3); resizing, flips and normalisation happen on the 
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from besnet.data.augment import Augmentation, Change
 from besnet.data.failures import Failure
 from besnet.data.manifest import Manifest
-from besnet.data.order import CLIP, SUBSTITUTE, generator
+from besnet.data.order import AUGMENT, CLIP, SUBSTITUTE, Key, generator
 from besnet.data.orphans import Orphan
 from besnet.video.reader import Backend, Box
 from besnet.video.sampling import ClipShape, is_short, random_clip, uniform_clips
@@ -74,7 +75,7 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip as a worker hands it over: `frames` uint8 (T, h, w, 3)."""
+    """One clip as a worker hands it over: `frames` uint8 (T, h, w, 3); `flip` and `changes` are still to be made."""
 
     row: int
     label: int
@@ -82,6 +83,7 @@ class Clip:
     flip: bool
     looped: bool
     failures: tuple[Failure, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,17 +96,16 @@ class ClipBatch:
     flips: list[bool]
     looped: int
     failures: list[Failure]
+    changes: list[tuple[Change, ...]]
 
     def to(self, device: torch.device) -> "ClipBatch":
         """The same batch with its tensors on a device."""
         frames = [clip.to(device, non_blocking=True) for clip in self.frames]
-        labels = self.labels.to(device, non_blocking=True)
-        return ClipBatch(self.rows, labels, frames, self.flips, self.looped, self.failures)
+        return replace(self, labels=self.labels.to(device, non_blocking=True), frames=frames)
 
     def pin_memory(self) -> "ClipBatch":
         """The same batch in page-locked memory, from which copies to a GPU overlap with its work."""
-        frames = [clip.pin_memory() for clip in self.frames]
-        return ClipBatch(self.rows, self.labels.pin_memory(), frames, self.flips, self.looped, self.failures)
+        return replace(self, labels=self.labels.pin_memory(), frames=[clip.pin_memory() for clip in self.frames])
 
 
 def collate(clips: Sequence[Clip]) -> ClipBatch:
@@ -116,12 +117,14 @@ def collate(clips: Sequence[Clip]) -> ClipBatch:
         flips=[clip.flip for clip in clips],
         looped=sum(clip.looped for clip in clips),
         failures=[failure for clip in clips for failure in clip.failures],
+        changes=[clip.changes for clip in clips],
     )
 
 
 class TrainingClips(Dataset[Clip]):
-    """One randomly drawn clip of a video; what is drawn is a function of (seed, epoch, video).
+    """One randomly drawn clip of a video; what is drawn is a function of (seed, epoch, video, repeat).
 
+    augmentation: what else than the crop and its mirroring is drawn. no_flip: labels of clips that are never mirrored.
     A video that cannot be read is replaced by another one, also a function of (seed, epoch, video), and the failure
     travels with the clip; `substitutes` (from the run's failure log) are obeyed, so that a replay is exact.
     """
@@ -135,6 +138,8 @@ class TrainingClips(Dataset[Clip]):
         seed: int,
         backend: Backend = "pyav",
         substitutes: dict[tuple[int, int], int] | None = None,
+        augmentation: Augmentation | None = None,
+        no_flip: frozenset[int] = frozenset(),
     ) -> None:
         self.manifest = manifest
         self.rows = rows
@@ -143,31 +148,40 @@ class TrainingClips(Dataset[Clip]):
         self.seed = seed
         self.backend: Backend = backend
         self.substitutes = substitutes or {}
+        self.augmentation = augmentation
+        self.no_flip = no_flip
 
-    def __getitem__(self, key: tuple[int, int]) -> Clip:
-        epoch, asked = key
-        if key in self.substitutes:
-            return self.read(epoch, self.substitutes[key], ())
+    def __getitem__(self, key: Key) -> Clip:
+        epoch, asked, repeat = key
+        if (epoch, asked) in self.substitutes:
+            return self.read((epoch, self.substitutes[epoch, asked], repeat), ())
         candidates = generator(self.seed, SUBSTITUTE, epoch, asked).choice(self.rows, MOST_SUBSTITUTES)
         why = ""
         for row in [asked, *map(int, candidates)]:
             try:
                 failures = (Failure(epoch, asked, self.manifest[asked].id, why, row),) if why else ()
-                return self.read(epoch, row, failures)
+                return self.read((epoch, row, repeat), failures)
             except (ValueError, OSError) as error:
                 why = why or str(error)
         raise ValueError(f"{self.manifest[asked].id}: {why}; none of {MOST_SUBSTITUTES} substitutes could be read")
 
-    def read(self, epoch: int, row: int, failures: tuple[Failure, ...]) -> Clip:
-        """The clip that `row` has in `epoch`. ValueError if the video cannot be read."""
-        rng = generator(self.seed, CLIP, epoch, row)
+    def read(self, key: Key, failures: tuple[Failure, ...]) -> Clip:
+        """The clip that a row has in an epoch. ValueError if the video cannot be read."""
+        position = key if key[2] else key[:2]
+        rng = generator(self.seed, CLIP, *position)
+        row = key[1]
         facts = self.manifest[row]
+        shape = self.shape.paced(rng)
         with self.manifest.open(row, self.backend) as reader:
-            numbers = random_clip(reader.times_sec, self.shape, rng)
+            numbers = random_clip(reader.times_sec, shape, rng)
             box, flip = self.crop.draw(facts.height, facts.width, rng)
-            frames = reader.read(numbers, box)
-            looped = is_short(reader.times_sec, self.shape)
-        return Clip(row, facts.label, torch.from_numpy(frames), flip, looped, failures)
+            frames = torch.from_numpy(reader.read(numbers, box))
+            looped = is_short(reader.times_sec, shape)
+        flip = flip and facts.label not in self.no_flip
+        changes: tuple[Change, ...] = ()
+        if self.augmentation is not None:
+            changes = self.augmentation.draw(generator(self.seed, AUGMENT, *position))
+        return Clip(row, facts.label, frames, flip, looped, failures, changes)
 
 
 @dataclass(frozen=True)

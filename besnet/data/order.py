@@ -6,7 +6,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 # One number a purpose keeps the streams of random numbers apart.
-ORDER, CLIP, DILATION, SUBSTITUTE, NOISE, MIX = range(6)
+ORDER, CLIP, DILATION, SUBSTITUTE, NOISE, MIX, AUGMENT = range(7)
 
 
 def generator(seed: int, purpose: int, *position: int) -> np.random.Generator:
@@ -14,22 +14,36 @@ def generator(seed: int, purpose: int, *position: int) -> np.random.Generator:
     return np.random.default_rng([seed, purpose, *position])
 
 
-class TrainingOrder(Sampler[list[tuple[int, int]]]):
-    """Micro-batches of one rank as (epoch, row of the manifest) pairs.
+# (epoch, row of the manifest, how often the epoch has had this row before)
+Key = tuple[int, int, int]
+
+
+class TrainingOrder(Sampler[list[Key]]):
+    """Micro-batches of one rank as (epoch, row of the manifest, repeat) keys.
 
     Every epoch is one permutation of `rows`, a function of (seed, epoch) alone; the global micro-batch m takes the next
     batch_size * world_size of it, and rank r every world_size-th of those. The last incomplete global micro-batch of
     an epoch is left out. `epoch` and `samples` (of all ranks, consumed in this epoch) say where iteration starts.
+    With `repeats` every video comes that often in one global micro-batch, and an epoch is as many times as long.
     """
 
-    def __init__(self, rows: np.ndarray, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, rows: np.ndarray, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, repeats: int = 1
+    ) -> None:
         global_batch = batch_size * world_size
-        if len(rows) < global_batch:
+        if len(rows) * repeats < global_batch:
             raise ValueError(
                 f"{len(rows)} training videos do not fill one global batch of {global_batch} "
                 f"({batch_size} on each of {world_size} ranks): lower data.batch_size"
             )
+        if global_batch % repeats:
+            raise ValueError(
+                f"a global batch of {global_batch} ({batch_size} on each of {world_size} ranks) cannot hold every "
+                f"video {repeats} times: make data.batch_size a multiple of data.repeats"
+            )
         self.rows = rows
+        self.repeats = repeats
+        self.clips = len(rows) * repeats
         self.global_batch = global_batch
         self.seed = seed
         self.rank = rank
@@ -39,24 +53,24 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
 
     def __len__(self) -> int:
         """Micro-batches in a whole epoch."""
-        return len(self.rows) // self.global_batch
+        return self.clips // self.global_batch
 
     def after(self, epoch: int, samples: int) -> tuple[int, int]:
         """The position one global micro-batch further on: (epoch, samples consumed in it)."""
         samples += self.global_batch
-        return (epoch, samples) if samples + self.global_batch <= len(self.rows) else (epoch + 1, 0)
+        return (epoch, samples) if samples + self.global_batch <= self.clips else (epoch + 1, 0)
 
     def here(self, epoch: int, samples: int) -> tuple[int, int]:
         """A position that batches of another size led to: the next epoch's start if no global batch is left of this."""
-        return (epoch, samples) if samples + self.global_batch <= len(self.rows) else (epoch + 1, 0)
+        return (epoch, samples) if samples + self.global_batch <= self.clips else (epoch + 1, 0)
 
     def behind(self, samples: int) -> int:
         """Global micro-batches of an epoch that are not to come any more once `samples` of it are consumed."""
-        return len(self) - (len(self.rows) - samples) // self.global_batch
+        return len(self) - (self.clips - samples) // self.global_batch
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         epoch = self.epoch
         order = self.rows[generator(self.seed, ORDER, epoch).permutation(len(self.rows))]
-        for start in range(self.samples, len(order) - self.global_batch + 1, self.global_batch):
-            mine = order[start : start + self.global_batch][self.rank :: self.world_size]
-            yield [(epoch, int(row)) for row in mine]
+        keys = [(epoch, int(row), repeat) for row in order for repeat in range(self.repeats)]
+        for start in range(self.samples, len(keys) - self.global_batch + 1, self.global_batch):
+            yield keys[start : start + self.global_batch][self.rank :: self.world_size]

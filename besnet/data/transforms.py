@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+from besnet.data.augment import changed
 from besnet.data.clips import ClipBatch
 
 # Mean and standard deviation of ImageNet's pixels, in 0..1: what torchvision's weights expect.
@@ -19,14 +20,14 @@ def normalise(clips: Tensor) -> Tensor:
 
 
 def training_batch(batch: ClipBatch, crop_size: int) -> Tensor:
-    """Resize every clip's box to crop_size, mirror the drawn ones and normalise.
+    """Resize every clip's box to crop_size, mirror the drawn ones, make the drawn changes and normalise.
 
     list of uint8 (T, h, w, 3) → float32 (B, 3, T, crop_size, crop_size).
     """
     clips = []
-    for frames, flip in zip(batch.frames, batch.flips, strict=True):
+    for frames, flip, changes in zip(batch.frames, batch.flips, batch.changes, strict=True):
         clip = functional.resize(frames.permute(0, 3, 1, 2), [crop_size, crop_size], antialias=True)
-        clips.append(clip.flip(-1) if flip else clip)
+        clips.append(changed(clip.flip(-1) if flip else clip, changes))
     return normalise(torch.stack(clips))
 
 

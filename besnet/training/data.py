@@ -1,5 +1,6 @@
 """The data of a training run: manifest → loaders in an order that only the seed decides."""
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from besnet.data.augment import Augmentation
 from besnet.data.clips import (
     Clip,
     ClipBatch,
@@ -38,6 +40,10 @@ class VideoData(pl.LightningDataModule):
         backend: decoder of the videos.
         val_videos: videos of the validation split to check after each epoch, evenly spread; 0 checks none.
         val_split: split that the checks use.
+        augmentation: what else is changed in training clips; null for nothing.
+        no_flip: names of classes that tell left from right: their clips are never mirrored.
+        repeats: clips that each video gives in a training batch, each drawn by itself (repeated augmentation); an epoch
+            is as many times as long.
     """
 
     def __init__(
@@ -51,9 +57,13 @@ class VideoData(pl.LightningDataModule):
         backend: Backend = "pyav",
         val_videos: int = 0,
         val_split: str = "val",
+        augmentation: Augmentation | None = None,
+        no_flip: list[str] | None = None,
+        repeats: int = 1,
     ) -> None:
         super().__init__()
-        for name, value, least in (("crop_size", crop_size, 1), ("batch_size", batch_size, 1), ("workers", workers, 0)):
+        numbers = {"crop_size": crop_size, "batch_size": batch_size, "repeats": repeats}
+        for name, value, least in [(name, value, 1) for name, value in numbers.items()] + [("workers", workers, 0)]:
             if value < least:
                 raise ValueError(f"data.{name} must be at least {least}, not {value}")
         self.folder = folder
@@ -70,6 +80,9 @@ class VideoData(pl.LightningDataModule):
         self.val_rows = self._spread(self.manifest.select(val_split), val_videos)
         if val_videos and not len(self.val_rows):
             raise ValueError(f"{folder}: no readable video in the split {val_split}: set data.val_videos to 0")
+        self.augmentation = augmentation
+        self.no_flip = class_numbers(self.manifest, no_flip or [])
+        self.repeats = repeats
         self.order: TrainingOrder
         self.seed = 0
         self.failures: FailureLog | None = None
@@ -83,14 +96,22 @@ class VideoData(pl.LightningDataModule):
         """Fix the order of the clips for this rank."""
         self.seed = seed
         self.failures = failures
-        self.order = TrainingOrder(self.train_rows, self.batch_size, seed, rank, world_size)
+        self.order = TrainingOrder(self.train_rows, self.batch_size, seed, rank, world_size, self.repeats)
 
     def train_dataloader(self) -> DataLoader[Clip]:
         """Micro-batches of drawn clips, from the position of `order` on."""
         assert self.failures is not None
         substitutes = self.failures.substitutes()
         clips = TrainingClips(
-            self.manifest, self.train_rows, self.clip, self.crop, self.seed, self.backend, substitutes
+            self.manifest,
+            self.train_rows,
+            self.clip,
+            self.crop,
+            self.seed,
+            self.backend,
+            substitutes,
+            self.augmentation,
+            self.no_flip,
         )
         device = self._device()
         return DataLoader(clips, batch_sampler=self.order, collate_fn=collate, **loader_settings(self.workers, device))
@@ -109,3 +130,13 @@ class VideoData(pl.LightningDataModule):
 
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
+
+
+def class_numbers(manifest: Manifest, names: list[str]) -> frozenset[int]:
+    """The labels of named classes. ValueError with the nearest name for one that the data does not have."""
+    for name in names:
+        if name not in manifest.classes:
+            near = difflib.get_close_matches(name, manifest.classes, n=1)
+            hint = f": did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"data.no_flip: {manifest.folder} has no class {name!r}{hint}")
+    return frozenset(manifest.classes.index(name) for name in names)

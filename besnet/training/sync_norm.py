@@ -13,14 +13,14 @@ class SyncNorms(LayerSync):
         """Let every BatchNorm look at all ranks' clips."""
         for module in model.modules():
             if type(module) is nn.BatchNorm3d:
-                module.__class__ = SyncNorm  # the same parameters and buffers, held by whoever holds them now
+                module.__class__ = SyncNorm  # type: ignore[assignment]  # the same parameters and buffers, held by whoever holds them now
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
         """Let every BatchNorm look at its own rank's clips again."""
         for module in model.modules():
             if type(module) is SyncNorm:
-                module.__class__ = nn.BatchNorm3d
+                module.__class__ = nn.BatchNorm3d  # type: ignore[assignment]
         return model
 
 
@@ -58,7 +58,7 @@ class AllRanksMean(torch.autograd.Function):
         return mean_of_ranks(own)
 
     @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
         """Mean over the ranks of what their losses say."""
         return mean_of_ranks(gradient)
 

@@ -1,6 +1,7 @@
 """Which frames make a clip: times on a grid, and the frame on screen at each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -22,12 +23,19 @@ class ClipShape:
             frames instead.
         grid: 4 moves every frame to the last one before it whose number divides by 4. In shards written by `besnet
             prepare` these decode without the others, at about four fifths of the time. 1 leaves frames as they are.
+        sampling: "dense" takes neighbours `frame_interval` apart, from anywhere in the video. "uniform" cuts the whole
+            video into `num_frames` equal segments and takes a frame of each, a drawn one in training and the middle one
+            in evaluation (TSN); `frame_interval` and `target_fps` then have no meaning.
+        speed: Smallest and largest factor on `frame_interval` that training draws for a clip, such as [0.8, 1.25];
+            null for always 1.
     """
 
     num_frames: int = 16
     frame_interval: int = 4
     target_fps: float | None = 30.0
     grid: int = 1
+    sampling: Literal["dense", "uniform"] = "dense"
+    speed: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.num_frames < 1 or self.frame_interval < 1:
@@ -36,6 +44,21 @@ class ClipShape:
             raise ValueError(f"target_fps {self.target_fps}: above 0, or null to count the video's own frames")
         if self.grid < 1 or self.frame_interval % self.grid:
             raise ValueError(f"grid {self.grid}: frame_interval {self.frame_interval} must be a multiple of it")
+        if self.speed is not None:
+            if not 0 < self.speed[0] <= self.speed[1]:
+                raise ValueError(f"speed {self.speed}: two rising positive numbers, or null")
+            if self.target_fps is None or self.sampling == "uniform":
+                raise ValueError(
+                    "speed: only for dense sampling with a target_fps, whose frames it can space otherwise"
+                )
+
+    def paced(self, rng: np.random.Generator) -> "ClipShape":
+        """The shape of one training clip, at a drawn speed if there is one to draw; evenly on a logarithmic scale."""
+        if self.speed is None:
+            return self
+        assert self.target_fps is not None
+        factor = float(np.exp(rng.uniform(*np.log(self.speed))))
+        return replace(self, target_fps=self.target_fps / factor, speed=None)
 
 
 def span(times_sec: np.ndarray, shape: ClipShape) -> tuple[float, float]:
@@ -48,16 +71,20 @@ def span(times_sec: np.ndarray, shape: ClipShape) -> tuple[float, float]:
 
 
 def is_short(times_sec: np.ndarray, shape: ClipShape) -> bool:
-    """True where the video is shorter than a clip, so that the clip loops it."""
+    """True where the video is shorter than a clip, so that the clip loops it or, sampled uniformly, repeats frames."""
+    if shape.sampling == "uniform":
+        return len(times_sec) < shape.num_frames
     length, clip = span(times_sec, shape)
     return length < clip - 2 * SLACK_SEC
 
 
 def random_clip(times_sec: np.ndarray, shape: ClipShape, rng: np.random.Generator) -> np.ndarray:
-    """Frame numbers of a clip that starts anywhere in the video, uniformly: int64 (num_frames,).
+    """Frame numbers of a clip that starts anywhere in the video, or has a frame of each segment: int64 (num_frames,).
 
-    A video that is shorter than the clip is looped from its first frame.
+    A video that is shorter than a dense clip is looped from its first frame.
     """
+    if shape.sampling == "uniform":
+        return _segments(times_sec, shape, rng.random((1, shape.num_frames)), -SLACK_SEC)[0]
     length, clip = span(times_sec, shape)
     last, slack = (1.0, 0.0) if shape.target_fps is None else (frame_period_sec(times_sec), SLACK_SEC)
     # The last possible start is a whole frame long, like every other.
@@ -66,11 +93,27 @@ def random_clip(times_sec: np.ndarray, shape: ClipShape, rng: np.random.Generato
 
 def uniform_clips(times_sec: np.ndarray, shape: ClipShape, num_clips: int) -> np.ndarray:
     """Frame numbers of clips spread evenly, the first at the beginning and the last at the end: int64 (num_clips,
-    num_frames). A single clip is in the middle."""
+    num_frames). A single clip is in the middle.
+
+    Sampled uniformly, a single clip has the middle of each segment, and several have evenly spread points of it.
+    """
     assert num_clips >= 1
+    if shape.sampling == "uniform":
+        return _segments(times_sec, shape, (np.arange(num_clips)[:, None] + 0.5) / num_clips)
     length, clip = span(times_sec, shape)
     where = np.full(1, 0.5) if num_clips == 1 else np.linspace(0, 1, num_clips)
     return _clips(times_sec, shape, where * max(length - clip, 0.0))
+
+
+def _segments(times_sec: np.ndarray, shape: ClipShape, where: np.ndarray, later_sec: float = 0.0) -> np.ndarray:
+    """Frames of equal segments, `where` in 0..1 of each, (n, num_frames) or (n, 1): int64 (n, num_frames)."""
+    times = (np.arange(shape.num_frames) + where) / shape.num_frames * duration_sec(times_sec) + later_sec
+    return _on_screen(times_sec, times, shape)
+
+
+def _on_screen(times_sec: np.ndarray, wanted_sec: np.ndarray, shape: ClipShape) -> np.ndarray:
+    numbers = np.searchsorted(times_sec, wanted_sec + SLACK_SEC, side="right") - 1
+    return np.clip(numbers, 0, len(times_sec) - 1).astype(np.int64) // shape.grid * shape.grid
 
 
 def _clips(times_sec: np.ndarray, shape: ClipShape, start: np.ndarray) -> np.ndarray:
@@ -84,5 +127,4 @@ def _clips(times_sec: np.ndarray, shape: ClipShape, start: np.ndarray) -> np.nda
     times = start[:, None] + ahead / shape.target_fps
     if is_short(times_sec, shape):
         times = times % span(times_sec, shape)[0]
-    numbers = np.searchsorted(times_sec, times + SLACK_SEC, side="right") - 1
-    return np.clip(numbers, 0, count - 1).astype(np.int64) // shape.grid * shape.grid
+    return _on_screen(times_sec, times, shape)

@@ -1,0 +1,149 @@
+"""Changes of colour, geometry and content of a training clip, the same for all its frames.
+
+They are drawn in numbers beside the video, where they belong to (seed, epoch, video), and applied on the device. What
+looks at the picture before it changes it (contrast, equalisation) looks at all frames of the clip at once.
+Sources: E. Cubuk et al., "RandAugment", 2020; Z. Zhong et al., "Random Erasing Data Augmentation", 2020.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode, functional
+
+GREY = (124, 116, 104)  # ImageNet's mean: zero once it is normalised
+
+# What one operation does (see `changed`) and by how much.
+Change = tuple[str, tuple[float, ...]]
+
+# The operations of RandAugment with their amounts at full strength; either sign is drawn for the first nine.
+SIGNED = {"shear_x": 17.0, "shear_y": 17.0, "shift_x": 0.45, "shift_y": 0.45, "rotate": 30.0,
+          "brightness": 0.9, "saturation": 0.9, "contrast": 0.9, "sharpness": 0.9}  # fmt: skip
+UNSIGNED = {"posterize": 4.0, "solarize": 255.0, "autocontrast": 0.0, "equalize": 0.0, "nothing": 0.0}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What changes in a training clip besides its crop and mirroring.
+
+    Args:
+        colour: brightness, contrast and saturation are each multiplied by a factor from 1 - colour to 1 + colour, in a
+            drawn order; 0.4 is usual.
+        hue: largest shift of the hue, as a share of the colour circle.
+        rand_augment: operations that RandAugment draws for a clip, out of 14 of geometry and colour; 2 is usual.
+        magnitude: strength of RandAugment's operations, 0 to 10.
+        erase: probability that a rectangle of 2 to 33 % of the frames is painted grey.
+    """
+
+    colour: float = 0.0
+    hue: float = 0.0
+    rand_augment: int = 0
+    magnitude: float = 7.0
+    erase: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, most in {"colour": 1, "hue": 0.5, "magnitude": 10, "erase": 1}.items():
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"data.augmentation.{name} must be in 0..{most}, not {getattr(self, name)}")
+        if self.rand_augment < 0:
+            raise ValueError(f"data.augmentation.rand_augment must be at least 0, not {self.rand_augment}")
+
+    def draw(self, rng: np.random.Generator) -> tuple[Change, ...]:
+        """The changes of one clip, in the order in which they are applied."""
+        changes: list[Change] = [self._operation(rng) for _ in range(self.rand_augment)]
+        jitter = [(name, self.colour) for name in ("brightness", "contrast", "saturation")] + [("hue", self.hue)]
+        for place in rng.permutation(len(jitter)):
+            name, most = jitter[place]
+            amount = rng.uniform(-most, most)
+            if most:
+                changes.append((name, (amount,)))
+        if rng.random() < self.erase:
+            changes.append(("erase", self._rectangle(rng)))
+        return tuple(changes)
+
+    def _operation(self, rng: np.random.Generator) -> Change:
+        names = [*SIGNED, *UNSIGNED]
+        name, sign = names[rng.integers(len(names))], rng.choice((-1.0, 1.0))
+        full = SIGNED[name] * sign if name in SIGNED else UNSIGNED[name]
+        return name, (full * self.magnitude / 10,)
+
+    @staticmethod
+    def _rectangle(rng: np.random.Generator) -> tuple[float, ...]:
+        """Top, left, height and width, as shares of the frame's."""
+        area, aspect = rng.uniform(0.02, 0.33), np.exp(rng.uniform(np.log(0.3), -np.log(0.3)))
+        height, width = min(1.0, np.sqrt(area / aspect)), min(1.0, np.sqrt(area * aspect))
+        return rng.uniform(0, 1 - height), rng.uniform(0, 1 - width), height, width
+
+
+def changed(frames: Tensor, changes: tuple[Change, ...]) -> Tensor:
+    """uint8 (T, 3, H, W) → the same after each of the changes, every frame alike."""
+    for name, amounts in changes:
+        amount = amounts[0]
+        match name:
+            case "nothing":
+                pass
+            case "erase":
+                frames = erased(frames, amounts)
+            case "shear_x":
+                frames = moved(frames, shear=(amount, 0.0))
+            case "shear_y":
+                frames = moved(frames, shear=(0.0, amount))
+            case "shift_x":
+                frames = moved(frames, shift=(amount * frames.shape[3], 0.0))
+            case "shift_y":
+                frames = moved(frames, shift=(0.0, amount * frames.shape[2]))
+            case "rotate":
+                frames = moved(frames, angle=amount)
+            case "sharpness":
+                frames = functional.adjust_sharpness(frames, 1 + amount)
+            case _:
+                frames = recoloured(frames, name, amount)
+    return frames
+
+
+def recoloured(frames: Tensor, name: str, amount: float) -> Tensor:
+    """Colours of uint8 (T, 3, H, W) by one rule for the whole clip: its frames are one tall picture meanwhile."""
+    picture = frames.transpose(0, 1).flatten(1, 2)
+    match name:
+        case "brightness":
+            picture = functional.adjust_brightness(picture, 1 + amount)
+        case "contrast":
+            picture = functional.adjust_contrast(picture, 1 + amount)
+        case "saturation":
+            picture = functional.adjust_saturation(picture, 1 + amount)
+        case "hue":
+            picture = functional.adjust_hue(picture, amount)
+        case "posterize":
+            picture = functional.posterize(picture, 8 - round(amount))
+        case "solarize":
+            picture = functional.solarize(picture, 255 - amount)
+        case "autocontrast":
+            picture = functional.autocontrast(picture)
+        case "equalize":
+            picture = functional.equalize(picture)
+        case _:
+            raise AssertionError(name)
+    return picture.unflatten(1, (frames.shape[0], frames.shape[2])).transpose(0, 1)
+
+
+def moved(
+    frames: Tensor,
+    angle: float = 0.0,
+    shift: tuple[float, float] = (0.0, 0.0),
+    shear: tuple[float, float] = (0.0, 0.0),
+) -> Tensor:
+    """Frames turned (degrees), shifted (pixels right and down) and sheared (degrees); grey comes in from outside."""
+    return functional.affine(
+        frames, angle, [*shift], 1.0, [*shear], interpolation=InterpolationMode.BILINEAR, fill=list(GREY)
+    )
+
+
+def erased(frames: Tensor, box: tuple[float, ...]) -> Tensor:
+    """Frames with a grey rectangle: top, left, height and width as shares of theirs."""
+    height, width = frames.shape[-2:]
+    top, left = round(box[0] * height), round(box[1] * width)
+    bottom, right = round((box[0] + box[2]) * height), round((box[1] + box[3]) * width)
+    frames = frames.clone()
+    frames[..., top:bottom, left:right] = torch.tensor(GREY, dtype=frames.dtype, device=frames.device).view(3, 1, 1)
+    return frames

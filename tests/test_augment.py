@@ -1,0 +1,101 @@
+"""Augmentation: one change for all frames of a clip, drawn by position, as strong as it says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from besnet.data.augment import GREY, SIGNED, UNSIGNED, Augmentation, changed
+from besnet.data.clips import RandomCrop, TrainingClips
+from besnet.data.manifest import Manifest
+from besnet.video.sampling import ClipShape
+
+AMOUNTS = {name: (full * share,) for name, full in SIGNED.items() for share in (0.7,)}
+AMOUNTS |= {name: (full * 0.7,) for name, full in UNSIGNED.items()}
+AMOUNTS |= {"hue": (0.1,), "erase": (0.25, 0.5, 0.5, 0.25)}
+RECOLOURING = ["brightness", "contrast", "posterize", "solarize", "autocontrast", "equalize"]
+
+
+def picture(side: int = 24) -> torch.Tensor:
+    return torch.randint(20, 200, (3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", AMOUNTS)
+def test_all_frames_of_a_still_clip_change_alike(name: str) -> None:
+    still = picture().expand(5, -1, -1, -1).clone()
+    out = changed(still, ((name, AMOUNTS[name]),))
+    assert out.shape == still.shape
+    assert out.dtype == torch.uint8
+    assert (out == out[:1]).all()
+    assert torch.equal(out, still) == (name == "nothing")
+    assert torch.equal(still[0], picture()), "the frames that came in are left alone"
+
+
+@pytest.mark.parametrize("name", RECOLOURING)
+def test_a_colour_becomes_the_same_colour_on_every_frame(name: str) -> None:
+    """Frames of very different brightness: what looks at the picture must look at the whole clip."""
+    values = torch.arange(0, 240, 3, dtype=torch.uint8)
+    frames = torch.stack([values.roll(8 * t)[:40].repeat(40, 1) for t in range(6)])[:, None].repeat(1, 3, 1, 1)
+    out = changed(frames, ((name, AMOUNTS[name]),))
+    for value in frames.unique():
+        assert len(out[frames == value].unique()) == 1
+
+
+def test_no_strength_is_no_change() -> None:
+    clip = torch.stack([picture(), picture().flip(-1)])
+    for name in SIGNED:
+        assert (changed(clip, ((name, (0.0,)),)).int() - clip.int()).abs().max() <= 1, name
+
+
+def test_a_shift_goes_where_it_says_and_grey_comes_in() -> None:
+    clip = picture().expand(3, -1, -1, -1).clone()
+    out = changed(clip, (("shift_x", (0.25,)),))
+    assert torch.equal(out[..., 6:], clip[..., :-6])
+    assert out[0, :, 5, 2].tolist() == list(GREY)
+    erased = changed(clip, (("erase", (0.25, 0.5, 0.5, 0.25)),))
+    assert erased[1, :, 6, 12].tolist() == list(GREY)
+    assert int((erased != clip).any(1)[0].sum()) <= 12 * 6
+    assert torch.equal(erased[..., :12], clip[..., :12])
+
+
+def test_draws_cover_what_is_asked_for() -> None:
+    def names(augmentation: Augmentation) -> list[list[str]]:
+        return [[name for name, _ in augmentation.draw(np.random.default_rng(seed))] for seed in range(400)]
+
+    assert names(Augmentation()) == [[]] * 400
+    assert {len(drawn) for drawn in names(Augmentation(rand_augment=3))} == {3}
+    assert {name for drawn in names(Augmentation(rand_augment=2)) for name in drawn} == {*SIGNED, *UNSIGNED}
+    jitters = names(Augmentation(colour=0.4))
+    assert {tuple(sorted(drawn)) for drawn in jitters} == {("brightness", "contrast", "saturation")}
+    assert len({tuple(drawn) for drawn in jitters}) == 6, "in every order"
+    assert 60 < sum(bool(drawn) for drawn in names(Augmentation(erase=0.25))) < 140
+    amounts = [dict(Augmentation(colour=0.4, hue=0.1).draw(np.random.default_rng(seed))) for seed in range(400)]
+    assert all(abs(amount["contrast"][0]) <= 0.4 and abs(amount["hue"][0]) <= 0.1 for amount in amounts)
+    with pytest.raises(ValueError, match="hue"):
+        Augmentation(hue=0.7)
+
+
+def test_classes_that_tell_left_from_right_are_never_mirrored(squares: Path) -> None:
+    manifest = Manifest.load(squares)
+    rows = manifest.select("train")
+    sides = frozenset(manifest.classes.index(name) for name in ("left", "right"))
+    clips = TrainingClips(manifest, rows, ClipShape(2, 1), RandomCrop(flip=0.5), seed=0, no_flip=sides)
+    drawn = [clips[0, int(row), 0] for row in rows]
+    assert not any(clip.flip for clip in drawn if clip.label in sides)
+    assert any(clip.flip for clip in drawn if clip.label not in sides)
+    free = TrainingClips(manifest, rows, ClipShape(2, 1), RandomCrop(flip=0.5), seed=0)
+    for clip, row in zip(drawn, rows, strict=True):
+        other = free[0, int(row), 0]
+        assert torch.equal(clip.frames, other.frames), "nothing else is drawn otherwise"
+        assert clip.flip == (other.flip and clip.label not in sides)
+
+
+def test_repeats_of_a_video_are_drawn_by_themselves(squares: Path) -> None:
+    manifest = Manifest.load(squares)
+    clips = TrainingClips(
+        manifest, manifest.select("train"), ClipShape(4, 1), RandomCrop(), 0, augmentation=Augmentation(rand_augment=2)
+    )
+    drawn = [clips[epoch, 0, repeat] for epoch in range(2) for repeat in range(3)]
+    assert len({(clip.frames.shape, clip.changes) for clip in drawn}) == 6
+    assert clips[1, 0, 2].changes == drawn[-1].changes
