@@ -18,14 +18,15 @@ UNKNOWN = re.compile(
     r"(?:Group '(?P<group>[\w.]+)' does not accept option|[Kk]ey) '(?P<key>[\w.]+)'(?! *:|.*required)"
 )
 # verbs whose required arguments are given by position
-POSITIONAL = {"draw", "prepare", "verify", "coverage", "bench budget"}
+POSITIONAL = {"draw", "prepare", "verify", "coverage", "calibrate", "bench budget"}
 VERBS = {
     "draw": "draw the stick-figure data set: real video files of ten or more actions",
     "prepare": "index a folder or a list of videos, check and decode each once",
     "verify": "check a prepared data set's bytes against its manifest",
     "coverage": "write the page that says what a prepared data set holds and lacks",
     "train": "train a network as a config says; goes on where it was",
-    "evaluate": "evaluate a checkpoint on a prepared data set",
+    "evaluate": "evaluate a checkpoint on a prepared data set; --ensemble A B --out C combines finished evaluations",
+    "calibrate": "fit a temperature on one split's stored predictions, for honest probabilities",
     "lab": "train and evaluate networks that differ in one thing, over seeds: one page with intervals",
     "doctor": "look at this machine, this code and the run's folder before a training; takes its arguments",
     "launch": "start a training or an evaluation on many ranks, here or by Slurm, and again when it fails",
@@ -77,6 +78,8 @@ def run(verb: str, words: list[str]) -> int:
 
 def call(verb: str, words: list[str]) -> int:
     """A verb that is one function: its arguments are the command line."""
+    if verb == "evaluate" and "--ensemble" in words:
+        return combine(words)
     function = verb_function(verb)
     parser = new_parser(verb)
     names = parser.add_function_arguments(function, as_positional=verb in POSITIONAL, fail_untyped=True)
@@ -87,6 +90,18 @@ def call(verb: str, words: list[str]) -> int:
     if isinstance(result, Path):
         print(f"page: {result}")
     return result if isinstance(result, int) else 0
+
+
+def combine(words: list[str]) -> int:
+    """`besnet evaluate --ensemble A B --out C`: evaluations that are finished, as one answer."""
+    from besnet.evaluation.ensemble import ensemble
+
+    parser = new_parser("evaluate")
+    parser.add_argument("--ensemble", nargs="+", type=Path, required=True, help="folders of finished evaluations")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    asked = parse(parser, words)
+    ensemble(asked.ensemble, asked.out)
+    return 0
 
 
 def verb_function(verb: str) -> Callable[..., Any]:
@@ -119,6 +134,10 @@ def verb_function(verb: str) -> Callable[..., Any]:
         from besnet.bench.budget import bench_budget
 
         return bench_budget
+    if verb == "calibrate":
+        from besnet.evaluation.calibration import calibrate
+
+        return calibrate
     if verb == "lab":
         from besnet.lab.lab import lab
 

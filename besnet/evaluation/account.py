@@ -14,7 +14,7 @@ import numpy as np
 
 from besnet.checkpoints.header import revision
 from besnet.data.manifest import Manifest
-from besnet.evaluation import metrics
+from besnet.evaluation import calibration, metrics
 from besnet.evaluation.loop import Answer
 from besnet.report.evaluation_page import evaluation_page, percent
 
@@ -86,7 +86,14 @@ def account(
         "labels": labels[where],
         "probabilities": views,
     }
-    results = about | {"coverage": coverage, "unread": unread, "accuracy": None, "per_class": [], "pairs": []}
+    results = about | {
+        "coverage": coverage,
+        "unread": unread,
+        "accuracy": None,
+        "per_class": [],
+        "pairs": [],
+        "calibration": None,
+    }
     labelled = labels[where] >= 0
     if (labels >= 0).any():
         truth, guess = labels[where][labelled], mean[labelled]
@@ -97,6 +104,7 @@ def account(
         results["accuracy"]["mean_class_top1"] = float(np.mean(known)) if known else None
         results["per_class"] = table
         results["pairs"] = metrics.told_apart(guess, truth, classes, about["views"]["pairs"])
+        results["calibration"] = calibration.reliability(guess, truth) if len(truth) else None
         arrays["confusion"] = counts
     return results, arrays
 
@@ -144,6 +152,8 @@ def show(results: dict[str, Any], folder: Path) -> None:
             shares = results["accuracy"][key]
             top1, top5, mean = (percent(shares[name]) for name in ("top1", "top5", "mean"))
             print(f"{words + ':':24} top-1 {top1}  top-5 {top5}  mean {mean}")
+    if results["calibration"] is not None:
+        print(f"calibration error: {percent(results['calibration']['ece'])}")
     for pair in results["pairs"]:
         print(f"told apart: {' / '.join(pair['pair'])} {percent(pair['share'])} of {pair['videos']}")
     print(f"page: {folder / 'report.html'}")

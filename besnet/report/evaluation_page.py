@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from besnet.report.page import Page
-from besnet.report.plots import class_bars, confusion_matrix, most_confused
+from besnet.report.plots import class_bars, confusion_matrix, most_confused, reliability_plot
 from besnet.report.sheet import contact_sheet
 
 
@@ -56,6 +56,13 @@ def evaluation_page(results: dict[str, Any], counts: np.ndarray | None, mistakes
             page.table(["truth", "taken for", "videos", "of"], confused)
         page.heading("Classes")
         page.figure(class_bars(results["per_class"]), "Top-1 of each class, the weakest at the bottom.")
+    if results["calibration"] is not None:
+        page.heading("Calibration")
+        page.figure(
+            reliability_plot(results["calibration"]["bins"]),
+            f"Expected calibration error {percent(results['calibration']['ece'])}: the mean distance of confidence and "
+            "accuracy. Below the diagonal the network is surer than it may be; `besnet calibrate` mends that.",
+        )
     if mistakes:
         page.heading("The most confident mistakes")
         page.picture(contact_sheet(mistakes), "Eight frames of each video, evenly spread over its length.")

@@ -157,7 +157,7 @@ def _uses(page: Page, known: list[dict[str, Any]]) -> None:
     page.text(
         "Top-1 of each use, and its paired difference to the averaged network; bold where the 95 % interval of the "
         "difference leaves out 0 (of twenty such differences one would by chance). “recalibrated”: BatchNorm "
-        "statistics measured anew on training videos for exactly this use. A dash: the same as averaged, or not possible."
+        "statistics measured anew on training videos for exactly this use. A dash: as averaged, or not possible."
     )
     names = [name for control in known for name in control["uses"] if not name.startswith("interval_")]
     names = list(dict.fromkeys(names))

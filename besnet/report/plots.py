@@ -61,3 +61,20 @@ def class_bars(rows: list[dict[str, Any]], most: int = 60) -> Figure:
     axes.tick_params(axis="y", labelsize=8)
     axes.grid(axis="x", alpha=0.3)
     return figure
+
+
+def reliability_plot(bins: list[dict[str, Any]]) -> Figure:
+    """Accuracy over confidence, a dot a bin whose area is its number of videos, beside the diagonal of honesty."""
+    figure, axes = plt.subplots(figsize=(4.6, 4.4))
+    full = [entry for entry in bins if entry["videos"]]
+    counts = np.array([entry["videos"] for entry in full])
+    axes.plot([0, 100], [0, 100], color="grey", linewidth=1, linestyle="--")
+    confidence, accuracy = (100 * np.array([entry[key] for entry in full]) for key in ("confidence", "accuracy"))
+    axes.plot(confidence, accuracy, color="#1f6f8b", linewidth=1, alpha=0.6)
+    axes.scatter(confidence, accuracy, s=12 + 400 * counts / counts.sum(), color="#1f6f8b", alpha=0.8)
+    axes.set_xlim(0, 102)
+    axes.set_ylim(-2, 102)
+    axes.set_xlabel("probability of the answer, %")
+    axes.set_ylabel("answers that are right, %")
+    axes.grid(alpha=0.3)
+    return figure
