@@ -1,6 +1,7 @@
 """The job file that Slurm runs: torchrun on every machine, saved before the time limit, queued again."""
 
 import shlex
+import sys
 
 from besnet.jobs.torchrun import SIGNALS
 from besnet.training.endings import HOPELESS, STOPPED
@@ -18,11 +19,12 @@ TEMPLATE = """\
 # themselves and end with code {stopped}; then the job goes back to the queue and goes on from there.
 
 address=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+port=$((20000 + SLURM_JOB_ID % 20000))
 again=0
 trap 'again=1; scancel --signal=USR1 "$SLURM_JOB_ID.0"' USR1
 
 srun --kill-on-bad-exit=1 {python} -m besnet.jobs.torchrun --nnodes={nodes} --nproc_per_node={ranks} \\
-    --rdzv_backend=c10d --rdzv_endpoint="$address:{port}" --max-restarts=0 \\
+    --rdzv_backend=c10d --rdzv_endpoint="$address:$port" --max-restarts=0 \\
     --rdzv_id="$SLURM_JOB_ID-${{SLURM_RESTART_COUNT:-0}}" \\
     -m besnet {command} &
 job=$!
@@ -38,9 +40,7 @@ scontrol requeue "$SLURM_JOB_ID"
 """
 
 
-def script(
-    command: list[str], ranks: int, nodes: int, retries: int, sbatch: list[str], warn_sec: int, python: str = "python"
-) -> str:
+def script(command: list[str], ranks: int, nodes: int, retries: int, sbatch: list[str], warn_sec: int) -> str:
     """The text of the job file; `sbatch` are further options of Slurm's."""
     for option in sbatch:
         if not option.startswith("-") or "\n" in option:
@@ -53,8 +53,7 @@ def script(
         warn_sec=warn_sec,
         more="".join(f"#SBATCH {option}\n" for option in sbatch),
         stopped=STOPPED,
-        python=python,
-        port=29400,
+        python=shlex.quote(sys.executable),
         command=shlex.join(command),
         hopeless="|".join(str(code) for code in HOPELESS if code),
     )
