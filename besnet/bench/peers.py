@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from besnet.models.controls import I3DResNet50
+from besnet.models.published import from_pytorchvideo
 
 
 def torchvision_peers(num_classes: int) -> dict[str, nn.Module]:
@@ -44,26 +45,8 @@ def pytorchvideo_peers(num_classes: int, num_frames: int, crop_size: int) -> dic
 def our_i3d(peer: nn.Module, num_classes: int) -> I3DResNet50:
     """Our I3D-R50 with the weights of PyTorchVideo's: the same function, so that speeds can be compared."""
     ours = I3DResNet50(num_classes)
-    ours.load_state_dict(translate(peer.state_dict()))
+    ours.load_state_dict(from_pytorchvideo(peer.state_dict()))
     return ours
-
-
-def translate(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """PyTorchVideo's names → ours; the tensors are the same."""
-    layers = {"1": "layer1", "3": "layer2", "4": "layer3", "5": "layer4"}
-    parts = {"conv_a": "conv1", "norm_a": "bn1", "conv_b": "conv2", "norm_b": "bn2", "conv_c": "conv3", "norm_c": "bn3"}
-    parts |= {"branch1_conv": "downsample.0", "branch1_norm": "downsample.1"}
-    translated = {}
-    for name, value in state.items():
-        words = name.split(".")
-        if words[1] == "0":
-            name = f"{'conv1' if words[2] == 'conv' else 'bn1'}.{words[-1]}"
-        elif words[1] == "6":
-            name = f"fc.{words[-1]}"
-        else:
-            name = f"{layers[words[1]]}.{words[3]}.{parts[words[-2]]}.{words[-1]}"
-        translated[name] = value
-    return translated
 
 
 def difference(one: nn.Module, other: nn.Module, clips: Tensor) -> float:

@@ -3,6 +3,8 @@
 (No dilation, a fixed dilation, random against averaged and C2D are arguments of BesNet.)
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,27 +12,26 @@ from torch import Tensor, nn
 from besnet.models.besnet import Bottleneck, SpatialConv, max_pool
 from besnet.models.dilation import convolve_frames, shift
 
-# Which blocks of a stage look along time: the first, then every second one from there on.
-TEMPORAL_BLOCKS = ((0, 1, 2), (0, 2), (0, 2, 4), (1,))
+# In which blocks of each stage the first convolution looks along time.
+I3D_BLOCKS = ((0, 1, 2), (0, 2), (0, 2, 4), (1,))
+SLOW_BLOCKS = ((), (), (0, 1, 2, 3, 4, 5), (0, 1, 2))
 
 
-class I3DResNet50(nn.Module):
-    """The inflated ResNet-50 that video libraries publish as I3D-R50, built from BesNet's parts.
+class PublishedResNet50(nn.Module):
+    """A ResNet-50 with few temporal taps and average pooling over space and time, built from BesNet's parts."""
 
-    Temporal taps only in the first convolution of every second block, 5 frames in the stem, half the frames after the
-    first stage, average pooling over space and time. Source: X. Wang et al., "Non-local Neural Networks", 2018.
-    """
-
-    def __init__(self, num_classes: int, dropout: float = 0.5) -> None:
+    def __init__(
+        self, num_classes: int, dropout: float, stem: nn.Module, temporal_blocks: Sequence[Sequence[int]]
+    ) -> None:
         super().__init__()
-        self.conv1 = StemConv(3, 64)
+        self.conv1 = stem
         self.bn1 = nn.BatchNorm3d(64)
         in_channels = 64
         stages = []
         for i, depth in enumerate((3, 4, 6, 3)):
             stage = nn.Sequential()
             for j in range(depth):
-                dilations = (1,) if j in TEMPORAL_BLOCKS[i] else ()
+                dilations = (1,) if j in temporal_blocks[i] else ()
                 stride = 2 if i > 0 and j == 0 else 1
                 block = Bottleneck(in_channels, 64 * 2**i, stride, dilations, "zeros", "uniform")
                 block.conv3 = SpatialConv(64 * 2**i, block.out_channels, 1)
@@ -44,11 +45,39 @@ class I3DResNet50(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Clips (B, 3, T, H, W), T >= 2 → logits (B, num_classes)."""
         x = x.contiguous(memory_format=torch.channels_last_3d)
-        x = self.layer1(max_pool(F.relu_(self.bn1(self.conv1(x)))))
-        pairs = x.shape[2] // 2 * 2
-        x = torch.maximum(x[:, :, 0:pairs:2], x[:, :, 1:pairs:2])
+        x = self.between(self.layer1(max_pool(F.relu_(self.bn1(self.conv1(x))))))
         x = self.layer4(self.layer3(self.layer2(x)))
         return self.fc(self.dropout(x.mean((2, 3, 4))))
+
+    def between(self, x: Tensor) -> Tensor:
+        """What happens to the frames between the first stage and the second."""
+        return x
+
+
+class I3DResNet50(PublishedResNet50):
+    """The inflated ResNet-50 that video libraries publish as I3D-R50.
+
+    Temporal taps only in the first convolution of every second block, 5 frames in the stem, half the frames after the
+    first stage. Source: X. Wang et al., "Non-local Neural Networks", 2018.
+    """
+
+    def __init__(self, num_classes: int, dropout: float = 0.5) -> None:
+        super().__init__(num_classes, dropout, StemConv(3, 64), I3D_BLOCKS)
+
+    def between(self, x: Tensor) -> Tensor:
+        """The larger of every two frames."""
+        pairs = x.shape[2] // 2 * 2
+        return torch.maximum(x[:, :, 0:pairs:2], x[:, :, 1:pairs:2])
+
+
+class SlowResNet50(PublishedResNet50):
+    """The slow pathway of SlowFast by itself: temporal taps in the last two stages only, every frame kept.
+
+    Source: C. Feichtenhofer et al., "SlowFast Networks for Video Recognition", 2019.
+    """
+
+    def __init__(self, num_classes: int, dropout: float = 0.5) -> None:
+        super().__init__(num_classes, dropout, SpatialConv(3, 64, kernel_size=7, stride=2), SLOW_BLOCKS)
 
 
 class StemConv(nn.Module):

@@ -13,7 +13,7 @@ class SyncNorms(LayerSync):
         """Let every BatchNorm look at all ranks' clips."""
         for module in model.modules():
             if type(module) is nn.BatchNorm3d:
-                module.__class__ = SyncNorm  # type: ignore[assignment]  # the same parameters and buffers, held by whoever holds them now
+                module.__class__ = SyncNorm  # the same parameters and buffers, held by whoever holds them now
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
