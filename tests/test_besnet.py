@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from besnet.models.besnet import BesNet
+from besnet.models.folding import fold
 
 
 def small(**arguments: object) -> BesNet:
@@ -126,3 +127,18 @@ def test_wrong_arguments_are_named(arguments: dict[str, object], why: str) -> No
         small(**arguments)
     with pytest.raises(ValueError, match="4 indices are expected"):
         small()(torch.randn(1, 3, 2, 32, 32), torch.zeros(3, dtype=torch.int64))
+
+
+def test_frame_features_are_frozen_and_know_no_order() -> None:
+    torch.manual_seed(0)
+    model = BesNet(5, (), block="basic", blocks=(1, 1), width=8, frame_features=True).train()
+    clip = torch.randn(2, 3, 4, 32, 32)
+    torch.testing.assert_close(model(clip), model(clip.flip(2)), atol=1e-5, rtol=1e-5)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model(clip).sum().backward()
+    learning = {name for name, weight in model.named_parameters() if weight.grad is not None}
+    assert learning == {"hidden.weight", "hidden.bias", "fc.weight", "fc.bias"}
+    assert all((before[name] == value).all() for name, value in model.state_dict().items()), "statistics stay"
+    torch.testing.assert_close(fold(model.eval())(clip), model(clip), atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="single frames have no dilations"):
+        BesNet(5, (1,), frame_features=True)

@@ -95,10 +95,10 @@ class BesNet(nn.Module):
             self.stages.append(name)
         self.num_features = in_channels
         self.dropout = nn.Dropout(dropout)
-        self.hidden: nn.Module | None = None
+        self.hidden: nn.Linear | None = None
         if frame_features:
             self.requires_grad_(False)
-            self.hidden = nn.Sequential(nn.Linear(in_channels, in_channels), nn.ReLU(inplace=True))
+            self.hidden = nn.Linear(in_channels, in_channels)
         self.fc = nn.Linear(in_channels, num_classes)
 
         self.learns_mixture = mixture == "learned" and bool(dilations)
@@ -128,7 +128,7 @@ class BesNet(nn.Module):
         if self.hidden is not None:
             with torch.no_grad():
                 frozen = self.feature_maps(x).mean((2, 3, 4))
-            return self.hidden(frozen)
+            return F.relu(self.hidden(frozen))
         return self.feature_maps(x, dilations).mean((3, 4)).amax(2)
 
     def feature_maps(self, x: Tensor, dilations: Tensor | None = None) -> Tensor:
