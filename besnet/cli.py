@@ -218,7 +218,8 @@ def train_parser(verb: str) -> "ArgumentParser":
         "--pretrained",
         type=str | None,
         default=None,
-        help="2D weights to inflate: a torchvision name such as ResNet50_Weights.IMAGENET1K_V2, or a local file",
+        help="weights to start from: 2D ones to inflate (a name such as ResNet50_Weights.IMAGENET1K_V2, or a local "
+        "file), or a run folder or checkpoint of besnet, without its last layer where its classes are others",
     )
     parser.add_argument("--channels_last", type=bool, default=False, help="keep channels innermost in memory")
     parser.add_argument(

@@ -19,6 +19,13 @@ def normalise(clips: Tensor) -> Tensor:
     return clips.float().sub_(mean).div_(std).transpose(-4, -3)
 
 
+def pixels(clips: Tensor) -> Tensor:
+    """What `normalise` made of them, as pictures again: (..., 3, T, H, W) → uint8 0..255 (..., T, H, W, 3)."""
+    mean = torch.tensor(MEAN, device=clips.device).mul(255)
+    std = torch.tensor(STD, device=clips.device).mul(255)
+    return clips.movedim(-4, -1).float().mul(std).add(mean).round().clamp(0, 255).to(torch.uint8)
+
+
 def training_batch(batch: ClipBatch, crop_size: int) -> Tensor:
     """Resize every clip's box to crop_size, mirror the drawn ones, make the drawn changes and normalise.
 

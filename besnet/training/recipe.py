@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import nn, optim
@@ -14,7 +14,9 @@ class Recipe:
 
     Args:
         optimizer: SGD with Nesterov momentum, or AdamW.
-        lr: learning rate at the end of the warm-up, for the global batch as it is.
+        lr: learning rate at the end of the warm-up, for the global batch as it is, or for one of lr_batch clips.
+        lr_batch: clips of a step that lr is meant for: it grows and shrinks in proportion to the clips there really are
+            (batch_size x ranks x accumulate_grad_batches); null leaves lr as it is.
         momentum: SGD's momentum; AdamW's first beta.
         weight_decay: weight decay; never applied to biases and BatchNorm parameters.
         warmup_epochs: epochs in which the learning rate rises linearly from a hundredth of lr; may be a fraction.
@@ -28,6 +30,8 @@ class Recipe:
             mining); null for all.
         ema: decay of a moving average of the weights, which is then what is checked, evaluated and exported; the first
             steps have a smaller one, (1 + step) / (10 + step). Null for none; 0.999 to 0.9999 are usual.
+        precise_bn: measure BatchNorm's statistics of the finished network (of the moving average where there is one) on
+            this many training videos, as evaluation uses it; null leaves those gathered while training.
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -41,10 +45,12 @@ class Recipe:
     cutmix: float | None = None
     hardest: int | None = None
     ema: float | None = None
+    precise_bn: int | None = None
+    lr_batch: int | None = None
 
     def __post_init__(self) -> None:
-        if self.lr <= 0:
-            raise ValueError(f"recipe.lr must be positive, not {self.lr}")
+        if self.lr <= 0 or (self.lr_batch is not None and self.lr_batch < 1):
+            raise ValueError(f"recipe.lr and recipe.lr_batch must be positive, not {self.lr} and {self.lr_batch}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"recipe.label_smoothing must be in 0..1, not {self.label_smoothing}")
         for name, alpha in (("mixup", self.mixup), ("cutmix", self.cutmix)):
@@ -52,8 +58,14 @@ class Recipe:
                 raise ValueError(f"recipe.{name} must be positive, or null for none, not {alpha}")
         if self.hardest is not None and self.hardest < 1:
             raise ValueError(f"recipe.hardest must be at least 1, or null for all, not {self.hardest}")
+        if self.precise_bn is not None and self.precise_bn < 1:
+            raise ValueError(f"recipe.precise_bn must be at least 1, or null for none, not {self.precise_bn}")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"recipe.ema must be in 0..1, or null for none, not {self.ema}")
+
+    def for_batch(self, clips: int) -> "Recipe":
+        """The recipe with the learning rate for steps of so many clips."""
+        return self if self.lr_batch is None else replace(self, lr=self.lr * clips / self.lr_batch, lr_batch=clips)
 
     @property
     def mixes(self) -> bool:

@@ -16,7 +16,7 @@ import yaml
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from besnet.checkpoints.header import header
-from besnet.checkpoints.imagenet import load_imagenet
+from besnet.checkpoints.pretrained import load_pretrained
 from besnet.data.failures import FailureLog
 from besnet.data.orphans import start_fork_server
 from besnet.models.besnet import BesNet
@@ -53,11 +53,11 @@ def train(
     a line that says why. ValueError names what does not fit.
     """
     check_writable(out)
+    check_fits(recipe, data, model)
     pl.seed_everything(seed, verbose=False)
     arguments = model | {"num_classes": len(data.manifest.classes)}
     network = BesNet(**arguments)
-    if pretrained is not None:
-        load_imagenet(network, pretrained)
+    started = load_pretrained(network, pretrained, data.manifest.classes) if pretrained is not None else ""
     if channels_last:
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     if not len(data.val_rows):
@@ -73,11 +73,18 @@ def train(
     checkpoint, changed = find_checkpoint(out, about, accept_changes, say=rank == 0)
     failures = FailureLog(out, rank, len(data.train_rows))
     data.arrange(seed, rank, world_size, failures)
-    task = ActionTraining(network, recipe, data, seed, failures, about, channels_last)
+    scaled = recipe.for_batch(data.batch_size * world_size * engine.accumulate_grad_batches)
+    task = ActionTraining(network, scaled, data, seed, failures, about, channels_last)
     task.changed = changed
     if rank == 0:
         describe(out, about, fresh=checkpoint is None)
         report_start(data, parameters, checkpoint, world_size)
+        if started and checkpoint is None:
+            print(started)
+        if scaled != recipe:
+            print(
+                f"learning rate {scaled.lr:.4g} for {scaled.lr_batch} clips a step ({recipe.lr} for {recipe.lr_batch})"
+            )
         if checkpoint is None and isinstance(engine.logger, TensorBoardLogger):
             draw_graph(engine.logger, network, data.clip.num_frames)
     local_ranks = world_size // engine.num_nodes
@@ -183,6 +190,16 @@ def check_writable(run: Path) -> None:
         raise OSError(
             f"{run}: the run folder cannot be written ({error.strerror}): choose another with --out"
         ) from error
+
+
+def check_fits(recipe: Recipe, data: VideoData, model: dict[str, Any]) -> None:
+    """ValueError if parts of the configuration that are right by themselves do not go together."""
+    if recipe.hardest is not None and recipe.hardest > data.batch_size:
+        raise ValueError(
+            f"recipe.hardest {recipe.hardest}: a micro-batch has data.batch_size {data.batch_size} clips only"
+        )
+    if recipe.precise_bn is not None and model.get("frozen_bn"):
+        raise ValueError("recipe.precise_bn would change the statistics that model.frozen_bn keeps: use one of them")
 
 
 def describe(run: Path, about: dict[str, Any], fresh: bool) -> None:

@@ -1,0 +1,31 @@
+"""A picture of what the network really sees: the first batch of a run, after everything that was drawn for it."""
+
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from besnet.data.transforms import pixels
+from besnet.report.sheet import contact_sheet
+
+MOST_CLIPS, MOST_FRAMES = 16, 16
+
+
+def draw_seen(path: Path, clips: Tensor, targets: Tensor, classes: list[str]) -> None:
+    """Write a contact sheet as PNG: a clip a row, its frames from left to right, its label or mixture above.
+
+    clips: (B, 3, T, H, W), normalised; targets: class numbers (B,) or probabilities (B, C).
+    """
+    frames = pixels(clips[:MOST_CLIPS]).cpu().numpy()
+    chosen = np.linspace(0, frames.shape[1] - 1, min(MOST_FRAMES, frames.shape[1])).round().astype(int)
+    strips = [(text(target, classes), clip[chosen]) for clip, target in zip(frames, targets, strict=False)]
+    contact_sheet(strips).save(path)
+
+
+def text(target: Tensor, classes: list[str]) -> str:
+    """The label, or both labels of a mixture with their shares."""
+    if not target.ndim:
+        return classes[int(target)]
+    shares, numbers = target.float().topk(min(2, len(target)))
+    pairs = zip(shares.tolist(), numbers.tolist(), strict=True)
+    return " + ".join(f"{share:.0%} {classes[number]}" for share, number in pairs if share > 0.005)
