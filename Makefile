@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz-video prove-data bench-loader bench-prepare bench-model prove-resume
+.PHONY: help demo test check fuzz-video prove-data bench-loader bench-prepare bench-model prove-resume prove-lab
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -42,3 +42,14 @@ bench-model: .venv/ready ## what the network costs here, eager and compiled (ARG
 KILLS ?= 60
 prove-resume: .venv/ready ## kill a two-rank training 60 times (KILLS=6 for a small proof): the same bits in the end
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.prove_resume --kills $(KILLS)
+
+HARD := data/stick_figures/hard
+LAB := runs/lab/stick_figures_hard
+prove-lab: .venv/ready ## five controls x three seeds on hard stick figures, with a page: an hour, besides drawing them once
+	test -f $(HARD)/index.csv || $(BIN)/besnet draw $(HARD) --variant hard
+	$(BIN)/besnet prepare $(HARD)/index.csv $(HARD)/prepared --short_side 96
+	$(BIN)/besnet lab --config configs/stick_figures_hard.yaml --out $(LAB) \
+		--controls '[c2d,none,fixed_2,random_12,random_1234]' --seeds 3 --at_once 2
+	mkdir -p benchmarks/results
+	cp $(LAB)/report.html benchmarks/results/lab_stick_figures_hard.html
+	cp $(LAB)/results.json benchmarks/results/lab_stick_figures_hard.json
