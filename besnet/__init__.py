@@ -1,0 +1,17 @@
+"""Trains and evaluates action-recognition networks on video. `besnet.load(path)` gives a network that answers."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from besnet.predict.model import load as load
+
+__all__ = ["load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `load` when it is asked for: torch takes seconds."""
+    if name == "load":
+        from besnet.predict.model import load
+
+        return load
+    raise AttributeError(f"module 'besnet' has no attribute {name!r}")

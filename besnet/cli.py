@@ -18,7 +18,7 @@ UNKNOWN = re.compile(
     r"(?:Group '(?P<group>[\w.]+)' does not accept option|[Kk]ey) '(?P<key>[\w.]+)'(?! *:|.*required)"
 )
 # verbs whose required arguments are given by position
-POSITIONAL = {"draw", "prepare", "verify", "coverage", "calibrate", "bench budget"}
+POSITIONAL = {"draw", "prepare", "verify", "coverage", "calibrate", "bench budget", "export"}
 VERBS = {
     "draw": "draw the stick-figure data set: real video files of ten or more actions",
     "prepare": "index a folder or a list of videos, check and decode each once",
@@ -28,8 +28,11 @@ VERBS = {
     "evaluate": "evaluate a checkpoint on a prepared data set; --ensemble A B --out C combines finished evaluations",
     "calibrate": "fit a temperature on one split's stored predictions, for honest probabilities",
     "lab": "train and evaluate networks that differ in one thing, over seeds: one page with intervals",
+    "predict": "say what happens in videos: the likeliest classes, a picture, a timeline",
+    "features": "write what a network sees in videos, before it names it, as NPZ",
     "doctor": "look at this machine, this code and the run's folder before a training; takes its arguments",
     "launch": "start a training or an evaluation on many ranks, here or by Slurm, and again when it fails",
+    "export": "write a checkpoint's network as one file for other runtimes",
     "bench model": "time a network here: parameters, GFLOP, memory, clips/s, share of the device's speed",
     "bench budget": "GPU hours that a config takes, from what is counted and what is assumed",
     "demo": "all of the above on drawn videos, in a few minutes on a CPU",
@@ -82,9 +85,12 @@ def call(verb: str, words: list[str]) -> int:
         return combine(words)
     function = verb_function(verb)
     parser = new_parser(verb)
-    names = parser.add_function_arguments(function, as_positional=verb in POSITIONAL, fail_untyped=True)
+    listed = {"videos"} if verb in ("predict", "features") else set()
+    for name in listed:
+        parser.add_argument(name, nargs="+", type=Path, help="files, or folders whose videos are all taken")
+    names = parser.add_function_arguments(function, as_positional=verb in POSITIONAL, fail_untyped=True, skip=listed)
     settings = parser.instantiate(parse(parser, words))
-    result = function(**{name: settings[name] for name in names})
+    result = function(**{name: settings[name] for name in [*listed, *names]})
     if verb == "prepare":
         result = verb_function("coverage")(settings["out"])
     if isinstance(result, Path):
@@ -126,6 +132,14 @@ def verb_function(verb: str) -> Callable[..., Any]:
         from besnet.evaluation.evaluate import evaluate
 
         return evaluate
+    if verb in ("predict", "features"):
+        from besnet.predict import verbs
+
+        return verbs.predict if verb == "predict" else verbs.features
+    if verb == "export":
+        from besnet.predict.export import export
+
+        return export
     if verb == "bench model":
         from besnet.bench.model import bench_model
 

@@ -18,7 +18,7 @@ from besnet.data.failures import Failure
 from besnet.data.manifest import Manifest
 from besnet.data.order import AUGMENT, CLIP, SUBSTITUTE, Key, generator
 from besnet.data.orphans import Orphan
-from besnet.video.reader import Backend, Box
+from besnet.video.reader import Backend, Box, Reader
 from besnet.video.sampling import ClipShape, is_short, random_clip, uniform_clips
 
 MOST_SUBSTITUTES = 10
@@ -214,12 +214,17 @@ class EvaluationViews(Dataset[Views]):
         try:
             with self.manifest.open(row, self.backend) as reader:
                 numbers = uniform_clips(reader.times_sec, self.shape, self.num_clips)
-                wanted, back = np.unique(numbers, return_inverse=True)
-                frames = torch.from_numpy(reader.read(wanted))
+                frames = read_clips(reader, numbers)
                 looped = is_short(reader.times_sec, self.shape)
         except (ValueError, OSError) as error:
             return Views(row, None, why=str(error))
-        return Views(row, frames[torch.from_numpy(back.reshape(numbers.shape))], looped)
+        return Views(row, frames, looped)
+
+
+def read_clips(reader: Reader, numbers: np.ndarray) -> Tensor:
+    """Clips of these frame numbers, int64 (num_clips, T): uint8 (num_clips, T, H, W, 3), each frame decoded once."""
+    wanted, back = np.unique(numbers, return_inverse=True)
+    return torch.from_numpy(reader.read(wanted))[torch.from_numpy(back.reshape(numbers.shape))]
 
 
 def loader_settings(workers: int, device: torch.device) -> dict[str, Any]:

@@ -78,3 +78,16 @@ def reliability_plot(bins: list[dict[str, Any]]) -> Figure:
     axes.set_ylabel("answers that are right, %")
     axes.grid(alpha=0.3)
     return figure
+
+
+def timeline_plot(times_sec: np.ndarray, curves: dict[str, np.ndarray]) -> Figure:
+    """Probabilities of a few classes along a video, at the middle of each clip."""
+    figure, axes = plt.subplots(figsize=(9, 3.2))
+    for name, shares in curves.items():
+        axes.plot(times_sec, 100 * shares, marker=".", label=name)
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("probability, %")
+    axes.set_ylim(0, 102)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    return figure

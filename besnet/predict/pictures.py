@@ -1,0 +1,71 @@
+"""Pictures of an answer: the frames it stands on, what in them spoke for it, and how it changes along a video."""
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch.nn import functional
+
+from besnet.data.clips import read_clips
+from besnet.data.transforms import MEAN, STD
+from besnet.predict.model import Model, Prediction, open_reader
+from besnet.report.plots import timeline_plot
+from besnet.report.sheet import contact_sheet
+from besnet.video.sampling import uniform_clips
+
+MOST_FRAMES = 16
+
+
+def sheet(model: Model, predictions: list[Prediction]) -> Image.Image:
+    """Two rows a video: the frames of the clip that is surest of the answer, and the same with what spoke for it."""
+    strips = []
+    for prediction in predictions:
+        answer, share = prediction.top(1)[0]
+        frames, heat = evidence(model, prediction)
+        text = ", ".join(f"{name} {100 * chance:.1f} %" for name, chance in prediction.top(3))
+        strips.append((f"{prediction.video}: {text}", frames))
+        if heat is not None:
+            strips.append((f"what speaks for {answer} ({100 * share:.0f} %)", painted(frames, heat)))
+    return contact_sheet(strips)
+
+
+def evidence(model: Model, prediction: Prediction) -> tuple[np.ndarray, np.ndarray | None]:
+    """Frames uint8 (T, H, W, 3) of the surest clip's centre crop, and their class activation 0..1 (T, H, W).
+
+    The activation of a class at a place is what its feature maps there add to the class's logit (Zhou et al., 2016);
+    None for a network whose last layer is not linear in them. At most 16 frames are returned.
+    """
+    number = int(prediction.probabilities.argmax())
+    best = int(prediction.clips[:, number].argmax())
+    with open_reader(prediction.video) as reader:
+        numbers = uniform_clips(reader.times_sec, model.shape, len(prediction.clips))[best : best + 1]
+        clips = read_clips(reader, numbers)
+    views = model.views(clips)
+    view = views[model.plan.num_crops // 2][None]
+    spread = view.new_tensor(STD).view(3, 1, 1, 1), view.new_tensor(MEAN).view(3, 1, 1, 1)
+    frames = ((view[0] * spread[0] + spread[1]) * 255).round().clamp(0, 255).byte().permute(1, 2, 3, 0).cpu().numpy()
+    kept = np.linspace(0, len(frames) - 1, min(MOST_FRAMES, len(frames))).round().astype(int)
+    if model.network.hidden is not None:
+        return frames[kept], None
+    with torch.inference_mode():
+        maps = model.network.feature_maps(view)[0]
+        heat = torch.einsum("c,cthw->thw", model.network.fc.weight[number], maps).clamp(min=0)
+        heat = functional.interpolate(heat[:, None], size=view.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+        heat = heat / heat.max().clamp(min=1e-9)
+    return frames[kept], heat.cpu().numpy()[kept]
+
+
+def painted(frames: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Frames with their activation over them, in colours that differ in brightness, too."""
+    colours = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
+    share = 0.65 * heat[..., None]
+    mixed: np.ndarray = (frames * (1 - share) + colours * share).round().astype(np.uint8)
+    return mixed
+
+
+def timeline(prediction: Prediction) -> Figure:
+    """The probabilities of the likeliest classes along a video."""
+    numbers = [prediction.classes.index(name) for name, _ in prediction.top(5)]
+    curves = {prediction.classes[number]: prediction.clips[:, number] for number in numbers}
+    return timeline_plot(prediction.times_sec.mean(axis=1), curves)

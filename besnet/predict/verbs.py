@@ -1,0 +1,180 @@
+"""The verbs `predict` and `features`: files and folders of videos in, answers out; a broken file stops nobody."""
+
+import csv
+import os
+from collections.abc import Callable, Iterator
+from json import dumps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from besnet.data.prepare.listing import videos_below
+from besnet.predict.model import Model, Prediction, load
+from besnet.progress import Meter
+
+Found = TypeVar("Found")
+FAILED = 1  # exit code where some video could not be read
+
+
+def predict(
+    videos: list[Path],
+    ckpt_path: Path,
+    num_clips: int | None = None,
+    num_crops: int | None = None,
+    json: Path | None = None,
+    sheet: Path | None = None,
+    timeline: Path | None = None,
+    every_sec: float | None = None,
+    device: str = "auto",
+) -> int:
+    """Say what happens in videos: the five likeliest classes of each, with probabilities.
+
+    A file that cannot be read is one line, and the others go on; the exit code is then 1.
+
+    Args:
+        videos: files, or folders whose videos are all taken.
+        ckpt_path: model folder, run folder (its newest good checkpoint is taken) or checkpoint file.
+        num_clips: clips a video; by default as the model's config evaluates.
+        num_crops: crops a clip; by default as the model's config evaluates.
+        json: also write the answers to this file.
+        sheet: also draw a PNG: of each video the clip that is surest, and what in its frames spoke for the answer.
+        timeline: folder for a CSV and a picture of each video: the answer of clips all along it.
+        every_sec: seconds between the clips of a timeline; by default half a clip's length.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    if every_sec is not None and (every_sec <= 0 or timeline is None):
+        raise ValueError("--every_sec must be above 0, and goes with --timeline")
+    if sheet is not None and sheet.suffix.lower() != ".png":
+        raise ValueError(f"--sheet {sheet}: the picture is a PNG: give it a name that ends with .png")
+    files = listed(videos)
+    check_writable([path for path in (json, sheet, timeline and timeline / "x") if path is not None])
+    model = load(ckpt_path, device, num_clips, num_crops)
+    print(
+        f"probabilities calibrated with temperature {model.temperature:.2f}"
+        if model.temperature is not None
+        else "probabilities as the network gives them: not calibrated (besnet calibrate)"
+    )
+
+    def look(file: Path) -> Prediction:
+        found = model.predict(file)
+        print(f"{file}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in found.top()), flush=True)
+        if timeline is not None:
+            write_timeline(timeline, file, model.timeline(file, every_sec))
+        return found
+
+    found, failed = each(files, look)
+    if json is not None:
+        write_json(json, model, found, failed)
+    if sheet is not None and found:
+        from besnet.predict.pictures import sheet as draw_sheet
+
+        draw_sheet(model, list(found.values())).save(sheet)
+        print(f"picture: {sheet}")
+    return FAILED if failed else 0
+
+
+def features(
+    videos: list[Path],
+    ckpt_path: Path,
+    out: Path = Path("features.npz"),
+    num_clips: int | None = None,
+    num_crops: int | None = None,
+    device: str = "auto",
+) -> int:
+    """Write what the network sees in videos, before it names it: an NPZ with `features` (N, C) and `videos` (N,).
+
+    Args:
+        videos: files, or folders whose videos are all taken.
+        ckpt_path: model folder, run folder (its newest good checkpoint is taken) or checkpoint file.
+        out: the file to write.
+        num_clips: clips a video; by default as the model's config evaluates.
+        num_crops: crops a clip; by default as the model's config evaluates.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    if out.suffix != ".npz":
+        raise ValueError(f"--out {out}: give it a name that ends with .npz")
+    files = listed(videos)
+    check_writable([out])
+    model = load(ckpt_path, device, num_clips, num_crops)
+    found, failed = each(files, model.features)
+    if not found:
+        raise ValueError("none of the videos could be read: nothing was written")
+    np.savez(out, features=np.stack(list(found.values())), videos=np.array([str(file) for file in found]))
+    print(f"{out}: {len(found)} videos x {len(next(iter(found.values())))} features")
+    return FAILED if failed else 0
+
+
+def each(files: list[Path], look: Callable[[Path], Found]) -> tuple[dict[Path, Found], dict[Path, str]]:
+    """What `look` finds in every file that can be read, and why the others cannot be."""
+    found: dict[Path, Found] = {}
+    failed: dict[Path, str] = {}
+    meter = Meter(len(files), "videos", quiet=len(files) < 10)
+    for file in files:
+        try:
+            found[file] = look(file)
+        except (ValueError, OSError) as error:
+            failed[file] = " ".join(str(error).removeprefix(f"{file}: ").split())
+            print(f"{file}: not answered: {failed[file]}", flush=True)
+        meter.add(1)
+    meter.close()
+    return found, failed
+
+
+def listed(videos: list[Path]) -> list[Path]:
+    """The files that are meant: a folder stands for the videos below it. ValueError if there is nothing."""
+    files = list(_listed(videos))
+    if not files:
+        raise ValueError(f"{', '.join(map(str, videos)) or 'nothing'}: no video there: name files or folders of videos")
+    return files
+
+
+def _listed(videos: list[Path]) -> Iterator[Path]:
+    for path in videos:
+        if path.is_dir():
+            yield from (path / name for name in videos_below(path))
+        else:
+            yield path
+
+
+def check_writable(files: list[Path]) -> None:
+    """OSError, before any work is done, if a file cannot be written where it is asked for."""
+    for file in files:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"{file}: cannot be written ({error.strerror}): choose another place") from error
+        if not os.access(file.parent, os.W_OK) or file.is_dir():
+            raise OSError(f"{file}: cannot be written: choose another place")
+
+
+def write_json(file: Path, model: Model, found: dict[Path, Prediction], failed: dict[Path, str]) -> None:
+    """The answers as JSON: five classes a video, and why others have none."""
+    answers: list[dict[str, Any]] = [
+        {
+            "video": str(path),
+            "answers": [{"class": name, "probability": share} for name, share in one.top()],
+            "looped": one.looped,
+        }
+        for path, one in found.items()
+    ]
+    answers += [{"video": str(path), "why": why} for path, why in failed.items()]
+    about = {"calibrated": model.calibrated, "num_clips": model.plan.num_clips, "num_crops": model.plan.num_crops}
+    file.write_text(dumps(about | {"videos": answers}, indent=1) + "\n")
+    print(f"answers: {file}")
+
+
+def write_timeline(folder: Path, file: Path, prediction: Prediction) -> None:
+    """A CSV (a line a clip) and a picture of one video."""
+    from besnet.predict.pictures import timeline as draw
+
+    table = folder / f"{file.stem}.csv"
+    with open(table, "w", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["start_sec", "end_sec", "answer", *prediction.classes])
+        for (start_sec, end_sec), shares in zip(prediction.times_sec, prediction.clips, strict=True):
+            answer = prediction.classes[int(shares.argmax())]
+            writer.writerow([f"{start_sec:.3f}", f"{end_sec:.3f}", answer, *(f"{share:.4f}" for share in shares)])
+    figure = draw(prediction)
+    figure.savefig(table.with_suffix(".png"), dpi=110, bbox_inches="tight")
+    print(f"timeline: {table} and {table.with_suffix('.png').name}")
