@@ -158,6 +158,34 @@ def test_one_dilation_and_averaging_differ_and_are_named(trained: Path, tmp_path
     assert results(tmp_path / "three")["dilations"] == [3]
 
 
+def test_recalibration_is_the_same_at_one_and_two_ranks_and_is_kept(trained: Path, tmp_path: Path) -> None:
+    """The statistics lie beside the checkpoint, in a file of their own, whatever measured them; they change answers."""
+    beside = trained / "checkpoints"
+    words = [f"--ckpt_path={trained}", "--workers=0", "--recalibrate=20"]
+    kept, answers = [], []
+    for ranks in (1, 2):
+        for old in beside.glob("*.norms"):
+            old.unlink()
+        process = command.start("evaluate", *words, f"--out={tmp_path / str(ranks)}", ranks=ranks)
+        _, complaint = process.communicate()
+        assert process.returncode == 0, complaint
+        (path,) = beside.glob("*.norms")
+        kept.append((path.name, path.read_bytes()))
+        answers.append(np.load(tmp_path / str(ranks) / "predictions.npz")["probabilities"])
+    assert kept[0] == kept[1]
+    assert np.array_equal(answers[0], answers[1])
+    path.touch()
+    written = path.stat().st_mtime_ns
+    cli.run("evaluate", [*words, f"--out={tmp_path / 'again'}"])
+    assert path.stat().st_mtime_ns == written, "read, not measured again"
+    cli.run("evaluate", [*words[:2], f"--out={tmp_path / 'without'}"])
+    assert np.array_equal(np.load(tmp_path / "again" / "predictions.npz")["probabilities"], answers[0])
+    assert not np.allclose(np.load(tmp_path / "without" / "predictions.npz")["probabilities"], answers[0])
+    path.write_bytes(path.read_bytes()[:-1])  # damaged: measured again
+    cli.run("evaluate", [*words, f"--out={tmp_path / 'mended'}"])
+    assert path.read_bytes() == kept[0][1]
+
+
 def test_a_split_without_labels_gives_a_submission(squares: Path, tmp_path: Path) -> None:
     source = Manifest.load(squares)
     paths = [source[int(row)].path for row in source.select("test")]

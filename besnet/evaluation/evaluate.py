@@ -14,6 +14,7 @@ from besnet.data.manifest import Manifest
 from besnet.evaluation.account import finish
 from besnet.evaluation.loop import Looking, answers
 from besnet.evaluation.ranks import Ranks, joined
+from besnet.evaluation.recalibration import recalibrated
 from besnet.evaluation.views import ViewPlan
 from besnet.models.folding import fold
 from besnet.progress import clock
@@ -33,6 +34,7 @@ def evaluate(
     workers: int = 2,
     backend: Backend = "pyav",
     raw_weights: bool = False,
+    recalibrate: int | None = None,
 ) -> None:
     """Evaluate a checkpoint on every video of a split, each exactly once; nothing is ever substituted.
 
@@ -55,7 +57,11 @@ def evaluate(
         backend: decoder of the videos.
         raw_weights: evaluate the weights as the optimiser left them, not their moving average (EMA) where the run kept
             one.
+        recalibrate: measure BatchNorm's statistics anew on this many training videos, with the dilations averaged as
+            they are here; they are kept beside the checkpoint. null takes those gathered in training.
     """
+    if recalibrate is not None and recalibrate < 1:
+        raise ValueError(f"--recalibrate must be at least 1 video, not {recalibrate}")
     checkpoint = store.load(ckpt_path)
     path = store.resolve(ckpt_path)
     if dilations is not None:
@@ -73,6 +79,8 @@ def evaluate(
     name = f"{manifest.name}-{split}-{plan.num_clips}x{plan.num_crops}-d{'_'.join(map(str, trained.network.dilations))}"
     if raw_weights:
         name += "-raw"
+    if recalibrate:
+        name += f"-bn{recalibrate}"
     folder = out or run_folder(path) / "evaluations" / name
     about: dict[str, Any] = {
         "data": {"name": manifest.name, "passport": asdict(manifest.passport)},
@@ -90,6 +98,7 @@ def evaluate(
         "dilations": list(trained.network.dilations),
         "backend": backend,
         "classes": trained.classes,
+        "recalibrated_on": recalibrate,
     }
     with joined(device) as ranks:
         prepare_folder(folder, about, ranks)
@@ -97,7 +106,12 @@ def evaluate(
             print(weights_line(trained))
         ready = np.array([row for row in rows if manifest[int(row)].state == "ready"], dtype=np.int64)
         started_sec = time.monotonic()
-        network = fold(trained.network.to(ranks.device))
+        trained.network.to(ranks.device)
+        if recalibrate:
+            norms = recalibrated(trained, path, recalibrate, raw_weights, ranks, workers, backend)
+            if ranks.rank == 0:
+                print(f"BatchNorm statistics of {recalibrate} training videos: {norms}")
+        network = fold(trained.network)
         looking = Looking(shape, plan, crop_size, workers, backend)
         got = answers(network, manifest, ready, looking, ranks, folder / "parts")
         if ranks.rank == 0:

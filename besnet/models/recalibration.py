@@ -45,15 +45,25 @@ def measure_batch(model: nn.Module, clips: Tensor) -> Tensor:
     return torch.stack([mean, variance + mean.square()]).cpu()
 
 
-@torch.no_grad()
 def set_statistics(model: nn.Module, measured: Tensor, clips: Tensor) -> None:
     """Write the statistics of all batches into the model's BatchNorms.
 
     measured: float64 (batches, 2, channels), each row from `measure_batch`, in the order of the batches.
     clips: (batches,), the number of clips in each batch, its weight.
     """
+    load_statistics(model, mean_of_batches(measured, clips))
+
+
+def mean_of_batches(measured: Tensor, clips: Tensor) -> Tensor:
+    """The statistics of all batches, weighed by their clips: (batches, 2, channels) → (2, channels), as one batch's."""
     weights = clips.double() / clips.double().sum()
-    mean, mean_square = (measured * weights.view(-1, 1, 1)).sum(0)
+    return (measured * weights.view(-1, 1, 1)).sum(0)
+
+
+@torch.no_grad()
+def load_statistics(model: nn.Module, statistics: Tensor) -> None:
+    """Write means and mean squares, float64 (2, channels), into the model's BatchNorms."""
+    mean, mean_square = statistics
     variance = (mean_square - mean.square()).clamp_min(0)
     start = 0
     for norm in batch_norms(model):

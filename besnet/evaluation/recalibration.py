@@ -1,0 +1,121 @@
+"""BatchNorm statistics of a trained network as it is evaluated, measured on training videos and kept beside it.
+
+Those gathered in training belong to single draws of the dilations; averaged activations vary less.
+"""
+
+import io
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from besnet.checkpoints.header import Trained
+from besnet.checkpoints.store import file_hash, sync_folder
+from besnet.data.clips import EvaluationViews, loader_settings
+from besnet.data.manifest import Manifest
+from besnet.data.transforms import evaluation_views
+from besnet.evaluation.ranks import Ranks
+from besnet.models.besnet import BesNet
+from besnet.models.recalibration import load_statistics, mean_of_batches, measure_batch
+from besnet.video.reader import Backend
+from besnet.video.sampling import ClipShape
+
+BATCH_SIZE = 16  # clips that are measured together
+
+
+def recalibrate(
+    network: BesNet,
+    manifest: Manifest,
+    videos: int,
+    shape: ClipShape,
+    crop_size: int,
+    ranks: Ranks,
+    workers: int = 2,
+    backend: Backend = "pyav",
+) -> Tensor:
+    """Set a network's BatchNorm statistics to those of evenly spread training videos: middle clip, centre crop.
+
+    The ranks share the batches. The outcome, float64 (2, channels of all BatchNorms) on every rank, does not depend on
+    their number. A video that cannot be read is left out; ValueError if none can.
+    """
+    train = manifest.select("train")
+    if not len(train):
+        raise ValueError(f"{manifest.folder}: no readable video in the train split to recalibrate on")
+    rows = train[np.linspace(0, len(train) - 1, min(videos, len(train))).round().astype(np.int64)]
+    batches = [list(range(start, min(start + BATCH_SIZE, len(rows)))) for start in range(0, len(rows), BATCH_SIZE)]
+    mine = range(ranks.rank, len(batches), ranks.world_size)
+    views = EvaluationViews(manifest, rows, shape, num_clips=1, backend=backend)
+    settings = loader_settings(min(workers, len(mine)), ranks.device)
+    loader = DataLoader(views, batch_sampler=[batches[number] for number in mine], collate_fn=list, **settings)
+    found: list[tuple[int, int, Tensor]] = []
+    for number, seen in zip(mine, loader, strict=True):
+        clips = [evaluation_views(v.frames.to(ranks.device), crop_size, 1) for v in seen if v.frames is not None]
+        if clips:
+            found.append((number, len(clips), measure_batch(network, torch.cat(clips))))
+    everything = ranks.broadcast(sorted(ranks.gather(found), key=lambda entry: entry[0]))
+    if not everything:
+        raise ValueError(f"{manifest.folder}: none of {len(rows)} training videos could be read to recalibrate on")
+    statistics = mean_of_batches(
+        torch.stack([measured for _, _, measured in everything]), torch.tensor([clips for _, clips, _ in everything])
+    )
+    load_statistics(network, statistics)
+    return statistics
+
+
+def recalibrated(
+    trained: Trained, checkpoint: Path, videos: int, raw: bool, ranks: Ranks, workers: int, backend: Backend
+) -> str:
+    """Recalibrate a checkpoint's network on the data it was trained on; returns the name of the file beside it.
+
+    What was measured before, on the same weights, data, clips and dilations, is read from that file.
+    """
+    config = trained.config
+    manifest = Manifest.load(Path(config["data"]["folder"]))
+    shape, crop_size = ClipShape(**config["data"]["clip"]), config["data"]["crop_size"]
+    about = {
+        "checkpoint": file_hash(checkpoint),
+        "raw_weights": raw,
+        "dilations": list(trained.network.dilations),
+        "videos": videos,
+        "passport": asdict(manifest.passport),
+        "clip": asdict(shape),
+        "crop_size": crop_size,
+        "backend": backend,
+    }
+    known = ranks.broadcast(find(checkpoint, about) if ranks.rank == 0 else None)
+    if known is not None:
+        name, statistics = known
+        load_statistics(trained.network, statistics)
+        return name
+    statistics = recalibrate(trained.network, manifest, videos, shape, crop_size, ranks, workers, backend)
+    return ranks.broadcast(write(checkpoint, about, statistics).name if ranks.rank == 0 else None)
+
+
+def write(checkpoint: Path, about: dict[str, Any], statistics: Tensor) -> Path:
+    """Keep statistics as `<checkpoint>-<first 16 digits of their SHA-256>.norms`, whole or not at all."""
+    partial = checkpoint.parent / f".partial-norms-{os.getpid()}"
+    with open(partial, "wb") as file:
+        torch.save({"about": json.dumps(about), "statistics": statistics}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    path = checkpoint.parent / f"{checkpoint.stem}-{file_hash(partial)}.norms"
+    os.replace(partial, path)
+    sync_folder(path.parent)
+    return path
+
+
+def find(checkpoint: Path, about: dict[str, Any]) -> tuple[str, Tensor] | None:
+    """The name and the content of a file that holds what `about` says, and whose bytes are as they were written."""
+    for path in sorted(checkpoint.parent.glob(f"{checkpoint.stem}-*.norms")):
+        content = path.read_bytes()
+        if path.stem.endswith(file_hash(path)):
+            kept = torch.load(io.BytesIO(content), weights_only=True)
+            if kept["about"] == json.dumps(about):
+                return path.name, kept["statistics"]
+    return None
