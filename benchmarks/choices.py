@@ -1,16 +1,17 @@
 """What each choice of the training step costs, in time and in memory kept for the backward pass.
 
-    python benchmarks/choices.py            # two threads, some minutes
-    python benchmarks/choices.py --steady   # CPU time of one thread: comparable on a machine that others use too
-    python benchmarks/choices.py --quick    # a small network, seconds: does it run?
+    python benchmarks/choices.py                    # about five minutes on two cores
+    python benchmarks/choices.py --only compiled    # one line of the table
+    python benchmarks/choices.py --quick            # a small network, seconds: does it run?
 
-Every case is a whole step (forward, backward, update) of the ResNet-50 BesNet and changes one thing of the first.
+Every case is a whole step (forward, backward, update) of the ResNet-50 BesNet. It changes one thing of the first case,
+with which it is timed in turn.
 """
 
 import argparse
 import os
-import time
 from collections.abc import Callable
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does; read when torch is loaded
 
@@ -63,47 +64,52 @@ def step_of(
     return step
 
 
+CHOICES: dict[str, dict[str, Any]] = {
+    "the same again (A/A)": {},
+    "contiguous filters": {"memory_format": torch.contiguous_format},
+    "SGD foreach": {"optimiser": {"foreach": True}},
+    "SGD one by one": {"optimiser": {"foreach": False}},
+    "draws as tensors": {"draws_as_tensors": True},
+    "averaged (learned mixture)": {"averaged": True, "mixture": "learned"},
+    "replicate padding": {"temporal_padding": "replicate"},
+    "bf16 autocast": {"bf16": True},
+    "frozen BatchNorm": {"frozen_bn": True},
+    "stage 1 recomputed": {"activation_checkpointing": (1,)},
+    "stages 1, 2 recomputed": {"activation_checkpointing": (1, 2)},
+    "all stages recomputed": {"activation_checkpointing": True},
+    "compiled": {"compiled": True},
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--steady", action="store_true")
-    parser.add_argument("--compiled", action="store_true", help="one case more, which takes minutes to compile")
+    parser.add_argument("--only", nargs="+", choices=list(CHOICES), default=list(CHOICES))
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--clips", type=int, nargs=3, default=(2, 8, 64), metavar=("BATCH", "FRAMES", "SIZE"))
     options = parser.parse_args()
-    torch.set_num_threads(1 if options.steady else 2)
-    shape: dict = {"blocks": (1, 1, 1, 1), "width": 8} if options.quick else {}
-    size, rounds = (32, 2) if options.quick else (112, options.rounds)
-    clips = torch.randn(options.batch_size, 3, 16, size, size)
-    cases = {
-        "channels-last filters, fused SGD": step_of(shape, clips),
-        "the same again (A/A)": step_of(shape, clips),
-        "contiguous filters": step_of(shape, clips, torch.contiguous_format),
-        "SGD foreach": step_of(shape, clips, optimiser={"foreach": True}),
-        "SGD one by one": step_of(shape, clips, optimiser={"foreach": False}),
-        "draws as tensors": step_of(shape, clips, draws_as_tensors=True),
-        "averaged (learned mixture)": step_of(shape, clips, averaged=True, mixture="learned"),
-        "bf16 autocast": step_of(shape, clips, bf16=True),
-        "frozen BatchNorm": step_of(shape, clips, frozen_bn=True),
-        "stage 1 recomputed": step_of(shape, clips, activation_checkpointing=(1,)),
-        "stages 1, 2 recomputed": step_of(shape, clips, activation_checkpointing=(1, 2)),
-        "all stages recomputed": step_of(shape, clips, activation_checkpointing=True),
-        "replicate padding": step_of(shape, clips, temporal_padding="replicate"),
-    }
-    if options.compiled:
-        cases["compiled"] = step_of(shape, clips, compiled=True)
-    memory = {}
-    for name, step in cases.items():
-        if name != "compiled":
-            with kept_for_backward() as kept:
-                step()
-            memory[name] = sum(kept.values()) / 2**20
-    timings = alternate(cases, rounds, torch.device("cpu"), time.process_time if options.steady else time.perf_counter)
-    first = next(iter(cases))
-    print(f"a step of {options.batch_size} clips of 16 x {size} x {size}, {rounds} rounds")
-    for name in cases:
-        kept_mb = f"{memory[name]:8.0f} MB" if name in memory else " " * 11
-        print(f"  {name:34}{1e3 * timings.median(name):9.0f} ms  {timings.ratio(name, first):6.3f}{kept_mb}")
+    torch.set_num_threads(1 if options.quick else 2)
+    shape: dict[str, Any] = {"blocks": (1, 1, 1, 1), "width": 8} if options.quick else {}
+    batch, frames, size = (2, 4, 32) if options.quick else options.clips
+    rounds = 2 if options.quick else options.rounds
+    clips = torch.randn(batch, 3, frames, size, size)
+    first = step_of(shape, clips)
+    print(f"a step of {batch} clips of {frames} x {size} x {size}, {rounds} rounds; ratios to the first line")
+    print(f"  {'channels-last filters, fused SGD':34}{'':9}   {'':6}{kept_mb(first):8.0f} MB", flush=True)
+    for name in options.only:
+        if options.quick and name == "compiled":
+            continue
+        torch._dynamo.reset()
+        step = step_of(shape, clips, **CHOICES[name])  # one beside the first at a time: each holds a whole optimiser
+        memory = "" if name == "compiled" else f"{kept_mb(step):8.0f} MB"
+        timings = alternate({"first": first, name: step}, rounds, torch.device("cpu"))
+        print(f"  {name:34}{1e3 * timings.median(name):9.0f} ms{timings.ratio(name, 'first'):6.3f}{memory}", flush=True)
+
+
+def kept_mb(step: Step) -> float:
+    with kept_for_backward() as kept:
+        step()
+    return sum(kept.values()) / 2**20
 
 
 if __name__ == "__main__":
