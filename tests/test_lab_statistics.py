@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from besnet.lab.statistics import estimate, student
+from besnet.lab.statistics import estimate, share, student
 
 
 @pytest.mark.parametrize("freedom", [1.5, 2, 4.7, 30, 1000])
@@ -60,3 +60,10 @@ def test_one_seed_says_nothing_about_seeds() -> None:
     found = estimate(np.random.default_rng(3).random((1, 100)))
     assert found.seeds_error is None
     assert found.plain()["error_by_seeds"] is None
+
+
+def test_all_right_is_not_certain() -> None:
+    low, high = share(np.ones((3, 30)))["interval"]
+    assert (low, high) == pytest.approx((0.886, 1), abs=0.001)
+    low, high = share(np.array([[1.0] * 9 + [0.0]] * 2))["interval"]
+    assert 0.5 < low < 0.9 < high <= 1

@@ -12,7 +12,7 @@ from besnet.data.manifest import Manifest
 from besnet.evaluation.metrics import top_k
 from besnet.lab.controls import Control
 from besnet.lab.plan import Checkpoint, Plan, chunk_file, chunks
-from besnet.lab.statistics import LEVEL, Estimate, estimate
+from besnet.lab.statistics import LEVEL, Estimate, estimate, share
 from besnet.lab.uses import uses
 
 
@@ -108,8 +108,8 @@ def of_control(
     meant = right(networks, "averaged", labels)
     facts |= {
         "parameters": first.parameters,
-        "top1": estimate(meant).plain() | {"by_seed": meant.mean(axis=1).tolist()},
-        "top5": estimate(right(networks, "averaged", labels, 5)).plain(),
+        "top1": share(meant) | {"by_seed": meant.mean(axis=1).tolist()},
+        "top5": share(right(networks, "averaged", labels, 5)),
         "uses": {},
         "classes": {},
         "pairs": [],
@@ -117,17 +117,17 @@ def of_control(
     for name in first.probabilities:
         values = right(networks, name, labels)
         same = all(network.probabilities[name] is network.probabilities["averaged"] for network in networks.values())
-        facts["uses"][name] = estimate(values).plain() | {"same_as_averaged": same}
+        facts["uses"][name] = share(values) | {"same_as_averaged": same}
         facts["uses"][name]["against_averaged"] = compared(values - meant, 1)
     for number, name in enumerate(classes):
         if (labels == number).any():
-            facts["classes"][name] = estimate(meant[:, labels == number]).plain()
+            facts["classes"][name] = share(meant[:, labels == number])
     told = [told_apart(networks, labels, (classes.index(a), classes.index(b))) for a, b in pairs]
     for pair, values in zip(pairs, told, strict=True):
-        facts["pairs"].append({"pair": list(pair), "videos": values.shape[1]} | estimate(values).plain())
+        facts["pairs"].append({"pair": list(pair), "videos": values.shape[1]} | share(values))
     if told:
         together = np.concatenate(told, axis=1)
-        facts["all_pairs"] = {"videos": together.shape[1]} | estimate(together).plain()
+        facts["all_pairs"] = {"videos": together.shape[1]} | share(together)
     return facts
 
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from besnet.evaluation.metrics import wilson
+
 DRAWS = 1000
 LEVEL = 0.95
 POWER = 0.8
@@ -60,6 +62,19 @@ class Estimate:
             "error_by_seeds": self.seeds_error,
             "degrees_of_freedom": None if math.isinf(self.freedom) else self.freedom,
         }
+
+
+def share(values: np.ndarray) -> dict[str, Any]:
+    """The figures of a share, from right or wrong (seeds, videos): its interval ends at 0 and 1.
+
+    Where all answers are right, or all wrong, no draw of the same videos differs: then Wilson's interval for so many
+    videos is taken.
+    """
+    found = estimate(values)
+    low, high = found.interval()
+    if found.mean in (0, 1):
+        low, high = wilson(round(found.mean * values.shape[1]), values.shape[1])
+    return found.plain() | {"interval": [max(0.0, low), min(1.0, high)]}
 
 
 def estimate(values: np.ndarray) -> Estimate:

@@ -12,7 +12,7 @@ HOW = (
     "videos drawn 1,000 times with replacement, all seeds keeping the same draw), the seeds' share the standard error "
     "of their means; both are added as variances and multiplied by Student's t with the degrees of freedom of Welch "
     "and Satterthwaite. Videos count as independent of each other. With one seed the interval speaks of the videos "
-    "alone. Differences are paired: the same seed, the same video."
+    "alone; where all answers are right or all wrong it is Wilson's. Differences are paired: the same seed, the same video."
 )
 
 

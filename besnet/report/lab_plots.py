@@ -75,7 +75,9 @@ def curves(by_control: Mapping[str, Sequence[Curve]]) -> Figure:
             for run in runs:
                 panel.plot(run[:, 0] + 1, run[:, column], color=colour, linewidth=0.6, alpha=0.5)
             mean = np.mean([run[:shared, column] for run in runs], axis=0)
-            panel.plot(runs[0][:shared, 0] + 1, mean, color=colour, linewidth=2, label=name)
+            panel.plot(
+                runs[0][:shared, 0] + 1, mean, color=colour, linewidth=2, label=name, marker="." if shared == 1 else ""
+            )
     for panel, title in zip(panels, ("training loss", "training precision, %"), strict=True):
         panel.set_title(title, fontsize=10)
         panel.set_xlabel("epoch")
