@@ -8,11 +8,12 @@ from besnet.report.lab_plots import Curve, by_class, curves, means, over_interva
 from besnet.report.page import Cell, Page, Strong
 
 HOW = (
-    "Mean: over the seeds and the test videos. 95 % interval: the videos' share of the uncertainty is a bootstrap (the "
-    "videos drawn 1,000 times with replacement, all seeds keeping the same draw), the seeds' share the standard error "
-    "of their means; both are added as variances and multiplied by Student's t with the degrees of freedom of Welch "
-    "and Satterthwaite. Videos count as independent of each other. With one seed the interval speaks of the videos "
-    "alone; where all answers are right or all wrong it is Wilson's. Differences are paired: the same seed, the same video."
+    "Mean: over the seeds and the test videos. 95 % interval: the videos' share of the uncertainty is a bootstrap "
+    "(the videos drawn 1,000 times with replacement, all seeds keeping the same draw), the seeds' share the standard "
+    "error of their means; both are added as variances and multiplied by Student's t with the degrees of freedom of "
+    "Welch and Satterthwaite. Videos count as independent of each other. With one seed the interval speaks of the "
+    "videos alone; where all answers are right or all wrong it is Wilson's. Differences are paired: the same seed, "
+    "the same video."
 )
 
 
