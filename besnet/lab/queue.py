@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -98,12 +99,11 @@ def work(jobs: list[Job], slots: list[Slot], attempts: Attempts, logs: Path, wha
                 line.print(_progress(jobs, slots, already, todo, time.monotonic() - began_sec, what))
             time.sleep(0.2)
     finally:
-        for slot in slots:
-            if slot.process is not None:
-                slot.process.terminate()
-        for slot in slots:
-            if slot.process is not None:
-                slot.process.wait()
+        going = [slot for slot in slots if slot.process is not None]
+        for slot in going:
+            os.kill(_process(slot).pid, signal.SIGTERM)
+        for slot in going:
+            _note(slot, attempts, logs, *os.wait4(_process(slot).pid, 0)[1:])
         signal.signal(signal.SIGTERM, previous)
         line.close()
 
@@ -122,20 +122,13 @@ def _start(slot: Slot, job: Job, logs: Path) -> None:
 
 
 def _look_after(slot: Slot, attempts: Attempts, logs: Path) -> None:
-    assert slot.job is not None
-    assert slot.process is not None
-    ended, status, used = os.wait4(slot.process.pid, os.WNOHANG)
+    """See whether a slot's process has ended, and what comes next for its job."""
+    ended, status, used = os.wait4(_process(slot).pid, os.WNOHANG)
     if not ended:
         return
-    code = os.waitstatus_to_exitcode(status)
-    job, slot.process.returncode = slot.job, code
-    slot.job = slot.process = None
-    command = job.commands[job.step]
-    why = "" if code == 0 else last_words(logs / f"{job.name}.log")
-    attempts.add(
-        name=job.name, step=job.step, code=code, why=why, device=slot.name, command=command,
-        wall_sec=time.monotonic() - slot.began_sec, cpu_sec=used.ru_utime + used.ru_stime,
-    )  # fmt: skip
+    job = slot.job
+    assert job is not None
+    code, why = _note(slot, attempts, logs, status, used)
     if code == 0:
         job.step, job.tried = job.step + 1, 0
         job.code = 0 if job.step == len(job.commands) else None
@@ -144,6 +137,26 @@ def _look_after(slot: Slot, attempts: Attempts, logs: Path) -> None:
         print(f"besnet lab: {job.name} failed with code {code}: {why}", file=sys.stderr, flush=True)
     if job.code is None:
         _start(slot, job, logs)
+
+
+def _note(slot: Slot, attempts: Attempts, logs: Path, status: int, used: resource.struct_rusage) -> tuple[int, str]:
+    """Write an ended process down and free its slot; its exit code and, unless 0, the last line of its log."""
+    job = slot.job
+    assert job is not None
+    code = os.waitstatus_to_exitcode(status)
+    why = "" if code == 0 else last_words(logs / f"{job.name}.log")
+    attempts.add(
+        name=job.name, step=job.step, code=code, why=why, device=slot.name, command=job.commands[job.step],
+        wall_sec=time.monotonic() - slot.began_sec, cpu_sec=used.ru_utime + used.ru_stime,
+    )  # fmt: skip
+    _process(slot).returncode = code  # it has been waited for here, for the sake of its CPU time
+    slot.job = slot.process = None
+    return code, why
+
+
+def _process(slot: Slot) -> "subprocess.Popen[bytes]":
+    assert slot.process is not None
+    return slot.process
 
 
 def last_words(log: Path) -> str:

@@ -226,7 +226,10 @@ def _cost(page: Page, report: dict[str, Any]) -> None:
     rows.append(["evaluation", None, clock(cost["evaluation"]["cpu_sec"]), clock(cost["evaluation"]["wall_sec"])])
     rows.append(["all", None, *(clock(sum(v[key] for v in cost.values())) for key in ("cpu_sec", "wall_sec"))])
     page.table(["", "runs", "CPU time", "device time"], rows)
-    page.text(f"On {report['run']['device']}; hours, minutes, seconds. Attempts that failed or were ended count, too.")
+    page.text(
+        f"On {report['run']['device']}; hours, minutes, seconds. Attempts that failed count, too; those that "
+        "were going on when the lab itself was killed do not."
+    )
 
 
 def _commands(report: dict[str, Any]) -> list[str]:
