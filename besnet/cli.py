@@ -85,12 +85,12 @@ def call(verb: str, words: list[str]) -> int:
         return combine(words)
     function = verb_function(verb)
     parser = new_parser(verb)
-    listed = {"videos"} if verb in ("predict", "features") else set()
+    listed: set[str | int] = {"videos"} if verb in ("predict", "features") else set()
     for name in listed:
-        parser.add_argument(name, nargs="+", type=Path, help="files, or folders whose videos are all taken")
+        parser.add_argument(str(name), nargs="+", type=Path, help="files, or folders whose videos are all taken")
     names = parser.add_function_arguments(function, as_positional=verb in POSITIONAL, fail_untyped=True, skip=listed)
     settings = parser.instantiate(parse(parser, words))
-    result = function(**{name: settings[name] for name in [*listed, *names]})
+    result = function(**{str(name): settings[str(name)] for name in [*listed, *names]})
     if verb == "prepare":
         result = verb_function("coverage")(settings["out"])
     if isinstance(result, Path):

@@ -14,7 +14,7 @@ import numpy as np
 
 from besnet.checkpoints.header import revision
 from besnet.data.manifest import Manifest
-from besnet.evaluation import calibration, metrics
+from besnet.evaluation import calibration, comparison, metrics
 from besnet.evaluation.loop import Answer
 from besnet.report.evaluation_page import evaluation_page, percent
 
@@ -29,9 +29,14 @@ def finish(
     labels: np.ndarray,
     got: list[Answer],
     cost: str,
+    against: Path | None = None,
 ) -> None:
-    """Count, print and write everything."""
+    """Count, print and write everything; `against` is the folder of a finished evaluation to be compared with."""
     results, arrays = account(about, manifest, rows, labels, got)
+    if results["accuracy"] is not None:
+        results["over_clips"] = comparison.over_clips(arrays, about["views"]["num_clips"])
+    if against is not None:
+        results["against"] = comparison.compared(against, results, arrays)
     counts = arrays.get("confusion")
     results["run"] = {
         "revision": revision(),
@@ -46,7 +51,8 @@ def finish(
     if (labels < 0).any():
         write_submission(folder / "submission.csv", arrays, about["classes"])
     mistakes = worst_mistakes(manifest, arrays, rows, about["classes"])
-    evaluation_page(results, counts, mistakes).write(folder / "report.html")
+    others = comparison.siblings(folder, results) if results["accuracy"] is not None else []
+    evaluation_page(results, counts, mistakes, others).write(folder / "report.html")
     for part in (folder / "parts").glob("*"):
         part.unlink()
     (folder / "parts").rmdir()
@@ -156,4 +162,11 @@ def show(results: dict[str, Any], folder: Path) -> None:
         print(f"calibration error: {percent(results['calibration']['ece'])}")
     for pair in results["pairs"]:
         print(f"told apart: {' / '.join(pair['pair'])} {percent(pair['share'])} of {pair['videos']}")
+    if "against" in results:
+        other = results["against"]
+        low, high = (f"{100 * bound:+.1f}" for bound in other["interval"])
+        print(
+            f"against {other['folder']}: {100 * other['difference']:+.1f} points of top-1 ({low} to {high}), "
+            f"{other['gained']} videos gained, {other['lost']} lost, of {other['videos']}"
+        )
     print(f"page: {folder / 'report.html'}")

@@ -12,6 +12,7 @@ from besnet.checkpoints import store
 from besnet.checkpoints.header import Trained, rebuild
 from besnet.data.manifest import Manifest
 from besnet.evaluation.account import finish
+from besnet.evaluation.calibration import predictions
 from besnet.evaluation.loop import Looking, answers
 from besnet.evaluation.ranks import Ranks, joined
 from besnet.evaluation.recalibration import recalibrated
@@ -35,6 +36,7 @@ def evaluate(
     backend: Backend = "pyav",
     raw_weights: bool = False,
     recalibrate: int | None = None,
+    against: Path | None = None,
 ) -> None:
     """Evaluate a checkpoint on every video of a split, each exactly once; nothing is ever substituted.
 
@@ -59,7 +61,10 @@ def evaluate(
             one.
         recalibrate: measure BatchNorm's statistics anew on this many training videos, with the dilations averaged as
             they are here; they are kept beside the checkpoint. null takes those gathered in training.
+        against: folder of a finished evaluation of the same split: the page then shows what was gained and lost.
     """
+    if against is not None:
+        predictions(against)
     if recalibrate is not None and recalibrate < 1:
         raise ValueError(f"--recalibrate must be at least 1 video, not {recalibrate}")
     checkpoint = store.load(ckpt_path)
@@ -118,7 +123,7 @@ def evaluate(
             took_sec = time.monotonic() - started_sec
             rate = len(got) / max(took_sec, 1e-6)
             cost = f"{clock(took_sec)} on {ranks.world_size} x {ranks.device}, {rate:.1f} videos/s"
-            finish(folder, about, manifest, rows, labels, got, cost)
+            finish(folder, about, manifest, rows, labels, got, cost, against)
 
 
 def view_plan(config: dict[str, Any], num_clips: int | None, num_crops: int | None) -> ViewPlan:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from besnet.report.page import Page
-from besnet.report.plots import class_bars, confusion_matrix, most_confused, reliability_plot
+from besnet.report.plots import class_bars, confusion_matrix, gain_bars, most_confused, reliability_plot
 from besnet.report.sheet import contact_sheet
 
 
@@ -14,10 +14,16 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
-def evaluation_page(results: dict[str, Any], counts: np.ndarray | None, mistakes: list[tuple[str, np.ndarray]]) -> Page:
+def evaluation_page(
+    results: dict[str, Any],
+    counts: np.ndarray | None,
+    mistakes: list[tuple[str, np.ndarray]],
+    others: list[dict[str, Any]],
+) -> Page:
     """Build the page from an evaluation's results, its confusion matrix (C, C) if it had labels, and its worst errors.
 
     mistakes: (what was said, frames uint8 (N, H, W, 3)) of videos that were taken for something else with confidence.
+    others: the same checkpoint's other evaluations, see besnet.evaluation.comparison.siblings.
     """
     page = Page(f"{results['data']['name']} · {results['split']}", results["checkpoint"]["network"])
     coverage = results["coverage"]
@@ -42,6 +48,8 @@ def evaluation_page(results: dict[str, Any], counts: np.ndarray | None, mistakes
     if results["unread"]:
         page.text(f"Not evaluated ({len(results['unread'])}; at most 50 are listed here, all of them in results.json):")
         page.table(["video", "why"], [[video["id"], video["why"]] for video in results["unread"][:50]])
+    if "against" in results:
+        add_comparison(page, results["against"])
     if results["pairs"]:
         page.heading("Pairs told apart")
         page.text("Of the videos of two classes, the share whose own class is the more probable one; 50 % is chance.")
@@ -56,6 +64,7 @@ def evaluation_page(results: dict[str, Any], counts: np.ndarray | None, mistakes
             page.table(["truth", "taken for", "videos", "of"], confused)
         page.heading("Classes")
         page.figure(class_bars(results["per_class"]), "Top-1 of each class, the weakest at the bottom.")
+    add_views(page, results, others)
     if results["calibration"] is not None:
         page.heading("Calibration")
         page.figure(
@@ -87,6 +96,33 @@ def evaluation_page(results: dict[str, Any], counts: np.ndarray | None, mistakes
     return page
 
 
+def add_comparison(page: Page, against: dict[str, Any]) -> None:
+    """What was gained and lost against another evaluation, class by class."""
+    page.heading("Against another evaluation")
+    low, high = against["interval"]
+    page.text(
+        f"{against['folder']} ({against['checkpoint']['network']}): {100 * against['difference']:+.1f} points of "
+        f"top-1, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}, on {against['videos']} videos that both evaluated; "
+        f"{against['gained']} videos gained, {against['lost']} lost."
+    )
+    page.figure(gain_bars(against["per_class"]), "Points of top-1 gained or lost in each class, the losses below.")
+
+
+def add_views(page: Page, results: dict[str, Any], others: list[dict[str, Any]]) -> None:
+    """Accuracy over the number of clips, and the same checkpoint under other dilations and views."""
+    few = results.get("over_clips", [])
+    if len(few) > 1:
+        page.heading("Fewer clips")
+        page.text("Top-1 if only some of each video's clips had been looked at, evenly spread.")
+        page.table(["clips", "top-1"], [[row["clips"], percent(row["top1"])] for row in few])
+    if others:
+        page.heading("The same checkpoint, evaluated otherwise")
+        rows = [[o["name"], o["views"], o["dilations"], percent(o["top1"]), interval(o)] for o in others]
+        page.table(["evaluation", "views", "dilations averaged", "top-1", "95 % interval"], rows)
+
+
 def interval(pair: dict[str, Any]) -> str:
     """A 95 % interval as text."""
+    if pair["interval"] is None:
+        return "–"
     return f"{percent(pair['interval'][0])} to {percent(pair['interval'][1])}"

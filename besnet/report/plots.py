@@ -63,6 +63,21 @@ def class_bars(rows: list[dict[str, Any]], most: int = 60) -> Figure:
     return figure
 
 
+def gain_bars(rows: list[dict[str, Any]], most: int = 60) -> Figure:
+    """Points of top-1 gained (to the right) or lost by each class; at most `most` classes, half from either end."""
+    if len(rows) > most:
+        rows = rows[: most // 2] + rows[-most // 2 :]
+    figure, axes = plt.subplots(figsize=(9, 1.0 + 0.24 * len(rows)))
+    gains = [100 * row["gained"] for row in rows]
+    axes.barh([row["class"] for row in rows], gains, color=["#1f6f8b" if gain >= 0 else "#b5523b" for gain in gains])
+    axes.axvline(0, color="grey", linewidth=0.8)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_xlabel("points of top-1")
+    axes.tick_params(axis="y", labelsize=8)
+    axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
 def reliability_plot(bins: list[dict[str, Any]]) -> Figure:
     """Accuracy over confidence, a dot a bin whose area is its number of videos, beside the diagonal of honesty."""
     figure, axes = plt.subplots(figsize=(4.6, 4.4))

@@ -1,0 +1,89 @@
+"""Evaluations side by side: what is gained, what fewer clips give, and what may not be compared."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from besnet import cli
+from besnet.evaluation.comparison import compared, over_clips, paired_interval, siblings
+from tests import command
+
+
+def stored(folder: Path, guesses: list[int], labels: list[int], classes: str = "abc", split: str = "test") -> Path:
+    """An evaluation's folder with these answers."""
+    folder.mkdir(parents=True)
+    about = {"classes": list(classes), "split": split, "checkpoint": {"hash": "1", "network": "some"}}
+    (folder / "results.json").write_text(json.dumps(about))
+    np.savez(folder / "predictions.npz", **arrays(guesses, labels))  # type: ignore[arg-type]
+    return folder
+
+
+def arrays(guesses: list[int], labels: list[int]) -> dict[str, np.ndarray]:
+    return {
+        "ids": np.array([f"video{number}" for number in range(len(labels))]),
+        "labels": np.array(labels),
+        "probabilities": np.eye(3, dtype=np.float32)[guesses][:, None],
+    }
+
+
+def test_gains_and_losses_are_counted_video_by_video(tmp_path: Path) -> None:
+    before = stored(tmp_path / "before", guesses=[0, 0, 1, 2, 2, 0], labels=[0, 0, 1, 1, 2, -1])
+    mine = arrays(guesses=[0, 1, 1, 1, 2, 0], labels=[0, 0, 1, 1, 2, -1])
+    found = compared(before, {"classes": list("abc"), "split": "test"}, mine)
+    assert (found["videos"], found["gained"], found["lost"]) == (5, 1, 1)
+    assert found["difference"] == 0
+    assert {row["class"]: row["gained"] for row in found["per_class"]} == {"a": -0.5, "c": 0.0, "b": 0.5}
+    assert [row["class"] for row in found["per_class"]] == ["a", "c", "b"]
+
+
+def test_the_interval_of_a_difference_covers_the_truth() -> None:
+    """Two networks right in 70 and 60 % of the videos, not independently: 95 % of the intervals hold the 10 points."""
+    rng = np.random.default_rng(0)
+    hits, rounds, truth = 0, 300, 0.1
+    for _ in range(rounds):
+        ease = rng.random(400)
+        mine, theirs = ease < 0.7, ease < 0.6
+        flip = rng.random(400) < 0.1
+        mine, theirs = np.where(flip, rng.random(400) < 0.7, mine), np.where(flip, rng.random(400) < 0.6, theirs)
+        low, high = paired_interval(int((mine & ~theirs).sum()), int((theirs & ~mine).sum()), 400)
+        hits += low <= truth <= high
+    assert 0.91 < hits / rounds < 0.985
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [({"classes": "abd"}, "class list"), ({"split": "val"}, "split val"), ({"labels": []}, "common")],
+)
+def test_what_does_not_fit_is_refused_by_name(tmp_path: Path, changes: dict[str, object], why: str) -> None:
+    words = {"guesses": [0, 1], "labels": [0, 1]} | changes
+    if not words["labels"]:
+        words["guesses"] = []
+    before = stored(tmp_path / "before", **words)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=why):
+        compared(before, {"classes": list("abc"), "split": "test"}, arrays([0, 1], [0, 1]))
+
+
+def test_fewer_clips_use_the_stored_views() -> None:
+    right, wrong = np.eye(2, dtype=np.float32)[[0, 1]]
+    views = np.stack([np.stack([wrong, right, right, wrong, right, wrong])])  # 3 clips x 2 crops of one video
+    found = over_clips({"labels": np.array([0]), "probabilities": views * [1.0, 0.9]}, num_clips=3)
+    assert [row["clips"] for row in found] == [1, 2, 3]
+    assert found[0]["top1"] == 1.0, "the middle clip: one view right, one wrong and less sure"
+
+
+def test_the_page_shows_gains_and_other_evaluations(squares: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert command.train(squares, run, "--trainer.max_epochs=1") == 0
+    words = [f"--ckpt_path={run}", "--workers=0"]
+    assert cli.run("evaluate", [*words, "--dilations=[1]"]) == 0
+    (first,) = (run / "evaluations").iterdir()
+    assert cli.run("evaluate", [*words, f"--against={first}"]) == 0
+    (second,) = set((run / "evaluations").iterdir()) - {first}
+    page = (second / "report.html").read_text()
+    assert "Against another evaluation" in page
+    assert "The same checkpoint, evaluated otherwise" in page
+    results = json.loads((second / "results.json").read_text())
+    assert results["against"]["videos"] == 9
+    assert {row["dilations"] for row in siblings(second, results)} == {"[1]", "[1, 2]"}
