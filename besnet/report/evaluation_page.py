@@ -102,7 +102,7 @@ def add_comparison(page: Page, against: dict[str, Any]) -> None:
     low, high = against["interval"]
     page.text(
         f"{against['folder']} ({against['checkpoint']['network']}): {100 * against['difference']:+.1f} points of "
-        f"top-1, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}, on {against['videos']} videos that both evaluated; "
+        f"top-1, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}, on {against['videos']} videos of both; "
         f"{against['gained']} videos gained, {against['lost']} lost."
     )
     page.figure(gain_bars(against["per_class"]), "Points of top-1 gained or lost in each class, the losses below.")
