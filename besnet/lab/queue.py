@@ -114,8 +114,8 @@ def _start(slot: Slot, job: Job, logs: Path) -> None:
     environment = os.environ | slot.environment | {LAUNCHER: str(os.getpid())}
     with open(logs / f"{job.name}.log", "ab") as log:
         slot.process = subprocess.Popen(
-            # in a group of its own: a Ctrl-C is passed on as one SIGTERM
-            [sys.executable, "-m", *module, *words], stdout=log, stderr=log, env=environment, start_new_session=True
+            # in a group of its own: a Ctrl-C reaches it as one SIGTERM
+            [sys.executable, "-m", *module, *words], stdout=log, stderr=log, env=environment, process_group=0
         )  # fmt: skip
     slot.job, slot.began_sec = job, time.monotonic()
     job.tried += 1
