@@ -1,6 +1,7 @@
 """The training of one BesNet as a LightningModule: what happens to a micro-batch."""
 
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,15 @@ from besnet.data.failures import FailureLog
 from besnet.data.mixing import mix
 from besnet.data.order import DILATION, MIX, NOISE, generator
 from besnet.data.transforms import evaluation_views, training_batch
+from besnet.evaluation.ranks import Ranks
+from besnet.evaluation.recalibration import recalibrate
 from besnet.models.besnet import BesNet
 from besnet.training.data import VideoData
 from besnet.training.ema import Average
 from besnet.training.endings import NOT_FINITE, Ending
 from besnet.training.loss import clip_losses, training_loss
 from besnet.training.recipe import Recipe
+from besnet.training.seen import draw_seen
 
 
 class ActionTraining(pl.LightningModule):
@@ -87,6 +91,9 @@ class ActionTraining(pl.LightningModule):
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Loss of one micro-batch under freshly drawn dilations."""
         clips, targets = self.inputs(batch)
+        if not self.micro_batch and self.global_rank == 0:
+            sheet = Path(self.trainer.default_root_dir) / "contact_sheet.png"
+            draw_seen(sheet, clips, targets, self.data.manifest.classes)
         noise = generator(self.seed, NOISE, self.micro_batch, self.global_rank).integers(2**63)
         torch.manual_seed(int(noise))
         logits = self.network(clips.contiguous(memory_format=self.memory_format), self.draw_dilations())
@@ -121,6 +128,19 @@ class ActionTraining(pl.LightningModule):
         network = self.network if self.ema is None else self.ema.network
         assert isinstance(network, BesNet)
         return network
+
+    def finish(self) -> None:
+        """After the last step: measure the statistics of the network that will be evaluated."""
+        if self.recipe.precise_bn is None:
+            return
+        # a plain copy: the trained one's BatchNorms may be synchronised between the ranks, which see other batches here
+        plain = BesNet(**self.header["model"]).to(self.device)
+        plain.load_state_dict(self.judged.state_dict())
+        data, ranks = self.data, Ranks(self.global_rank, self.trainer.world_size, self.device)
+        recalibrate(
+            plain, data.manifest, self.recipe.precise_bn, data.clip, data.crop_size, ranks, data.workers, data.backend
+        )
+        self.judged.load_state_dict(plain.state_dict())
 
     def watch(self, loss: Tensor, rows: list[int]) -> None:
         """Remember the first micro-batch whose loss is not finite, on the device: asking it now would make it wait."""

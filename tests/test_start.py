@@ -1,0 +1,117 @@
+"""How a run starts: from whose weights, with what learning rate, and what it shows of its data."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from besnet.checkpoints import store
+from besnet.checkpoints.header import header
+from besnet.checkpoints.pretrained import load_pretrained
+from besnet.data.transforms import normalise, pixels
+from besnet.models.besnet import BesNet
+from besnet.training.recipe import Recipe
+from besnet.training.seen import draw_seen, text
+from tests import command
+
+MODEL = {"dilations": [1, 2], "blocks": [1, 1], "width": 8}
+
+
+def save(folder: Path, classes: list[str], model: dict[str, object], seed: int) -> BesNet:
+    """A checkpoint of a random network; returns the network."""
+    torch.manual_seed(seed)
+    arguments = model | {"num_classes": len(classes)}
+    network = BesNet(**arguments)  # type: ignore[arg-type]
+    entry = header(arguments, classes, {}, {})
+    weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+    store.save({"besnet": entry, "state_dict": weights}, folder, 1)
+    return network
+
+
+@pytest.mark.parametrize("classes", [["a", "b", "c"], ["a", "c", "b"], ["a", "b", "c", "d"]])
+def test_another_run_s_weights_but_for_the_last_layer_of_other_classes(tmp_path: Path, classes: list[str]) -> None:
+    other = save(tmp_path, ["a", "b", "c"], MODEL, seed=0)
+    torch.manual_seed(1)
+    network = BesNet(len(classes), blocks=(1, 1), width=8)
+    fresh = network.fc.weight.clone()
+    said = load_pretrained(network, str(tmp_path), classes)
+    for name, value in network.state_dict().items():
+        if not name.startswith("fc."):
+            assert torch.equal(value, other.state_dict()[name]), name
+    if classes == ["a", "b", "c"]:
+        assert torch.equal(network.fc.weight, other.fc.weight)
+        assert "all of its weights" in said
+    else:
+        assert torch.equal(network.fc.weight, fresh)
+        assert f"all but its last layer: it knows 3 other classes, and the {len(classes)} of this data" in said
+
+
+def test_a_2d_run_is_inflated_and_another_network_refused(tmp_path: Path) -> None:
+    flat = save(tmp_path / "flat", ["a", "b"], MODEL | {"dilations": []}, seed=0)
+    network = BesNet(2, blocks=(1, 1), width=8)
+    load_pretrained(network, str(tmp_path / "flat"), ["b", "a"])
+    inflated = network.state_dict()["layer1.0.conv1.weight"].sum(2)
+    torch.testing.assert_close(inflated, flat.state_dict()["layer1.0.conv1.weight"].squeeze(2))
+    assert not torch.equal(network.fc.weight, flat.fc.weight)
+    save(tmp_path / "wide", ["a", "b"], MODEL | {"width": 16}, seed=0)
+    with pytest.raises(ValueError, match=r"weights of another network than the config's model .*conv1.weight"):
+        load_pretrained(network, str(tmp_path / "wide"), ["a", "b"])
+
+
+def test_the_learning_rate_grows_with_the_clips_of_a_step() -> None:
+    assert Recipe(lr=0.1).for_batch(512) == Recipe(lr=0.1)
+    assert Recipe(lr=0.1, lr_batch=64).for_batch(16).lr == pytest.approx(0.025)
+    assert Recipe(lr=0.1, lr_batch=64).for_batch(64) == Recipe(lr=0.1, lr_batch=64)
+
+
+def test_a_run_says_where_it_starts_and_shows_what_it_sees(
+    squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "other", ["a", "b", "c"], MODEL, seed=0)
+    words = [f"--pretrained={tmp_path / 'other'}", "--model.blocks=[1,1]", "--recipe.lr=0.02", "--recipe.lr_batch=64",
+             "--trainer.accumulate_grad_batches=2", "--trainer.max_epochs=1", "--recipe.mixup=0.8",
+             "--data.augmentation.colour=0.4"]  # fmt: skip
+    assert command.train(squares, tmp_path / "run", *words) == 0
+    out = capsys.readouterr().out
+    assert "all but its last layer: it knows 3 other classes, and the 4 of this data" in out
+    assert "learning rate 0.0025 for 8 clips a step (0.02 for 64)" in out
+    assert store.load(tmp_path / "run")["optimizer_states"][0]["param_groups"][0]["initial_lr"] == 0.0025
+    with Image.open(tmp_path / "run" / "contact_sheet.png") as sheet:
+        assert sheet.width > 4 * 84, "four frames a clip"
+        assert sheet.height > 4 * 84, "four clips"
+
+
+def test_a_contact_sheet_shows_the_batch(tmp_path: Path) -> None:
+    frames = torch.randint(256, (2, 3, 84, 84, 3), dtype=torch.uint8)
+    clips = normalise(frames.permute(0, 1, 4, 2, 3))
+    assert torch.equal(pixels(clips), frames)
+    draw_seen(tmp_path / "sheet.png", clips, torch.tensor([1, 0]), ["left", "right"])
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        shown = np.asarray(sheet)
+    assert np.array_equal(shown[20:104, :84], frames[0, 0].numpy())
+    assert np.array_equal(shown[20:104, 174:258], frames[0, 2].numpy())
+    assert np.array_equal(shown[127:211, 87:171], frames[1, 1].numpy())
+    assert text(torch.tensor(1), ["left", "right"]) == "right"
+    assert text(torch.tensor([0.3, 0.7]), ["left", "right"]) == "70% right + 30% left"
+    assert text(torch.tensor([1.0, 0.0]), ["left", "right"]) == "100% left"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--recipe.hardest=5"], "recipe.hardest 5: a micro-batch has data.batch_size 4"),
+        (["--recipe.precise_bn=5", "--model.frozen_bn=true"], "precise_bn would change"),
+        (["--data.no_flip=[lefd]"], "no class 'lefd': did you mean 'left'"),
+        (["--data.repeats=3"], "multiple of data.repeats"),
+        (["--recipe.mixup=0"], "recipe.mixup must be positive"),
+        (["--data.augmentation.hue=2"], "hue must be in"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_one_line(
+    squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], why: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command.train(squares, tmp_path / "run", *words)
+    assert why in capsys.readouterr().err.splitlines()[-1]
