@@ -16,8 +16,9 @@ from tests import command
 
 TWO_RANKS = ["--data.batch_size=2", "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.sync_batchnorm=true"]
 EVERYTHING = ["--recipe.ema=0.95", "--recipe.mixup=0.4", "--recipe.cutmix=1", "--recipe.hardest=1",
-              "--recipe.precise_bn=20", "--recipe.label_smoothing=0.1", "--data.repeats=2", "--data.clip.speed=[0.8,1.2]",
-              "--data.augmentation.rand_augment=2", "--data.augmentation.erase=0.5", "--trainer.max_epochs=1",
+              "--recipe.precise_bn=20", "--recipe.label_smoothing=0.1", "--data.repeats=2",
+              "--data.clip.speed=[0.8,1.2]", "--data.augmentation.rand_augment=2", "--data.augmentation.erase=0.5",
+              "--trainer.max_epochs=1",
               "--saving.every_steps=5", "--saving.keep=9"]  # fmt: skip
 
 
@@ -40,7 +41,7 @@ def test_everything_together_resumes_bit_by_bit(squares: Path, run: Path) -> Non
     assert steps == ["step_000000012", "step_000000010", "step_000000005"]
     for path in store.by_age(run / "checkpoints")[:2]:
         path.unlink()
-    train_on_two_ranks(squares, run, *EVERYTHING, "--trainer.max_epochs=2", "--saving.every_steps=5", "--saving.keep=9")
+    train_on_two_ranks(squares, run, *EVERYTHING)
     assert command.weights_hash(run) == whole
 
 
