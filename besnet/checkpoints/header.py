@@ -19,15 +19,19 @@ TRAINED, AVERAGED = "network.", "ema.network."
 class Trained:
     """A network with what it was trained on: `config` is the run's resolved configuration.
 
-    ema: the decay of the moving average that its weights are; None for the weights as the optimiser left them.
+    model: keyword arguments of BesNet. ema: the decay of the moving average that its weights are; None for the weights
+    as the optimiser left them. revision, versions: of the code that trained it.
     """
 
     network: BesNet
+    model: dict[str, Any]
     classes: list[str]
     passport: dict[str, str]
     config: dict[str, Any]
     position: dict[str, int]
-    ema: float | None = None
+    ema: float | None
+    revision: str
+    versions: dict[str, str]
 
 
 def header(
@@ -69,7 +73,12 @@ def rebuild(checkpoint: dict[str, Any], raw: bool = False) -> Trained:
             f"the checkpoint's weights do not fit its network: {str(error).splitlines()[-1].strip()}"
         ) from error
     network.eval()
-    return Trained(network, entry["classes"], entry["passport"], entry["config"], entry.get("position", {}), ema)
+    return Trained(
+        network=network,
+        ema=ema,
+        position=entry.get("position", {}),
+        **{key: entry[key] for key in ("model", "classes", "passport", "config", "revision", "versions")},
+    )
 
 
 def package_version(name: str) -> str:

@@ -13,6 +13,8 @@ from besnet.checkpoints.header import Trained, rebuild
 from besnet.models.besnet import BesNet
 
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
+# what `Trained` holds besides the network
+DESCRIBED = ("model", "classes", "passport", "config", "position", "ema", "revision", "versions")
 
 
 @dataclass(frozen=True)
@@ -34,20 +36,18 @@ def is_model_folder(path: Path) -> bool:
     return (path / ABOUT).is_file()
 
 
-def write(
-    folder: Path, given: Given, transforms: dict[str, Any], metrics: dict[str, Any], entry: dict[str, Any]
-) -> None:
+def write(folder: Path, given: Given, transforms: dict[str, Any], metrics: dict[str, Any]) -> None:
     """Write a model folder.
 
-    transforms: what happens to frames before the network; metrics: what evaluations of this checkpoint found; entry:
-    the checkpoint's header. OSError if it cannot be written.
+    transforms: what happens to frames before the network and what comes out; metrics: what evaluations of this
+    checkpoint found. OSError if it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     trained = given.trained
     weights = {name: weight.contiguous() for name, weight in trained.network.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
     about = {
-        "model": entry["model"],
+        "model": trained.model,
         "classes": trained.classes,
         "transforms": transforms,
         "temperature": given.temperature,
@@ -57,8 +57,8 @@ def write(
         "position": trained.position,
         "ema": trained.ema,
         "checkpoint": given.hash,
-        "revision": entry["revision"],
-        "versions": entry["versions"],
+        "revision": trained.revision,
+        "versions": trained.versions,
         "weights": store.file_hash(folder / WEIGHTS),
     }
     (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
@@ -84,7 +84,7 @@ def read(folder: Path) -> Given:
         network = BesNet(**model)
         network.load_state_dict(load_file(file))
         network.eval()
-        trained = Trained(network, classes, about["passport"], about["config"], about["position"], about["ema"])
+        trained = Trained(network, **{key: about[key] for key in DESCRIBED})
         return Given(trained, about["checkpoint"], None, about["temperature"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"{folder / ABOUT}: not a model folder's description ({error!r})") from error

@@ -1,67 +1,111 @@
-"""A trained network as one file for other runtimes: torch.export or ONNX, of the inference form."""
+"""A trained network for others: a model folder, or one file for other runtimes (torch.export or ONNX)."""
 
 import json
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
-from besnet.checkpoints import store
-from besnet.checkpoints.header import Trained, rebuild
+from besnet.checkpoints import model_folder
 from besnet.data.transforms import MEAN, STD
 from besnet.models.besnet import BesNet
 from besnet.models.folding import fold
+from besnet.predict.model import with_temperature
 
-SUFFIX = {"onnx": ".onnx", "torch-export": ".pt2"}
+SUFFIX = {"folder": "", "onnx": ".onnx", "torch-export": ".pt2"}
+CLOSE = 1e-4  # what an exported file's logits may differ by
 
 
-def export(ckpt_path: Path, to: Literal["onnx", "torch-export"] = "onnx", out: Path | None = None) -> None:
-    """Write a checkpoint's network, its dilations averaged, as one file, and beside it what goes in and comes out.
+def export(ckpt_path: Path, to: Literal["folder", "onnx", "torch-export"] = "folder", out: Path | None = None) -> None:
+    """Write a trained network for others to use, and check what was written against the network.
 
     Args:
-        ckpt_path: checkpoint file, or a run folder (its newest good checkpoint is taken).
-        to: `onnx` for onnxruntime and others, `torch-export` for torch.export.load.
-        out: the file to write; by default in the folder `exports` of the run.
+        ckpt_path: run folder (its newest good checkpoint is taken), checkpoint file or model folder.
+        to: `folder` for a model folder, which predict takes like a checkpoint (model.safetensors and model.json,
+            nothing in it can execute); `onnx` for onnxruntime and others, `torch-export` for torch.export.load: one
+            file each, its dilations averaged, and a JSON that says what goes in and comes out.
+        out: what to write; by default in the folder `exports` of the run.
     """
-    path = store.resolve(ckpt_path)
-    trained = rebuild(store.load(path))
-    run = path.parent.parent if path.parent.name == "checkpoints" else path.parent
-    file = out or run / "exports" / f"{path.stem}{SUFFIX[to]}"
-    if file.suffix != SUFFIX[to]:
-        raise ValueError(f"--out {file}: the name of a file {to!r} ends with {SUFFIX[to]}")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    data = trained.config["data"]
+    given = with_temperature(model_folder.given(ckpt_path))
+    if out is None and given.run is None:
+        raise ValueError("--out: say where to write; a model folder belongs to no run")
+    target = out or Path(str(given.run)) / "exports" / f"model-{given.hash}{SUFFIX[to]}"
+    if to != "folder" and target.suffix != SUFFIX[to]:
+        raise ValueError(f"--out {target}: the name of a file {to!r} ends with {SUFFIX[to]}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    data = given.trained.config["data"]
     num_frames, crop_size = data["clip"]["num_frames"], data["crop_size"]
-    if to == "onnx":
-        export_onnx(trained.network, file, num_frames, crop_size)
+    network = given.trained.network
+    about = contract(given, num_frames, crop_size)
+    run: Callable[[Tensor], Tensor]
+    if to == "folder":
+        model_folder.write(target, given, about, metrics(given))
+        run = fold(model_folder.read(target).trained.network)
+    elif to == "onnx":
+        export_onnx(network, target, num_frames, crop_size)
+        run = onnx_session(target)
     else:
         with warnings.catch_warnings():
             # torch asks for one plain tensor in each storage; filters that lie channels-last are as complete
             warnings.filterwarnings("ignore", message="No complete tensor found in the group")
-            torch.export.save(export_program(trained.network, num_frames, crop_size), file)
-    beside = file.with_suffix(".json")
-    beside.write_text(json.dumps(contract(trained, path, num_frames, crop_size), indent=1) + "\n")
-    print(f"{file}: {file.stat().st_size / 1e6:.1f} MB; {beside.name} says what goes in and comes out")
+            warnings.filterwarnings("ignore", message="The given buffer is not writable")
+            torch.export.save(export_program(network, num_frames, crop_size), target)
+            run = torch.export.load(target).module()
+    if to != "folder":
+        target.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
+    off = difference(run, network, num_frames, crop_size)
+    if not off <= CLOSE:
+        raise ValueError(f"{target}: its logits differ from the network's by {off:.1e}, more than {CLOSE}: not usable")
+    size = sum(file.stat().st_size for file in ([target] if target.is_file() else target.iterdir())) / 1e6
+    print(f"{target}: {size:.1f} MB; its logits differ from the network's by at most {off:.1e}")
 
 
-def contract(trained: Trained, checkpoint: Path, num_frames: int, crop_size: int) -> dict[str, object]:
-    """What a caller of an exported network has to know."""
+def difference(run: Callable[[Tensor], Tensor], network: BesNet, num_frames: int, crop_size: int) -> float:
+    """The largest difference of logits, on three clips of noise."""
+    noise = torch.randn(3, 3, num_frames, crop_size, crop_size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        return float((run(noise) - fold(network)(noise)).abs().max())
+
+
+def onnx_session(file: Path) -> Callable[[Tensor], Tensor]:
+    """The network of an ONNX file, run by onnxruntime."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return lambda clips: torch.from_numpy(session.run(None, {"clips": clips.numpy()})[0])
+
+
+def contract(given: model_folder.Given, num_frames: int, crop_size: int) -> dict[str, Any]:
+    """What a caller of a network has to know."""
+    trained = given.trained
     return {
-        "checkpoint": checkpoint.name,
+        "checkpoint": given.hash,
         "input": {
             "name": "clips",
             "shape": ["any number", 3, num_frames, crop_size, crop_size],
             "type": "float32 RGB, 0..255, minus mean, over std; channels, frames, height, width",
+            "resize": "short side to crop_size, bilinear and antialiased; then squares along the longer side",
             "mean": [255 * value for value in MEAN],
             "std": [255 * value for value in STD],
             "clip": trained.config["data"]["clip"],
         },
         "output": {"name": "logits", "shape": ["any number", trained.network.num_classes], "classes": trained.classes},
     }
+
+
+def metrics(given: model_folder.Given) -> dict[str, Any]:
+    """What finished evaluations of this checkpoint found: accuracy, coverage and data, by the evaluation's name."""
+    found = {}
+    for path in sorted(given.run.glob("evaluations/*/results.json")) if given.run else []:
+        results = json.loads(path.read_text())
+        if results["checkpoint"]["hash"] == given.hash:
+            found[path.parent.name] = {key: results[key] for key in ("data", "split", "coverage", "accuracy")}
+    return found
 
 
 def export_program(model: BesNet, num_frames: int, crop_size: int) -> ExportedProgram:

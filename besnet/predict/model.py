@@ -68,9 +68,6 @@ class Model:
         self.plan = replace(plan, num_clips=num_clips or plan.num_clips, num_crops=num_crops or plan.num_crops)
         self.crop_size: int = plan.crop_size or config["data"]["crop_size"]
         self.temperature = given.temperature
-        if self.temperature is None and given.run is not None:
-            stored = stored_temperature(given.run, given.hash)
-            self.temperature = stored["temperature"] if stored else None
         self.network = fold(trained.network.to(self.device))
 
     @property
@@ -123,6 +120,12 @@ class Model:
         return evaluation_views(clips.to(self.device), self.crop_size, self.plan.num_crops)
 
 
+def with_temperature(given: model_folder.Given) -> model_folder.Given:
+    """The same with the temperature that `besnet calibrate` left in its run for this checkpoint, if it did."""
+    stored = stored_temperature(given.run, given.hash) if given.run is not None else None
+    return replace(given, temperature=stored["temperature"]) if stored else given
+
+
 def open_reader(video: Path | str | bytes) -> Reader:
     """Open a file by its path, or by its bytes."""
     return open_video(video if isinstance(video, bytes) else Path(video))
@@ -133,4 +136,4 @@ def load(path: Path | str, device: str = "auto", num_clips: int | None = None, n
 
     num_clips, num_crops: views of a video; by default as its config evaluates. ValueError if it cannot be used.
     """
-    return Model(model_folder.given(Path(path)), device, num_clips, num_crops)
+    return Model(with_temperature(model_folder.given(Path(path))), device, num_clips, num_crops)
