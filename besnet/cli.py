@@ -190,6 +190,7 @@ def train(verb: str, words: list[str]) -> int:
         saving=built.saving,
         trainer=config["trainer"],
         channels_last=built.channels_last,
+        compiled=built.compiled,
         accept_changes=built.accept_changes,
     )
     try:
@@ -236,6 +237,7 @@ def train_parser(verb: str) -> "ArgumentParser":
         "file), or a run folder or checkpoint of besnet, without its last layer where its classes are others",
     )
     parser.add_argument("--channels_last", type=bool, default=False, help="keep channels innermost in memory")
+    parser.add_argument("--compiled", type=bool, default=False, help="compile the network (torch.compile) at the start")
     parser.add_argument(
         "--accept_changes", type=bool, default=False, help="go on with a run although its settings or data changed"
     )

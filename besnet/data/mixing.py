@@ -20,7 +20,7 @@ def mix(
     """
     methods = [(alpha, method) for alpha, method in ((mixup, blend), (cutmix, paste)) if alpha is not None]
     alpha, method = methods[rng.integers(len(methods))]
-    partners = torch.from_numpy(rng.permutation(len(clips))).to(clips.device)
+    partners = torch.from_numpy(rng.permutation(len(clips))).to(clips.device, non_blocking=True)
     mixed, kept = method(clips, clips[partners], float(rng.beta(alpha, alpha)), rng)
     own = F.one_hot(labels, num_classes).to(clips.dtype)
     return mixed, kept * own + (1 - kept) * own[partners]

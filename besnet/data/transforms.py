@@ -1,5 +1,7 @@
 """Ragged uint8 clips → one float batch, on whatever device they are."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
@@ -14,15 +16,20 @@ STD = (0.229, 0.224, 0.225)
 
 def normalise(clips: Tensor) -> Tensor:
     """uint8 0..255 (..., T, 3, H, W) → float32 (..., 3, T, H, W), zero mean and unit variance on ImageNet."""
-    mean = torch.tensor(MEAN, device=clips.device).mul(255).view(3, 1, 1)
-    std = torch.tensor(STD, device=clips.device).mul(255).view(3, 1, 1)
-    return clips.float().sub_(mean).div_(std).transpose(-4, -3)
+    mean, std = mean_and_std(clips.device)
+    return clips.float().sub_(mean.view(3, 1, 1)).div_(std.view(3, 1, 1)).transpose(-4, -3)
+
+
+@cache
+def mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of pixels 0..255, (3,) each. Made once: a copy to a GPU in every step would wait for all that it has to do."""
+    with torch.inference_mode(False):
+        return torch.tensor(MEAN, device=device).mul(255), torch.tensor(STD, device=device).mul(255)
 
 
 def pixels(clips: Tensor) -> Tensor:
     """What `normalise` made of them, as pictures again: (..., 3, T, H, W) → uint8 0..255 (..., T, H, W, 3)."""
-    mean = torch.tensor(MEAN, device=clips.device).mul(255)
-    std = torch.tensor(STD, device=clips.device).mul(255)
+    mean, std = mean_and_std(clips.device)
     return clips.movedim(-4, -1).float().mul(std).add(mean).round().clamp(0, 255).to(torch.uint8)
 
 

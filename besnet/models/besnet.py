@@ -5,7 +5,8 @@ The layers carry the names of torchvision's ResNet (conv1, bn1, layer1.0.conv1, 
 inflates name by name.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 import torch
@@ -113,6 +114,7 @@ class BesNet(nn.Module):
             for module in self.modules():
                 if isinstance(module, nn.BatchNorm3d):
                     module.requires_grad_(False)
+        self.train()  # because Lightning trains modules in the mode it finds them in
 
     def forward(self, x: Tensor, dilations: Tensor | None = None) -> Tensor:
         """Logits (B, num_classes) of clips (B, 3, T, H, W).
@@ -141,7 +143,7 @@ class BesNet(nn.Module):
             for block in getattr(self, name):
                 here = [next(spacing) for _ in range(block.num_temporal_layers)]
                 if i in self.recomputed and self.training and torch.is_grad_enabled():
-                    x = checkpoint(block, x, *here, use_reentrant=False)
+                    x = recomputed(block, x, *here)
                 else:
                     x = block(x, *here)
         return x
@@ -166,6 +168,31 @@ class BesNet(nn.Module):
                 if isinstance(module, nn.BatchNorm3d):
                     module.eval()
         return self
+
+
+def recomputed(block: nn.Module, x: Tensor, *dilations: Dilation) -> Tensor:
+    """A block whose activations are computed again in the backward pass instead of being kept."""
+    if torch.compiler.is_compiling():  # a compiler repeats no side effects
+        return checkpoint(block, x, *dilations, use_reentrant=False)
+    return checkpoint(
+        block, x, *dilations, use_reentrant=False, context_fn=lambda: (nullcontext(), statistics_kept(block))
+    )
+
+
+@contextmanager
+def statistics_kept(block: nn.Module) -> Iterator[None]:
+    """BatchNorms look at a batch again without counting it a second time in their statistics."""
+    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm3d) and module.training]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked -= 1
 
 
 class SpatialConv(nn.Module):

@@ -44,6 +44,7 @@ def train(
     saving: Saving,
     trainer: dict[str, Any],
     channels_last: bool,
+    compiled: bool,
     accept_changes: bool,
 ) -> int:
     """Train until the last epoch, from the newest good checkpoint in the run's folder if there is one.
@@ -60,6 +61,8 @@ def train(
     started = load_pretrained(network, pretrained, data.manifest.classes) if pretrained is not None else ""
     if channels_last:
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    if compiled:
+        network.compile()  # in place: names, copies and checkpoints are those of the plain network
     if not len(data.val_rows):
         trainer = trainer | {"limit_val_batches": 0}
     with warnings.catch_warnings():
@@ -172,6 +175,8 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
+    # frozen BatchNorms are
+    warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")
     # the order of the data is a function of the position that the checkpoint holds: see besnet.data.order
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
