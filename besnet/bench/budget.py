@@ -47,7 +47,7 @@ def bench_budget(
     settings = yaml.safe_load(config.read_text())
     if videos is None:
         videos = len(Manifest.load(Path(settings["data"]["folder"])).select("train"))
-    epochs = settings["trainer"]["max_epochs"]
+    epochs = settings["trainer"]["max_epochs"] * settings["data"].get("repeats", 1)
     clip, crop_size = settings["data"].get("clip", {}), settings["data"].get("crop_size", 224)
     num_frames = clip.get("num_frames", 16)
     budget = Budget(

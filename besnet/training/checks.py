@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 PREFETCHED = 2  # batches that each loader worker has ready
-BYTES_A_PARAMETER = 12  # a checkpoint's weights and two moments
+BYTES_A_PARAMETER = 16  # a checkpoint's weights, their moving average and two moments
 
 
 @dataclass(frozen=True)
