@@ -1,10 +1,13 @@
 """The whole way on drawn videos: the same commands that a person would give, one after the other."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,8 @@ NETWORKS = {"BesNet": [], "C2D (no temporal taps)": ["--model.dilations", "[]"]}
 def demo(runs: Path = Path("runs/demo")) -> int:
     """Draw stick figures, train BesNet and a C2D of the same size on them, and evaluate both on unseen people.
 
-    Ends with a table of both and the place of the page. Every command is printed before it runs; a demo that was
-    interrupted goes on where it was.
+    The two networks train side by side, each on half of the cores. Ends with a table of both and the place of the page.
+    Every command is printed before it runs; a demo that was interrupted goes on where it was.
 
     Args:
         runs: folder for the two runs.
@@ -31,12 +34,13 @@ def demo(runs: Path = Path("runs/demo")) -> int:
     if not (DATA / "index.csv").exists():
         step("draw", DATA)
     step("prepare", DATA / "index.csv", DATA / "prepared", "--short_side", 96)
-    results = {}
-    for name, arguments in NETWORKS.items():
-        run = runs / name.split()[0].lower()
-        step("train", "--config", CONFIG, "--out", run, *arguments)
-        step("evaluate", "--ckpt_path", run)
-        results[name] = max((run / "evaluations").glob("*/results.json"), key=lambda path: path.stat().st_mtime)
+    folders = {name: runs / name.split()[0].lower() for name in NETWORKS}
+    together({name: ["train", "--config", CONFIG, "--out", folders[name], *words] for name, words in NETWORKS.items()})
+    together({name: ["evaluate", "--ckpt_path", folders[name]] for name in NETWORKS})
+    results = {
+        name: max((run / "evaluations").glob("*/results.json"), key=lambda path: path.stat().st_mtime)
+        for name, run in folders.items()
+    }
     table({name: json.loads(path.read_text()) for name, path in results.items()})
     print(f"\npage: {results['BesNet'].parent / 'report.html'}\ntook {clock(time.monotonic() - started_sec)}")
     return 0
@@ -44,9 +48,41 @@ def demo(runs: Path = Path("runs/demo")) -> int:
 
 def step(*words: object) -> None:
     """Run one besnet command in a process of its own; its failure ends the demo."""
+    end_if_failed(start(words, {}).wait())
+
+
+def together(commands: dict[str, list[object]]) -> None:
+    """Run a command for each network side by side, an equal share of the cores each; lines begin with its name."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = {"OMP_NUM_THREADS": str(max(1, cores // len(commands)))}
+    jobs = {name: start(words, share, subprocess.PIPE) for name, words in commands.items()}
+    print(flush=True)
+    relays = [threading.Thread(target=relay, args=(name.split()[0], job)) for name, job in jobs.items()]
+    for thread in relays:
+        thread.start()
+    for thread in relays:
+        thread.join()
+    for job in jobs.values():
+        end_if_failed(job.wait())
+
+
+def start(words: Sequence[object], environment: dict[str, str], out: int | None = None) -> "subprocess.Popen[str]":
+    """Print a besnet command and start it."""
     command = [str(word) for word in words]
     print(f"\n$ besnet {shlex.join(command)}", flush=True)
-    code = subprocess.run([sys.executable, "-m", "besnet", *command]).returncode
+    return subprocess.Popen([sys.executable, "-m", "besnet", *command], env=os.environ | environment, stdout=out,
+                            stderr=subprocess.STDOUT if out else None, text=True)  # fmt: skip
+
+
+def relay(name: str, job: "subprocess.Popen[str]") -> None:
+    """Pass on what a command prints, behind its network's name."""
+    assert job.stdout is not None
+    for line in job.stdout:
+        print(f"{name:6} {line}", end="", flush=True)
+
+
+def end_if_failed(code: int) -> None:
+    """Leave with the code of a command that failed."""
     if code:
         print(f"besnet demo: this command ended with code {code}; the same demo goes on from here", file=sys.stderr)
         sys.exit(code)
