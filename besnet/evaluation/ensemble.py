@@ -43,7 +43,7 @@ def ensemble(evaluations: list[Path], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     with open(out / "predictions.npz", "wb") as file:
-        np.savez_compressed(file, ids=first["ids"], labels=labels, **combined)  # type: ignore[arg-type]
+        np.savez_compressed(file, ids=first["ids"], labels=labels, **combined)
     page = Page(f"{about['data']['name']} · {about['split']}", f"ensemble of {len(evaluations)} evaluations")
     rows = [line(member["folder"], member) for member in results["members"]]
     rows += [line(f"{name} of probabilities", results[name]) for name in combined]
