@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz-video prove-data bench-loader bench-prepare bench-model prove-resume prove-lab
+.PHONY: help demo test check fuzz-video prove-data bench-loader bench-prepare bench-model bench-gpu prove-resume prove-lab
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -38,6 +38,10 @@ bench-prepare: .venv/ready ## prepare against ffmpeg with the same settings (FFM
 
 bench-model: .venv/ready ## what the network costs here, eager and compiled (ARGS=--compare=true for others' networks)
 	$(BIN)/besnet bench model $(ARGS)
+
+bench-gpu: .venv/ready ## on a GPU host: a training killed and resumed, then the bounds of speed (DATA=prepared shards)
+	$(BIN)/pip install --quiet --constraint constraints.txt '.[bench]'
+	$(BIN)/python -W ignore -m benchmarks.gpu --data $(DATA) --out gpu.json
 
 KILLS ?= 60
 prove-resume: .venv/ready ## kill a two-rank training 60 times (KILLS=6 for a small proof): the same bits in the end
