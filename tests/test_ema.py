@@ -1,5 +1,6 @@
 """The moving average of the weights: what it averages, that it survives, and that it is what is judged."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,15 @@ import torch
 from besnet import cli
 from besnet.checkpoints import store
 from besnet.checkpoints.header import rebuild
+from besnet.data.clips import EvaluationViews
+from besnet.data.manifest import Manifest
+from besnet.data.transforms import evaluation_views
+from besnet.models.besnet import BesNet
 from besnet.training.ema import Average
+from besnet.video.sampling import ClipShape
 from tests import command
+
+EMA = ["--recipe.ema=0.9", "--trainer.max_epochs=1", "--data.val_videos=9", "--data.val_split=test"]
 
 
 def test_the_average_is_the_recursion_written_out() -> None:
@@ -34,15 +42,32 @@ def test_the_average_is_the_recursion_written_out() -> None:
     assert not any(weight.requires_grad for weight in average.parameters())
 
 
+def validation_loss(network: BesNet, squares: Path) -> float:
+    """Mean cross-entropy of the middle clips of the test videos."""
+    manifest = Manifest.load(squares)
+    rows = manifest.select("test")
+    views = EvaluationViews(manifest, rows, ClipShape(4, 2), 1)
+    frames = [views[number].frames for number in range(len(rows))]
+    with torch.no_grad():
+        logits = network(torch.cat([evaluation_views(video, 32, 1) for video in frames if video is not None]))
+    chances = logits.log_softmax(1)[torch.arange(len(rows)), torch.from_numpy(manifest.labels[rows])]
+    return -chances.mean().item()
+
+
 def test_a_checkpoint_holds_both_and_evaluation_says_which(
     squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command.train(squares, tmp_path, "--recipe.ema=0.9", "--trainer.max_epochs=1") == 0
+    assert command.train(squares, tmp_path, *EMA) == 0
     checkpoint = store.load(tmp_path)
     averaged, raw = rebuild(checkpoint), rebuild(checkpoint, raw=True)
     assert (averaged.ema, raw.ema) == (0.9, None)
     assert not torch.equal(averaged.network.fc.weight, raw.network.fc.weight)
     assert torch.equal(raw.network.fc.weight, checkpoint["state_dict"]["network.fc.weight"])
+    checked = list(csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines()))[-1]
+    for trained, same in ((averaged, True), (raw, False)):
+        assert (
+            float(checked["Val/Loss"]) == pytest.approx(validation_loss(trained.network, squares), rel=1e-3)
+        ) == same
     capsys.readouterr()
     found = {}
     for choice in ("false", "true"):
