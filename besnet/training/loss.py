@@ -1,4 +1,4 @@
-"""What a training makes small: cross-entropy, over a whole micro-batch or over the clips that it finds hardest."""
+"""What a training makes small (cross-entropy of all clips, or of those that it finds hardest), and what it counts."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,3 +21,10 @@ def training_loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0,
     if hardest is None:
         return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
     return clip_losses(logits, targets, label_smoothing).topk(hardest).values.mean()
+
+
+def precision(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Percent of rows whose label is the highest logit, and among the five highest (or all, if fewer classes)."""
+    highest = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    right = highest == labels[:, None]
+    return right[:, 0].float().mean() * 100, right.any(dim=1).float().mean() * 100

@@ -21,7 +21,7 @@ from besnet.models.besnet import BesNet
 from besnet.training.data import VideoData
 from besnet.training.ema import Average
 from besnet.training.endings import NOT_FINITE, Ending
-from besnet.training.loss import clip_losses, training_loss
+from besnet.training.loss import clip_losses, precision, training_loss
 from besnet.training.recipe import Recipe
 from besnet.training.seen import draw_seen
 
@@ -244,10 +244,3 @@ class ActionTraining(pl.LightningModule):
             group.update({name: value for name, value in now.items() if name != "params"})
             group["initial_lr"] = now["lr"]
             group["lr"] = now["lr"] * factor(step)
-
-
-def precision(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Percent of rows whose label is the highest logit, and among the five highest (or all, if fewer classes)."""
-    highest = logits.topk(min(5, logits.shape[1]), dim=1).indices
-    right = highest == labels[:, None]
-    return right[:, 0].float().mean() * 100, right.any(dim=1).float().mean() * 100
