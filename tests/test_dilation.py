@@ -1,5 +1,7 @@
 """The dilation layer against plain F.conv3d calls, one for each dilation."""
 
+from typing import Literal
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -78,6 +80,20 @@ def test_drawn_is_the_plain_convolution_with_that_dilation(case: tuple[DilationC
     dilation = layer.dilations[draw % len(layer.dilations)]
     for given_as in (dilation, torch.tensor(dilation)):
         assert_same(layer, x, layer(x, given_as), plain(layer, x, dilation))
+
+
+@pytest.mark.parametrize("channels", [(4, 4), (16, 4)])
+@pytest.mark.parametrize("padding", ["zeros", "replicate"])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_channels_last_memory_stays_so(
+    channels: tuple[int, int], padding: Literal["zeros", "replicate"], batch: int
+) -> None:
+    layer = DilationConv(*channels, (1, 2, 4), temporal_padding=padding)
+    x = torch.randn(batch, channels[0], 8, 5, 5).contiguous(memory_format=torch.channels_last_3d)
+    for dilation in (None, 1, 9, torch.tensor(2)):
+        assert layer(x, dilation).is_contiguous(memory_format=torch.channels_last_3d)
+        with torch.no_grad():
+            assert layer(x, dilation).is_contiguous(memory_format=torch.channels_last_3d)
 
 
 @pytest.mark.parametrize("channels", [(4, 4), (16, 4)])

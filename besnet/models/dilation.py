@@ -110,7 +110,7 @@ def convolve_frames(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int,
     if weight.shape[-1] == 1 and stride == 1 and height * width < SMALL_FRAME:
         # Filters of one pixel do not see where a frame ends: a clip is one tall image.
         image = x.permute(0, 2, 3, 4, 1).reshape(batch, frames * height, width, channels).permute(0, 3, 1, 2)
-        return F.conv2d(image, weight, bias).unflatten(2, (frames, height))
+        return F.conv2d(image, weight, bias).permute(0, 2, 3, 1).unflatten(1, (frames, height)).permute(0, 4, 1, 2, 3)
     convolved = F.conv2d(x.transpose(1, 2).flatten(0, 1), weight, bias, stride, padding)
     return convolved.unflatten(0, (batch, frames)).transpose(1, 2)
 
@@ -174,6 +174,10 @@ def shift(x: Tensor, offset: int, padding: TemporalPadding) -> Tensor:
         sides = (-beyond, beyond) if offset > 0 else (beyond, -beyond)
         return F.pad(x, (0, 0, 0, 0, *sides))
     edge = x.narrow(2, frames - 1 if offset > 0 else 0, 1).expand(-1, -1, beyond, -1, -1)
+    # A concatenation keeps the memory format that all its parts have.
+    edge = edge.contiguous(memory_format=torch.channels_last_3d)
+    if beyond == frames:
+        return edge
     if offset > 0:
         return torch.cat([x.narrow(2, beyond, frames - beyond), edge], 2)
     return torch.cat([edge, x.narrow(2, 0, frames - beyond)], 2)
