@@ -24,7 +24,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from besnet.cli import parse, plain, train_parser
+from besnet.cli.parsing import parse, plain
+from besnet.cli.training import train_parser
 from besnet.data.failures import FailureLog
 from besnet.models.besnet import BesNet
 from besnet.training.module import ActionTraining

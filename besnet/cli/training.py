@@ -1,0 +1,97 @@
+"""The verbs `train` and `doctor`: a config is the typed arguments of the objects that a run is made of."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from besnet.cli.parsing import new_parser, one_line, parse, plain
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+
+def train(verb: str, words: list[str]) -> int:
+    """Train a network as a config says; goes on from the newest good checkpoint of the run's folder."""
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    from besnet.training.run import train as train_run
+
+    parser = train_parser(verb)
+    parsed = parse(parser, words)
+    config = plain(parser, parsed)
+    try:
+        built = parser.instantiate(parsed)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    if verb == "doctor":
+        from besnet.jobs.doctor import doctor
+
+        return doctor(config, built.out, config["model"], built.data, built.saving, config["trainer"])
+    run = partial(
+        train_run,
+        config=config,
+        seed=built.seed,
+        out=built.out,
+        model=config["model"],
+        pretrained=built.pretrained,
+        data=built.data,
+        recipe=built.recipe,
+        saving=built.saving,
+        trainer=config["trainer"],
+        channels_last=built.channels_last,
+        compiled=built.compiled,
+        accept_changes=built.accept_changes,
+    )
+    try:
+        return run()
+    except MisconfigurationException as error:
+        accelerator = config["trainer"]["accelerator"]
+        if "backend" in str(error) or "accelerator" in str(error).lower():
+            raise ValueError(
+                f"trainer.accelerator {accelerator}: no CUDA device is visible here; use --trainer.accelerator cpu"
+            ) from error
+        raise ValueError(one_line(error)) from error
+
+
+def train_parser(verb: str) -> "ArgumentParser":
+    """The schema of a config: the typed arguments of the objects that a run is made of."""
+    from pytorch_lightning import Trainer
+
+    from besnet.evaluation.views import ViewPlan
+    from besnet.models.besnet import BesNet
+    from besnet.training.data import VideoData
+    from besnet.training.recipe import Recipe
+    from besnet.training.saving import Saving
+
+    parser = new_parser(verb)
+    parser.add_argument("--config", action="config", help="YAML file with any of these arguments; later ones win")
+    parser.add_argument("--out", type=Path, required=True, help="folder of this run: checkpoints, logs, evaluations")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same run, whatever the workers")
+    parser.add_argument(
+        "--pretrained",
+        type=str | None,
+        default=None,
+        help="weights to start from: 2D ones to inflate (a name such as ResNet50_Weights.IMAGENET1K_V2, or a local "
+        "file), or a run folder or checkpoint of besnet, without its last layer where its classes are others",
+    )
+    parser.add_argument("--channels_last", type=bool, default=False, help="keep channels innermost in memory")
+    parser.add_argument("--compiled", type=bool, default=False, help="compile the network (torch.compile) at the start")
+    parser.add_argument(
+        "--accept_changes", type=bool, default=False, help="go on with a run although its settings or data changed"
+    )
+    parser.add_class_arguments(BesNet, "model", skip={"num_classes"}, instantiate=False)
+    parser.add_class_arguments(VideoData, "data")
+    parser.add_class_arguments(Recipe, "recipe")
+    parser.add_class_arguments(Saving, "saving")
+    parser.add_class_arguments(ViewPlan, "evaluation")
+    # what the run decides by itself is not for the config
+    own = {"logger", "callbacks", "plugins", "default_root_dir", "use_distributed_sampler", "num_sanity_val_steps"}
+    own |= {"enable_checkpointing", "enable_progress_bar", "enable_model_summary", "fast_dev_run", "profiler"}
+    own |= {"reload_dataloaders_every_n_epochs", "overfit_batches", "barebones", "model_registry", "max_time"}
+    # typing takes int | float for float | int: whether 1 means one batch or all would depend on the order of imports
+    own |= {f"limit_{stage}_batches" for stage in ("train", "val", "test", "predict")} | {"val_check_interval"}
+    parser.add_class_arguments(Trainer, "trainer", skip=own, instantiate=False)
+    parser.add_argument(
+        "--trainer.limit_train_batches", type=int | None, default=None, help="micro-batches of an epoch; null for all"
+    )
+    return parser
