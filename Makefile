@@ -1,5 +1,6 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz-video prove-data bench-loader bench-prepare bench-model bench-gpu prove-resume prove-lab
+.PHONY: help demo test check fuzz-video prove-data bench-loader bench-prepare bench-model bench-averaging bench-overhead \
+	bench-gpu prove-resume prove-hosts prove-slurm prove-lab
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -46,6 +47,19 @@ bench-gpu: .venv/ready ## on a GPU host: a training killed and resumed, then the
 KILLS ?= 60
 prove-resume: .venv/ready ## kill a two-rank training 60 times (KILLS=6 for a small proof): the same bits in the end
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.prove_resume --kills $(KILLS)
+
+FAULTS ?= 20
+prove-hosts: .venv/ready ## two hosts (network namespaces), one killed or cut off 20 times: the same bits (needs root)
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_hosts --faults $(FAULTS)
+
+prove-slurm: .venv/ready ## a real Slurm on this machine warns a job and queues it again: the same bits (needs root)
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_slurm
+
+bench-overhead: .venv/ready ## what the guards of a training cost
+	$(BIN)/python -W ignore -m benchmarks.overhead
+
+bench-averaging: .venv/ready ## what averaging over the dilations costs: about half an hour
+	$(BIN)/python benchmarks/averaging.py
 
 HARD := data/stick_figures/hard
 LAB := runs/lab/stick_figures_hard
