@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from besnet.report import confusion
 from besnet.report.page import Page
-from besnet.report.plots import class_bars, confusion_matrix, gain_bars, most_confused, reliability_plot
+from besnet.report.plots import class_bars, gain_bars, reliability_plot
 from besnet.report.sheet import contact_sheet
 
 
@@ -56,14 +57,11 @@ def evaluation_page(
         rows = [[" / ".join(p["pair"]), p["videos"], percent(p["share"]), interval(p)] for p in results["pairs"]]
         page.table(["pair", "videos", "told apart", "95 % interval"], rows)
     if counts is not None and counts.sum():
-        classes = results["classes"]
-        page.heading("Confusion")
-        page.figure(confusion_matrix(counts, classes), "Row: the truth; column: the answer; colour: share of the row.")
-        confused = most_confused(counts, classes)
-        if confused:
-            page.table(["truth", "taken for", "videos", "of"], confused)
+        add_confusion(page, counts, results["classes"])
         page.heading("Classes")
         page.figure(class_bars(results["per_class"]), "Top-1 of each class, the weakest at the bottom.")
+        rows = [[row["class"], row["videos"], row["top1"]] for row in results["per_class"]]
+        page.table(["class", "videos", "top-1"], rows, folded=f"All {len(rows)} classes")
     add_views(page, results, others)
     if results["calibration"] is not None:
         page.heading("Calibration")
@@ -82,7 +80,7 @@ def evaluation_page(
         [
             ["views", f"{results['views']['num_clips']} clips x {results['views']['num_crops']} crops"],
             ["crop size", f"{results['views']['crop_size']} pixels"],
-            ["clip", str(results["clip"])],
+            ["clip", clip_line(results["clip"])],
             ["dilations averaged", str(results["dilations"])],
             ["data passport, source", data["passport"]["source"]],
             ["data passport, encode", data["passport"]["encode"]],
@@ -96,6 +94,36 @@ def evaluation_page(
     return page
 
 
+def clip_line(clip: dict[str, Any]) -> str:
+    """A clip's shape in words."""
+    rate = "the source's frames" if clip["target_fps"] is None else f"{clip['target_fps']:g} fps"
+    return f"{clip['num_frames']} frames, {clip['frame_interval']} apart at {rate}"
+
+
+def add_confusion(page: Page, counts: np.ndarray, classes: list[str]) -> None:
+    """Which classes are taken for which: one matrix, or, of many classes, an overview and its worst groups by name."""
+    page.heading("Confusion")
+    legend = "Row: the truth; column: the answer; colour: share of the row."
+    if len(classes) <= confusion.MOST_NAMES:
+        page.figure(confusion.confusion_matrix(counts, classes), legend)
+    else:
+        order = confusion.groups(counts)
+        marked = confusion.most_confused_groups(counts, order)
+        caption = f"{legend} All {len(classes)} classes, those that are taken for each other side by side; the framed "
+        page.figure(confusion.overview(counts, order, marked), caption + "groups are shown by name below.")
+        parts = []
+        for number, group in enumerate(marked, 1):
+            part = counts[np.ix_(group, group)]
+            inside, wrong = part.sum() - part.trace(), counts[group].sum() - part.trace()
+            caption = f"Group {number}: {inside} of its {wrong} mistakes stay inside it."
+            names = [classes[place] for place in group]
+            parts.append((confusion.confusion_matrix(part, names, counts[group].sum(axis=1)), caption))
+        page.figures(parts)
+    confused = confusion.most_confused(counts, classes)
+    if confused:
+        page.table(["truth", "taken for", "videos", "of"], confused)
+
+
 def add_comparison(page: Page, against: dict[str, Any]) -> None:
     """What was gained and lost against another evaluation, class by class."""
     page.heading("Against another evaluation")
@@ -106,6 +134,8 @@ def add_comparison(page: Page, against: dict[str, Any]) -> None:
         f"{against['gained']} videos gained, {against['lost']} lost."
     )
     page.figure(gain_bars(against["per_class"]), "Points of top-1 gained or lost in each class, the losses below.")
+    rows = [[row["class"], row["videos"], row["top1"], row["gained"]] for row in reversed(against["per_class"])]
+    page.table(["class", "videos", "top-1", "gained"], rows, folded=f"All {len(rows)} classes")
 
 
 def add_views(page: Page, results: dict[str, Any], others: list[dict[str, Any]]) -> None:

@@ -26,9 +26,11 @@ p { max-width: 48rem } p.soft, figcaption { color: var(--soft); font-size: .9rem
 .wide { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem }
 th, td { padding: .25rem .8rem .25rem 0; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap }
 td.number, th.number { text-align: right } th { color: var(--soft); font-weight: 600 }
-figure { margin: 1rem 0 } img { max-width: 100%; height: auto; display: block }
+figure { margin: 1rem 0; overflow-x: auto } img { max-width: 100%; height: auto; display: block }
+.row { display: flex; flex-wrap: wrap; gap: 0 1.5rem; align-items: flex-start } .row figure { max-width: 100% }
+summary { cursor: pointer; color: var(--accent); margin: .6rem 0 }
 .cards { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1rem 0 }
-.card { border: 1px solid var(--line); border-radius: 8px; padding: .6rem 1rem; min-width: 8rem }
+.card { border: 1px solid var(--line); border-radius: 8px; padding: .6rem 1rem; min-width: 7rem }
 .card b { display: block; font-size: 1.6rem; font-weight: 600 } .card span { color: var(--soft); font-size: .85rem }
 code, pre { font: .85rem/1.4 ui-monospace, monospace } pre { overflow-x: auto; white-space: pre-wrap;
   word-break: break-all }
@@ -69,15 +71,19 @@ class Page:
         )
         self.parts.append(f'<div class="cards">{inner}</div>')
 
-    def table(self, headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-        """A table; a column whose cells are numbers stands on the right. None is an empty cell, floats get 3 digits."""
+    def table(self, headers: Sequence[str], rows: Sequence[Sequence[Cell]], folded: str = "") -> None:
+        """A table; a column whose cells are numbers stands on the right. None is an empty cell, floats get 3 digits.
+
+        folded: a line to click on, behind which a long table is hidden.
+        """
         numeric = [
             any(isinstance(row[i], int | float) for row in rows)
             and all(row[i] is None or isinstance(row[i], int | float) for row in rows)
             for i in range(len(headers))
         ]
         line = [self._row("th", headers, numeric)] + [self._row("td", row, numeric) for row in rows]
-        self.parts.append(f'<div class="wide"><table>{"".join(line)}</table></div>')
+        table = f'<div class="wide"><table>{"".join(line)}</table></div>'
+        self.parts.append(f"<details><summary>{html.escape(folded)}</summary>{table}</details>" if folded else table)
 
     @staticmethod
     def _row(tag: str, cells: Sequence[Cell], numeric: Sequence[bool]) -> str:
@@ -91,24 +97,35 @@ class Page:
 
     def figure(self, figure: "Figure", caption: str = "") -> None:
         """A matplotlib figure, as a PNG inside the page; the figure is closed."""
-        import matplotlib.pyplot as plt
+        self.parts.append(self._figure(figure, caption))
 
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-        plt.close(figure)
-        self._image(buffer.getvalue(), "png", caption, "plot")
+    def figures(self, figures: Sequence[tuple["Figure", str]]) -> None:
+        """Figures with their captions, side by side where there is room."""
+        self.parts.append(f'<div class="row">{"".join(self._figure(*pair) for pair in figures)}</div>')
 
     def picture(self, image: "Image", caption: str = "") -> None:
         """A Pillow image, as a JPEG inside the page."""
         buffer = io.BytesIO()
         image.convert("RGB").save(buffer, format="jpeg", quality=85)
-        self._image(buffer.getvalue(), "jpeg", caption, "photo")
+        self.parts.append(self._image(buffer.getvalue(), "jpeg", image.width, caption, "photo"))
 
-    def _image(self, data: bytes, kind: str, caption: str, style: str) -> None:
+    def _figure(self, figure: "Figure", caption: str) -> str:
+        import matplotlib.pyplot as plt
+
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+        plt.close(figure)
+        data = buffer.getvalue()
+        return self._image(data, "png", int.from_bytes(data[16:20], "big"), caption, "plot")
+
+    @staticmethod
+    def _image(data: bytes, kind: str, width: int, caption: str, style: str) -> str:
         source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
         below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
         alt = html.escape(caption, quote=True)
-        self.parts.append(f'<figure><img class="{style}" src="{source}" alt="{alt}">{below}</figure>')
+        # on a narrow screen a figure scrolls sideways rather than shrink until nobody can read its names
+        least = f"min-width:min({width}px,40rem)"
+        return f'<figure><img class="{style}" style="{least}" src="{source}" alt="{alt}">{below}</figure>'
 
     def html(self) -> str:
         """The whole page as text."""
