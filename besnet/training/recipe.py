@@ -49,8 +49,10 @@ class Recipe:
     lr_batch: int | None = None
 
     def __post_init__(self) -> None:
-        if self.lr <= 0 or (self.lr_batch is not None and self.lr_batch < 1):
-            raise ValueError(f"recipe.lr and recipe.lr_batch must be positive, not {self.lr} and {self.lr_batch}")
+        if self.lr <= 0:
+            raise ValueError(f"recipe.lr must be positive, not {self.lr}")
+        if self.lr_batch is not None and self.lr_batch < 1:
+            raise ValueError(f"recipe.lr_batch must be at least 1, or null for lr as it is, not {self.lr_batch}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"recipe.label_smoothing must be in 0..1, not {self.label_smoothing}")
         for name, alpha in (("mixup", self.mixup), ("cutmix", self.cutmix)):
