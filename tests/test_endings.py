@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -80,6 +82,21 @@ def test_a_worker_that_hangs_is_noticed_by_the_watchdog(squares: Path, tmp_path:
     assert "_try_get_data" in err, "the stack shows where"
     assert command.gone(worker)
     assert store.load(tmp_path)["global_step"] >= 2
+
+
+def test_a_disk_that_hangs_is_noticed_by_the_watchdog(squares: Path, tmp_path: Path) -> None:
+    words = command.train_words(squares, tmp_path, *LONG, "--saving.watchdog_minutes=0.1", "--saving.every_steps=2")
+    hangs = (
+        "import os, sys, time; from besnet.checkpoints import store; from besnet import cli\n"
+        "good = os.fsync\n"
+        "os.fsync = lambda handle: time.sleep(1000) if store.by_age(store.Path(sys.argv[1])) else good(handle)\n"
+        "cli.main(['train', *sys.argv[2:]])"
+    )
+    command_line = [sys.executable, "-W", "ignore", "-c", hangs, str(tmp_path / "checkpoints"), *words]
+    process = subprocess.run(command_line, text=True, capture_output=True, timeout=120)
+    assert process.returncode == endings.HUNG, process.stderr
+    assert "in the phase 'saving'" in process.stderr
+    assert store.load(tmp_path)["global_step"] == 2, "the checkpoint before is whole"
 
 
 @pytest.mark.slow

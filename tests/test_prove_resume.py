@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_six_kills_change_nothing() -> None:
     words = [sys.executable, "-m", "benchmarks.prove_resume", "--kills=6", "--seed=1"]
