@@ -2,7 +2,7 @@
 
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pytorch_lightning as pl
@@ -24,6 +24,16 @@ from besnet.training.endings import NOT_FINITE, Ending
 from besnet.training.loss import clip_losses, precision, training_loss
 from besnet.training.recipe import Recipe
 from besnet.training.seen import draw_seen
+
+
+class Checked(TypedDict):
+    """A validation batch: the videos that could be read, a clip of each as the network saw it (B, 3, T, H, W), its loss
+    (B,) and the class that was answered (B,)."""
+
+    views: list[Views]
+    clips: Tensor
+    losses: Tensor
+    answers: Tensor
 
 
 class ActionTraining(pl.LightningModule):
@@ -169,29 +179,33 @@ class ActionTraining(pl.LightningModule):
         """
         if self.network.learns_mixture:
             return None
-        rng = generator(self.seed, DILATION, self.micro_batch)
-        choices = max(1, len(self.network.dilations))
-        return torch.from_numpy(rng.integers(choices, size=self.network.num_temporal_layers))
+        return torch.from_numpy(self.drawn_at(self.micro_batch))
+
+    def drawn_at(self, micro_batch: int) -> np.ndarray:
+        """The dilations of a micro-batch: int64 (num_temporal_layers,), each an index into the network's set."""
+        rng = generator(self.seed, DILATION, micro_batch)
+        return rng.integers(max(1, len(self.network.dilations)), size=self.network.num_temporal_layers)
 
     def on_validation_epoch_start(self) -> None:
         """Start counting: videos, loss, right at first guess, right among five."""
         self.tally = torch.zeros(4, device=self.device)
 
-    def validation_step(self, batch: list[Views], batch_idx: int) -> None:
+    def validation_step(self, batch: list[Views], batch_idx: int) -> Checked | None:
         """One centre clip of each video, dilations averaged; a video that cannot be read counts as wrong."""
         manifest = self.data.manifest
         read = [views for views in batch if views.frames is not None]
         self.tally[0] += len(batch)
         if not read:
-            return
+            return None
         clips = torch.cat(
             [evaluation_views(v.frames.to(self.device), self.data.crop_size, 1) for v in read if v.frames is not None]
         )
         labels = torch.from_numpy(manifest.labels[np.array([views.row for views in read])]).to(self.device)
         logits = self.judged(clips)
         top1, top5 = precision(logits, labels)
-        loss = clip_losses(logits, labels).sum()
-        self.tally[1:] += torch.stack([loss, top1 * len(read), top5 * len(read)])
+        losses = clip_losses(logits, labels)
+        self.tally[1:] += torch.stack([losses.sum(), top1 * len(read), top5 * len(read)])
+        return {"views": read, "clips": clips, "losses": losses, "answers": logits.argmax(dim=1)}
 
     def on_validation_epoch_end(self) -> None:
         """Add the ranks' counts: every video counts once, whatever the number of ranks."""

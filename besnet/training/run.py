@@ -20,6 +20,7 @@ from besnet.checkpoints.pretrained import load_pretrained
 from besnet.data.failures import FailureLog
 from besnet.data.orphans import start_fork_server
 from besnet.models.besnet import BesNet
+from besnet.training.board import Board
 from besnet.training.continuing import find_checkpoint
 from besnet.training.data import VideoData
 from besnet.training.endings import STOPPED, Ending, explain
@@ -151,6 +152,7 @@ def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Tra
         callbacks=[
             Table(run / "metrics.csv"),
             Progress(),
+            Board(),
             Verdict(saving.phases, settings.get("log_every_n_steps") or 50),
             saving,
         ],

@@ -1,0 +1,126 @@
+"""What TensorBoard shows besides curves: what the network sees, draws, finds hard, and how it sorts the videos."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from besnet.data.clips import Views
+from besnet.data.transforms import pixels
+from besnet.report.sheet import contact_sheet
+from besnet.training.module import ActionTraining, Checked
+
+HARDEST = 8
+FRAMES = 8
+EMBEDDED = 256
+THUMBNAIL = 48
+
+
+class Board(pl.Callback):
+    """Writes pictures into the run's TensorBoard: after each epoch the dilations that were drawn, after each check the
+    videos that cost most, after the last one an embedding of the validation videos by what the network sees.
+
+    Of the validation only rank 0's videos are shown. Nothing here is random, and training does not read it.
+    """
+
+    def __init__(self) -> None:
+        self.first_micro_batch = 0
+        self.hardest: list[tuple[float, int, int, np.ndarray]] = []  # loss, row, answer, frames
+        self.embedded: list[tuple[int, np.ndarray, torch.Tensor]] = []  # row, features, thumbnail
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember where the epoch, or this life of it, begins."""
+        assert isinstance(pl_module, ActionTraining)
+        self.first_micro_batch = pl_module.micro_batch
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """After a run's first micro-batch: its contact sheet, which the module has drawn."""
+        assert isinstance(pl_module, ActionTraining)
+        writer = writer_of(trainer)
+        if pl_module.micro_batch == 1 and writer is not None:
+            with Image.open(Path(trainer.default_root_dir) / "contact_sheet.png") as sheet:
+                add_picture(writer, "Train/first batch", sheet, 0)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A histogram of the dilations that all the layers drew since then: drawn again, they are a function."""
+        assert isinstance(pl_module, ActionTraining)
+        writer, values = writer_of(trainer), np.array(pl_module.network.dilations)
+        if writer is None or len(values) < 2 or pl_module.network.learns_mixture:
+            return
+        draws = [pl_module.drawn_at(number) for number in range(self.first_micro_batch, pl_module.micro_batch)]
+        if draws:
+            edges = np.arange(values.min(), values.max() + 2) - 0.5
+            writer.add_histogram("Train/dilations", values[np.concatenate(draws)], trainer.global_step, bins=edges)
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin a new list."""
+        self.hardest, self.embedded = [], []
+
+    def on_validation_batch_end(  # type: ignore[override]  # outputs are this module's own
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Checked | None,
+        batch: list[Views],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the hardest videos so far, and in the last check what the network sees of the first videos."""
+        assert isinstance(pl_module, ActionTraining)
+        if outputs is None or writer_of(trainer) is None:
+            return
+        for views, loss, answer in zip(
+            outputs["views"], outputs["losses"].tolist(), outputs["answers"].tolist(), strict=True
+        ):
+            if len(self.hardest) < HARDEST or loss > self.hardest[-1][0]:
+                self.hardest.append((loss, views.row, answer, frames_of(views)))
+                self.hardest = sorted(self.hardest, key=lambda entry: -entry[0])[:HARDEST]
+        left = EMBEDDED - len(self.embedded)
+        if trainer.current_epoch + 1 == trainer.max_epochs and left > 0:
+            clips = outputs["clips"][:left]
+            for views, features, clip in zip(outputs["views"], pl_module.judged.features(clips), clips, strict=False):
+                middle = pixels(clip[None])[0, clip.shape[1] // 2].permute(2, 0, 1).float() / 255
+                small = torch.nn.functional.interpolate(middle[None], size=(THUMBNAIL, THUMBNAIL), mode="area")[0]
+                self.embedded.append((views.row, features.float().cpu().numpy(), small.cpu()))
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write both."""
+        assert isinstance(pl_module, ActionTraining)
+        writer, manifest = writer_of(trainer), pl_module.data.manifest
+        if writer is None:
+            return
+        if self.hardest:
+            strips = []
+            for loss, row, answer, frames in self.hardest:
+                truth, said = manifest.classes[manifest.labels[row]], manifest.classes[answer]
+                strips.append((f"{truth}, loss {loss:.2f}, taken for {said}: {manifest[row].id}", frames))
+            add_picture(writer, "Val/hardest videos", contact_sheet(strips), trainer.global_step)
+        if len(self.embedded) > 1:
+            rows, features, thumbnails = zip(*self.embedded, strict=True)
+            names = [[manifest.classes[manifest.labels[row]], manifest[row].id] for row in rows]
+            writer.add_embedding(np.stack(features), names, torch.stack(thumbnails), trainer.global_step,
+                                 "validation videos", ["class", "video"])  # fmt: skip
+
+
+def writer_of(trainer: pl.Trainer) -> SummaryWriter | None:
+    """TensorBoard's writer on rank 0, if this run has one."""
+    logger = trainer.logger
+    return logger.experiment if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero else None
+
+
+def frames_of(views: Views) -> np.ndarray:
+    """A few frames of a video's first clip, uint8 (N, H, W, 3)."""
+    assert views.frames is not None
+    clip = views.frames[0]
+    chosen = np.linspace(0, len(clip) - 1, min(FRAMES, len(clip))).round().astype(int)
+    return clip[chosen].cpu().numpy()
+
+
+def add_picture(writer: SummaryWriter, tag: str, picture: Image.Image, step: int) -> None:
+    """A Pillow image into TensorBoard."""
+    writer.add_image(tag, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
