@@ -61,6 +61,9 @@ bench-overhead: .venv/ready ## what the guards of a training cost
 bench-averaging: .venv/ready ## what averaging over the dilations costs: about half an hour
 	$(BIN)/python benchmarks/averaging.py
 
+smoke-container: ## build the image and use it: no network, read-only root; predict, train, kill, resume (ENGINE=podman)
+	docker/smoke.sh
+
 HARD := data/stick_figures/hard
 LAB := runs/lab/stick_figures_hard
 prove-lab: .venv/ready ## five controls x three seeds on hard stick figures, with a page: an hour, besides drawing them once

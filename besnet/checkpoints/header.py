@@ -1,5 +1,6 @@
 """What a checkpoint says about itself besides its weights: enough to rebuild, to evaluate and to trust it."""
 
+import os
 import platform
 import subprocess
 from dataclasses import dataclass
@@ -90,10 +91,14 @@ def package_version(name: str) -> str:
 
 
 def revision() -> str:
-    """The source revision of besnet, with `+changes` where files differ from it; its version outside a checkout."""
+    """The source revision of besnet, with `+changes` where files differ from it.
+
+    Outside a checkout what BESNET_REVISION says, which a container's build sets, else besnet's version.
+    """
     folder = Path(__file__).resolve().parents[2]
+    built = os.environ.get("BESNET_REVISION") or package_version("besnet")
     if not (folder / ".git").exists():
-        return package_version("besnet")
+        return built
     try:
         commit = subprocess.check_output(
             ["git", "rev-parse", "--short=12", "HEAD"], cwd=folder, text=True, stderr=subprocess.DEVNULL
@@ -101,5 +106,5 @@ def revision() -> str:
         status = ["git", "status", "--porcelain", "--untracked-files=no"]
         changed = subprocess.check_output(status, cwd=folder, text=True, stderr=subprocess.DEVNULL)
     except (OSError, subprocess.CalledProcessError):
-        return package_version("besnet")
+        return built
     return commit.strip() + ("+changes" if changed.strip() else "")
