@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fuzz-video prove-data bench-loader bench-prepare bench-model bench-averaging bench-overhead \
-	bench-gpu prove-resume prove-hosts prove-slurm prove-lab
+	bench-gpu prove-resume prove-hosts prove-slurm prove-lab smoke-container api-docs
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -60,6 +60,9 @@ bench-overhead: .venv/ready ## what the guards of a training cost
 
 bench-averaging: .venv/ready ## what averaging over the dilations costs: about half an hour
 	$(BIN)/python benchmarks/averaging.py
+
+api-docs: .venv/ready ## a page for every module from its docstrings: build/api/besnet.html
+	$(BIN)/python docs/build_api.py build/api
 
 smoke-container: ## build the image and use it: no network, read-only root; predict, train, kill, resume (ENGINE=podman)
 	docker/smoke.sh
