@@ -100,28 +100,29 @@ def two_hosts() -> Iterator[list[Host]]:
             ip("netns", "del", host.name)
 
 
-def writers() -> int:
-    """Processes that may write checkpoints now: those of rank 0."""
+def writers(run: Path) -> int:
+    """Processes that may write a run's checkpoints now: those of its rank 0."""
     found = 0
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             words = process.cmdline()
-            ours = "besnet" in words and "train" in words and "besnet.jobs.torchrun" not in words
-            found += ours and "launch" not in words and process.environ().get("RANK") == "0"
+            ours = f"--out={run}" in words and not {"launch", "besnet.jobs.torchrun"} & set(words)
+            found += ours and process.environ().get("RANK") == "0"
     return found
 
 
 class Watch:
     """Waits while counting the writers."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: Path) -> None:
+        self.run = run
         self.most = 0
 
     def until(self, ready: object, limit_sec: float) -> bool:
         """Whether `ready()` came true in time."""
         end_sec = time.monotonic() + limit_sec
         while time.monotonic() < end_sec:
-            self.most = max(self.most, writers())
+            self.most = max(self.most, writers(self.run))
             if callable(ready) and ready():
                 return True
             time.sleep(0.1)
@@ -139,11 +140,11 @@ def main() -> int:
     words = parser.parse_args()
     rng = np.random.default_rng(words.seed)
     epochs = -(-words.faults * STEPS_PER_FAULT // STEPS_PER_EPOCH)
-    watch = Watch()
     recovered = 0
     with tempfile.TemporaryDirectory() as folder, two_hosts() as hosts:
         data = moving_squares.make(Path(folder) / "squares")
         calm, hurt = Path(folder) / "undisturbed", Path(folder) / "faulty"
+        watch = Watch(hurt)
         pace = undisturbed(data, calm, epochs)
         print(f"undisturbed, on one host: {epochs * STEPS_PER_EPOCH} steps", flush=True)
         jobs = {host: host.start(data, hurt, epochs) for host in hosts}

@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import os
 import time
 import warnings
 from pathlib import Path
@@ -109,12 +110,18 @@ class Table(pl.Callback):
         if self.path.exists():
             with open(self.path, newline="") as file:
                 for row in csv.DictReader(file):
-                    if (row["step"] or "x").isdigit() and int(row["step"]) <= trainer.global_step and None not in row:
+                    whole = row.keys() == set(self.FIELDS) and None not in row.values()
+                    if whole and row["step"].isdigit() and int(row["step"]) <= trainer.global_step:
                         rows.append(row)
-        with open(self.path, "w", newline="") as file:
+        # written aside: a kill in between would lose what earlier lives of the run have noted
+        aside = self.path.with_suffix(".partial")
+        with open(aside, "w", newline="") as file:
             writer = csv.DictWriter(file, self.FIELDS)
             writer.writeheader()
             writer.writerows(rows)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, self.path)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Add a row at every logged step."""
