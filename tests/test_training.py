@@ -82,6 +82,20 @@ def test_resumed_from_any_checkpoint_it_is_the_undisturbed_run(
     assert command.weights_hash(run) == command.weights_hash(undisturbed)
 
 
+def test_figures_of_a_cut_row_are_written_anew(squares: Path, tmp_path: Path, undisturbed: Path) -> None:
+    """A kill can cut the last row of metrics.csv: it is dropped, and the resumed table is as the undisturbed one."""
+    run = tmp_path / "run"
+    assert command.train(squares, run, "--saving.every_steps=2", "--saving.keep=100") == 0
+    for path in store.by_age(run / "checkpoints"):
+        if int(path.name[5:14]) > 8:
+            path.unlink()
+    table = run / "metrics.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(lines[:10]) + lines[10][:9])
+    assert command.train(squares, run, "--saving.every_steps=2") == 0
+    assert table.read_text() == (undisturbed / "metrics.csv").read_text()
+
+
 def test_a_finished_run_stays_as_it_is(squares: Path, undisturbed: Path) -> None:
     before = command.weights_hash(undisturbed)
     assert command.train(squares, undisturbed, "--saving.every_steps=2") == 0
