@@ -68,7 +68,7 @@ def cluster(folder: Path) -> Iterator[None]:
             log = open(folder / f"{command[0]}{len(daemons)}.log", "wb")  # noqa: SIM115
             daemons.append(subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True))
             time.sleep(1)
-        wait(lambda: out("sinfo", "-h", "-o", "%T").split() == ["idle"], "the nodes are idle")
+        wait(idle, "the nodes are idle")
         yield
     finally:
         for daemon in reversed(daemons):
@@ -93,6 +93,11 @@ def wait(ready: Callable[[], bool], what: str) -> None:
         time.sleep(0.5)
 
 
+def idle() -> bool:
+    """Whether no node has anything to do."""
+    return out("sinfo", "-h", "-o", "%T").split() == ["idle"]
+
+
 def state(job: str, field: str) -> str:
     """A field of `scontrol show job`."""
     words = out("scontrol", "show", "job", job).split()
@@ -114,8 +119,11 @@ def run_job(data: Path, run: Path, nodes: int) -> bool:
     subprocess.run(["scancel", "--batch", "--signal=USR1", job], check=True)
     wait(lambda: state(job, "Restarts") == "1", f"job {job} is queued again")
     print(f"  warned; saved itself at step {saved(run)} and was queued again", flush=True)
-    wait(lambda: state(job, "JobState") in ("PENDING", "RUNNING"), f"job {job} waits")
-    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"])
+    # Slurm lets a requeued job wait two minutes, in which its first life ends; shortened only once that has ended
+    wait(lambda: state(job, "JobState") != "PENDING" or idle(), f"the first life of job {job} ends")
+    time.sleep(3)
+    if state(job, "JobState") == "PENDING":
+        subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
     wait(lambda: state(job, "JobState") not in ("PENDING", "RUNNING", "COMPLETING", "REQUEUED"), f"job {job} ends")
     print(f"  ended: {state(job, 'JobState')}, exit code {state(job, 'ExitCode')}, at step {saved(run)}", flush=True)
     return state(job, "JobState") == "COMPLETED"
