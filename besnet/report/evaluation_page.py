@@ -105,12 +105,12 @@ def add_confusion(page: Page, counts: np.ndarray, classes: list[str]) -> None:
     page.heading("Confusion")
     legend = "Row: the truth; column: the answer; colour: share of the row."
     if len(classes) <= confusion.MOST_NAMES:
-        page.figure(confusion.confusion_matrix(counts, classes), legend)
+        page.figure(confusion.confusion_matrix(counts, classes), legend, dense=True)
     else:
         order = confusion.groups(counts)
         marked = confusion.most_confused_groups(counts, order)
         caption = f"{legend} All {len(classes)} classes, those that are taken for each other side by side; the framed "
-        page.figure(confusion.overview(counts, order, marked), caption + "groups are shown by name below.")
+        page.figure(confusion.overview(counts, order, marked), caption + "groups are shown by name below.", dense=True)
         parts = []
         for number, group in enumerate(marked, 1):
             part = counts[np.ix_(group, group)]

@@ -36,6 +36,9 @@ code, pre { font: .85rem/1.4 ui-monospace, monospace } pre { overflow-x: auto; w
   word-break: break-all }
 """
 
+# on a narrow screen a figure scrolls sideways rather than get smaller than this, when nobody could read its names
+DENSE, SPARSE = 640, 336
+
 Cell = str | int | float | None
 
 
@@ -95,37 +98,40 @@ class Page:
         inner = "".join(f"<{tag}{kind}>{show(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
         return f"<tr>{inner}</tr>"
 
-    def figure(self, figure: "Figure", caption: str = "") -> None:
-        """A matplotlib figure, as a PNG inside the page; the figure is closed."""
-        self.parts.append(self._figure(figure, caption))
+    def figure(self, figure: "Figure", caption: str = "", dense: bool = False) -> None:
+        """A matplotlib figure, as a PNG inside the page; the figure is closed.
+
+        dense: small print all over, so that on a narrow screen it scrolls sideways sooner than shrink.
+        """
+        self.parts.append(self._figure(figure, caption, dense))
 
     def figures(self, figures: Sequence[tuple["Figure", str]]) -> None:
-        """Figures with their captions, side by side where there is room."""
-        self.parts.append(f'<div class="row">{"".join(self._figure(*pair) for pair in figures)}</div>')
+        """Dense figures with their captions, side by side where there is room."""
+        inner = "".join(self._figure(figure, caption, dense=True) for figure, caption in figures)
+        self.parts.append(f'<div class="row">{inner}</div>')
 
     def picture(self, image: "Image", caption: str = "") -> None:
         """A Pillow image, as a JPEG inside the page."""
         buffer = io.BytesIO()
         image.convert("RGB").save(buffer, format="jpeg", quality=85)
-        self.parts.append(self._image(buffer.getvalue(), "jpeg", image.width, caption, "photo"))
+        self.parts.append(self._image(buffer.getvalue(), "jpeg", min(image.width, DENSE), caption, "photo"))
 
-    def _figure(self, figure: "Figure", caption: str) -> str:
+    def _figure(self, figure: "Figure", caption: str, dense: bool) -> str:
         import matplotlib.pyplot as plt
 
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
         plt.close(figure)
         data = buffer.getvalue()
-        return self._image(data, "png", int.from_bytes(data[16:20], "big"), caption, "plot")
+        width = int.from_bytes(data[16:20], "big")
+        return self._image(data, "png", min(width, DENSE if dense else SPARSE), caption, "plot")
 
     @staticmethod
-    def _image(data: bytes, kind: str, width: int, caption: str, style: str) -> str:
+    def _image(data: bytes, kind: str, least: int, caption: str, style: str) -> str:
         source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
         below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
         alt = html.escape(caption, quote=True)
-        # on a narrow screen a figure scrolls sideways rather than shrink until nobody can read its names
-        least = f"min-width:min({width}px,40rem)"
-        return f'<figure><img class="{style}" style="{least}" src="{source}" alt="{alt}">{below}</figure>'
+        return f'<figure><img class="{style}" style="min-width:{least}px" src="{source}" alt="{alt}">{below}</figure>'
 
     def html(self) -> str:
         """The whole page as text."""

@@ -41,7 +41,7 @@ def bars(names: list[str], values: list[float], most: int = MOST_BARS) -> tuple[
             [*names[: most // 2], *gap, *names[-most // 2 :]],
             [*values[: most // 2], 0, *values[-most // 2 :]],
         )
-    figure, axes = plt.subplots(figsize=(9, 1.0 + 0.24 * len(names)))
+    figure, axes = plt.subplots(figsize=(6.5, 1.0 + 0.22 * len(names)), layout="constrained")
     axes.barh(names, values, color=["#1f6f8b" if value >= 0 else "#b5523b" for value in values])
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.tick_params(axis="y", labelsize=8)
