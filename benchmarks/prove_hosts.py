@@ -102,13 +102,15 @@ def two_hosts() -> Iterator[list[Host]]:
 
 def writers(run: Path) -> int:
     """Processes that may write a run's checkpoints now: those of its rank 0."""
-    found = 0
-    for process in psutil.process_iter():
+    seen: set[int] = set()
+    for process in sorted(psutil.process_iter(), key=lambda process: process.pid):
         with contextlib.suppress(psutil.Error):
             words = process.cmdline()
             ours = f"--out={run}" in words and not {"launch", "besnet.jobs.torchrun"} & set(words)
-            found += ours and process.environ().get("RANK") == "0"
-    return found
+            forked = process.ppid() in seen  # a copy of a rank for an instant, about to become another program
+            if ours and not forked and process.environ().get("RANK") == "0":
+                seen.add(process.pid)
+    return len(seen)
 
 
 class Watch:

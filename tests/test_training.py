@@ -82,6 +82,22 @@ def test_resumed_from_any_checkpoint_it_is_the_undisturbed_run(
     assert command.weights_hash(run) == command.weights_hash(undisturbed)
 
 
+@pytest.mark.parametrize("words", [[], ["--trainer.limit_train_batches=3", "--trainer.max_epochs=6"]])
+def test_resumed_again_and_again_at_the_ends_of_epochs(
+    squares: Path, tmp_path: Path, undisturbed: Path, words: list[str]
+) -> None:
+    run = tmp_path / "run"
+    words = ["--saving.every_steps=6", "--saving.keep=100", *words]
+    for last in (18, 6, 12):
+        for path in store.by_age(run / "checkpoints"):
+            if int(path.name[5:14]) > last:
+                path.unlink()
+        assert command.train(squares, run, *words) == 0
+        assert store.load(run)["global_step"] == 18
+        if len(words) == 2:
+            assert command.weights_hash(run) == command.weights_hash(undisturbed)
+
+
 def test_figures_of_a_cut_row_are_written_anew(squares: Path, tmp_path: Path, undisturbed: Path) -> None:
     """A kill can cut the last row of metrics.csv: it is dropped, and the resumed table is as the undisturbed one."""
     run = tmp_path / "run"

@@ -230,16 +230,28 @@ class ActionTraining(pl.LightningModule):
         self.micro_batch, self.looped = position["micro_batch"], position["looped"]
         if self.changed:
             self.epoch, self.samples = self.data.order.here(self.epoch, self.samples)
-            self._recount(checkpoint["loops"]["fit_loop"])
+        self._recount(checkpoint["loops"]["fit_loop"])
 
     def _recount(self, loop: dict[str, Any]) -> None:
-        """Tell Lightning how many of an epoch's batches are behind a position that other batches led to."""
-        if self.trainer.limit_train_batches != 1.0:
-            return  # then an epoch of Lightning's is not one of the order's
-        behind = self.data.order.behind(self.samples) if self.samples else len(self.data.order)
-        batches = loop["epoch_loop.batch_progress"]
-        batches["is_last_batch"] = not self.samples
-        batches["current"] |= {"ready": behind, "started": behind, "processed": behind, "completed": behind - 1}
+        """Set Lightning's counters to what they are in an undisturbed run at this position.
+
+        Its own lose an epoch when a run that was resumed at the end of an epoch is resumed at the end of another one.
+        """
+        batches = len(self.data.order)
+        if isinstance(self.trainer.limit_train_batches, int):  # then an epoch of Lightning's is not one of the order's
+            batches = min(batches, self.trainer.limit_train_batches)
+            epochs, behind = divmod(self.micro_batch, batches)
+        else:
+            epochs, behind = self.epoch, self.data.order.behind(self.samples) if self.samples else 0
+        if not behind:  # saved with the last batch of an epoch, which is not over before its hooks have run
+            epochs, behind = epochs - 1, batches
+        for count in ("total", "current"):
+            loop["epoch_progress"][count] |= {"ready": epochs + 1, "started": epochs + 1}
+            loop["epoch_progress"][count] |= {"processed": epochs, "completed": epochs}
+        progress = loop["epoch_loop.batch_progress"]
+        progress["is_last_batch"] = behind == batches
+        progress["current"] |= {"ready": behind, "started": behind, "processed": behind, "completed": behind - 1}
+        progress["total"]["completed"] = progress["total"]["processed"] - 1
 
     def on_train_start(self) -> None:
         """After an accepted change: the recipe's figures as they are now, at the same share of the schedule."""
