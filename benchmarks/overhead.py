@@ -88,6 +88,7 @@ def fit(parser: Any, parsed: Any, folder: Path, steps: int, guarded: bool) -> tu
     built = parser.instantiate(parsed)
     config = plain(parser, parsed)
     settings = config["trainer"] | {"max_steps": steps, "limit_val_batches": 0}
+    folder.mkdir(exist_ok=True)
     pl.seed_everything(0, verbose=False)
     network = BesNet(**config["model"], num_classes=len(built.data.manifest.classes))
     clock, spans = Steps(), Spans()
@@ -97,8 +98,9 @@ def fit(parser: Any, parsed: Any, folder: Path, steps: int, guarded: bool) -> tu
             engine = build_trainer(folder, built.saving, settings)
         else:
             engine = pl.Trainer(
-                **settings, logger=False, use_distributed_sampler=False, num_sanity_val_steps=0,
-                enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+                **settings, default_root_dir=folder, logger=False, use_distributed_sampler=False,
+                num_sanity_val_steps=0, enable_checkpointing=False, enable_progress_bar=False,
+                enable_model_summary=False,
             )  # fmt: skip
         engine.callbacks.append(clock)  # type: ignore[attr-defined]
         failures = FailureLog(folder, engine.global_rank, len(built.data.train_rows))
