@@ -48,8 +48,11 @@ def test_old_ones_go_only_when_the_new_one_verifies(tmp_path: Path) -> None:
     store.prune(tmp_path, keep=1)
     assert all(path.exists() for path in paths)
     paths[2].write_bytes(whole)
+    beside = [path.with_name(f"{path.stem}-0123456789abcdef.norms") for path in paths]
+    for statistics in beside:
+        statistics.touch()
     store.prune(tmp_path, keep=2)
-    assert sorted(tmp_path.iterdir()) == paths[1:]
+    assert set(tmp_path.iterdir()) == {*paths[1:], *beside[1:]}, "what was measured on a checkpoint goes with it"
 
 
 def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,8 @@ def prune(folder: Path, keep: int) -> None:
     if checkpoints and verifies(checkpoints[0]):
         for path in checkpoints[keep:]:
             path.unlink(missing_ok=True)
+            for statistics in folder.glob(f"{path.stem}-*.norms"):  # see besnet.evaluation.recalibration
+                statistics.unlink(missing_ok=True)
     for partial in folder.glob(".partial-*"):
         partial.unlink(missing_ok=True)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from besnet.checkpoints import store
-from besnet.data.clips import loader_settings
+from besnet.data.clips import loader_settings, read_clips
 from besnet.data.manifest import Manifest
 from besnet.data.orphans import end_with_launcher
 from besnet.data.transforms import evaluation_views
@@ -57,12 +57,11 @@ class AllIntervals(Dataset[Seen]):
         try:
             with self.manifest.open(row, self.plan.backend) as reader:
                 numbers = np.stack([uniform_clips(reader.times_sec, shape, self.num_clips) for shape in self.shapes])
-                wanted, back = np.unique(numbers, return_inverse=True)
-                frames = torch.from_numpy(reader.read(wanted))
+                clips = read_clips(reader, numbers.reshape(-1, numbers.shape[-1]))
                 looped = tuple(is_short(reader.times_sec, shape) for shape in self.shapes)
         except (ValueError, OSError) as error:
             return Seen(row, None, why=str(error))
-        return Seen(row, [frames[where] for where in torch.from_numpy(back.reshape(numbers.shape))], looped)
+        return Seen(row, list(clips.unflatten(0, numbers.shape[:2])), looped)
 
 
 def videos(plan: Plan, manifest: Manifest, rows: np.ndarray, shapes: list[ClipShape], num_clips: int) -> Iterator[Seen]:
