@@ -45,12 +45,19 @@ def loader_workers(rank: int, least: int) -> list[psutil.Process]:
     """The loader workers of a rank, by its process id, as soon as there are enough: children of its fork server."""
     deadline_sec = time.monotonic() + 120
     while time.monotonic() < deadline_sec:
-        servers = [child for child in psutil.Process(rank).children() if "forkserver" in " ".join(child.cmdline())]
-        workers = [worker for server in servers for worker in server.children()]
+        workers = [worker for child in psutil.Process(rank).children() for worker in workers_under(child)]
         if len(workers) >= least:
             return workers
         time.sleep(0.05)
     raise AssertionError("the workers did not start")
+
+
+def workers_under(child: psutil.Process) -> list[psutil.Process]:
+    """The loader workers of a process if it is a fork server; none of one that is ending (a finished helper)."""
+    try:
+        return child.children() if "forkserver" in " ".join(child.cmdline()) else []
+    except psutil.Error:
+        return []
 
 
 def gone(process: psutil.Process) -> bool:

@@ -1,4 +1,7 @@
-"""What any rank reports, all ranks know at the same step, without making a GPU wait."""
+"""What any rank reports, all ranks know at the same step, without making anybody wait for it."""
+
+from collections import deque
+from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
@@ -6,7 +9,7 @@ from torch import Tensor
 
 
 class Agreement:
-    """The largest of every rank's flags, exchanged once an optimiser step.
+    """The largest of every rank's flags, exchanged once an optimiser step, on the way while the optimiser works.
 
     On a CPU the answer is that of this step. A GPU is not waited for: there the answer is that of the step before,
     on every rank alike.
@@ -15,25 +18,30 @@ class Agreement:
     def __init__(self, world_size: int, device: torch.device) -> None:
         self.world_size = world_size
         self.device = device
-        self.pending: tuple[Tensor, torch.cuda.Event] | None = None
+        self.started: deque[tuple[Tensor, Callable[[], object] | None]] = deque()
 
-    def exchange(self, flags: list[int], counted: Tensor) -> list[int]:
-        """Flags of this process, and one that its device has counted (int64, no dimension): the largest of each."""
+    def start(self, flags: list[int], counted: Tensor) -> None:
+        """Send flags of this process, and one that its device has counted (int64, no dimension)."""
         cuda = self.device.type == "cuda"
         own = torch.tensor(flags, dtype=torch.int64, pin_memory=cuda).to(self.device, non_blocking=True)
         both = torch.cat([own, counted.reshape(1)])
-        if self.world_size > 1:
-            dist.all_reduce(both, dist.ReduceOp.MAX)
+        work = dist.all_reduce(both, dist.ReduceOp.MAX, async_op=not cuda) if self.world_size > 1 else None
         if not cuda:
-            return [int(flag) for flag in both.tolist()]
+            self.started.append((both, work and work.wait))
+            return
         answer = torch.empty(len(both), dtype=torch.int64, pin_memory=True).copy_(both, non_blocking=True)
         event = torch.cuda.Event()
         event.record()
-        before, self.pending = self.pending, (answer, event)
-        if before is None:
-            return [0] * len(flags) + [-1]
-        before[1].synchronize()
-        return [int(flag) for flag in before[0].tolist()]
+        self.started.append((answer, event.synchronize))
+
+    def answer(self) -> list[int] | None:
+        """The largest of each flag over the ranks; None if no step has been started since the last answer."""
+        if len(self.started) <= (self.device.type == "cuda"):
+            return None
+        numbers, wait = self.started.popleft()
+        if wait:
+            wait()
+        return [int(number) for number in numbers.tolist()]
 
     def largest(self, *counted: Tensor) -> list[int]:
         """The largest of every rank's numbers, now; the device is waited for."""

@@ -58,7 +58,6 @@ class Saving(pl.Callback):
         self.keep = keep
         self.watchdog_minutes = watchdog_minutes
         self.agreement = Agreement(1, torch.device("cpu"))
-        self.agreed = (False, False)
         self.phases = Phases()
         self.folder = Path()
         self.last_step = -1
@@ -95,24 +94,27 @@ class Saving(pl.Callback):
             self.signalled, self.signalled_sec = number, now_sec
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Agree with the other ranks on what to do after this step; Ending if a loss was not finite."""
+        """Tell the other ranks what this one would do after this step."""
         due = time.monotonic() - self.last_time_sec > self.every_minutes * 60
         assert isinstance(pl_module, ActionTraining)
         with self.phases.profile("agreement"):
-            stop, save, bad = self.agreement.exchange([bool(self.signalled), due], pl_module.bad_micro_batch)
-        self.agreed = (bool(stop), bool(save))
-        if bad >= 0:
-            raise pl_module.not_finite()
+            self.agreement.start([bool(self.signalled), due], pl_module.bad_micro_batch)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Save if it is time; only between optimiser steps, where no gradient is half accumulated."""
+        """Save if it is time; only between optimiser steps, where no gradient is half accumulated.
+
+        Ending if a loss was not finite, on any rank.
+        """
+        assert isinstance(pl_module, ActionTraining)
+        with self.phases.profile("agreement"):
+            stop, save, bad = self.agreement.answer() or (False, False, -1)
+        if bad >= 0:
+            raise pl_module.not_finite()
         if trainer.global_step == self.last_step:
             return
         if over(trainer):
             # before any save: a checkpoint of the last step is that of a finished network
-            assert isinstance(pl_module, ActionTraining)
             pl_module.finish()
-        stop, save = self.agreed
         if stop:
             self.signalled = self.signalled or signal.SIGTERM
             trainer.should_stop = True
