@@ -44,10 +44,7 @@ def recalibrate(
     The ranks share the batches. The outcome, float64 (2, channels of all BatchNorms) on every rank, does not depend on
     their number. A video that cannot be read is left out; ValueError if none can.
     """
-    train = manifest.select("train")
-    if not len(train):
-        raise ValueError(f"{manifest.folder}: no readable video in the train split to recalibrate on")
-    rows = train[np.linspace(0, len(train) - 1, min(videos, len(train))).round().astype(np.int64)]
+    rows = spread_rows(manifest, videos)
     batches = [list(range(start, min(start + BATCH_SIZE, len(rows)))) for start in range(0, len(rows), BATCH_SIZE)]
     mine = range(ranks.rank, len(batches), ranks.world_size)
     views = EvaluationViews(manifest, rows, shape, num_clips=1, backend=backend)
@@ -66,6 +63,15 @@ def recalibrate(
     )
     load_statistics(network, statistics)
     return statistics
+
+
+def spread_rows(manifest: Manifest, videos: int) -> np.ndarray:
+    """Rows of at most so many training videos, evenly spread. ValueError if there are none."""
+    train = manifest.select("train")
+    if not len(train):
+        raise ValueError(f"{manifest.folder}: no readable video in the train split to recalibrate on")
+    rows: np.ndarray = train[np.linspace(0, len(train) - 1, min(videos, len(train))).round().astype(np.int64)]
+    return rows
 
 
 def recalibrated(

@@ -21,13 +21,13 @@ from besnet.data.manifest import Manifest
 from besnet.data.orphans import end_with_launcher
 from besnet.data.transforms import evaluation_views
 from besnet.evaluation.ranks import choose_device
+from besnet.evaluation.recalibration import BATCH_SIZE, spread_rows
 from besnet.lab.plan import CHUNK, Checkpoint, Plan, chunk_file, chunks
 from besnet.lab.uses import Use, at_factor, network_for, ready_network, uses
 from besnet.models.recalibration import measure_batch
 from besnet.video.sampling import ClipShape, is_short, uniform_clips
 
 VIEWS_AT_ONCE = 16
-RECALIBRATION_BATCH = 16
 NETWORK_BYTES = 4e9  # of networks that are held at once
 
 
@@ -85,11 +85,10 @@ def recalibrate(plan: Plan, root: Path, worker: int, workers: int) -> None:
     if not todo:
         return
     manifest = Manifest.load(Path(plan.folder))
-    train = manifest.select("train")
-    rows = train[np.linspace(0, len(train) - 1, min(plan.recalibration_videos, len(train))).round().astype(np.int64)]
+    rows = spread_rows(manifest, plan.recalibration_videos)
     device = choose_device("auto")
     seen = [video.clips[0] for video in videos(plan, manifest, rows, [plan.shape], 1) if video.clips is not None]
-    batches = [seen[start : start + RECALIBRATION_BATCH] for start in range(0, len(seen), RECALIBRATION_BATCH)]
+    batches = [seen[start : start + BATCH_SIZE] for start in range(0, len(seen), BATCH_SIZE)]
     for checkpoint, use, path in todo:
         network = network_for(store.load(Path(checkpoint.file)), use).to(device)
         measured = [
