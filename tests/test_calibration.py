@@ -94,6 +94,19 @@ def test_an_ensemble_of_one_run_with_itself_is_that_run(run: Path, tmp_path: Pat
     assert results["mean"]["accuracy"]["over_evaluated"] == alone["accuracy"]["over_evaluated"]
 
 
+def test_an_ensemble_is_no_evaluation_of_one_network(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, both = evaluation(run, "test"), run / "evaluations" / "both"
+    assert cli.run("evaluate", ["--ensemble", str(folder), str(folder), f"--out={both}"]) == 0
+    with pytest.raises(SystemExit):
+        cli.run("calibrate", [str(both)])
+    assert "an ensemble has none" in capsys.readouterr().err
+    assert cli.run("export", [str(run), f"--out={tmp_path / 'model'}"]) == 0
+    model = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert set(model["metrics"]) == {path.name for path in (run / "evaluations").iterdir()} - {"both"}
+
+
 def altered(folder: Path, out: Path, **changes: object) -> Path:
     """A copy of an evaluation with other facts or arrays."""
     out.mkdir()

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from besnet import cli
-from besnet.evaluation.comparison import compared, over_clips, paired_interval, siblings
+from besnet.evaluation.comparison import check_comparable, compared, over_clips, paired_interval, siblings
 from tests import command
 
 
 def stored(folder: Path, guesses: list[int], labels: list[int], classes: str = "abc", split: str = "test") -> Path:
     """An evaluation's folder with these answers."""
     folder.mkdir(parents=True)
-    about = {"classes": list(classes), "split": split, "checkpoint": {"hash": "1", "network": "some"}}
+    about = {"classes": list(classes), "split": split, "checkpoint": {"hash": "1", "network": "some"}, "data": {}}
     (folder / "results.json").write_text(json.dumps(about))
     np.savez(folder / "predictions.npz", **arrays(guesses, labels))  # type: ignore[arg-type]
     return folder
@@ -62,7 +62,25 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path, changes: dict[str,
         words["guesses"] = []
     before = stored(tmp_path / "before", **words)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=why):
-        compared(before, {"classes": list("abc"), "split": "test"}, arrays([0, 1], [0, 1]))
+        check_comparable(before, list("abc"), "test", ["video0", "video1"])
+
+
+@pytest.mark.parametrize("wrong", ["split", "ensemble"])
+def test_what_does_not_fit_is_refused_before_any_video_is_decoded(
+    squares: Path, tmp_path: Path, wrong: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert command.train(squares, run, "--trainer.max_epochs=1") == 0
+    words = [f"--ckpt_path={run}", "--workers=0"]
+    assert cli.run("evaluate", [*words, f"--out={tmp_path / 'one'}"]) == 0
+    both = tmp_path / "both"
+    assert cli.run("evaluate", ["--ensemble", str(tmp_path / "one"), str(tmp_path / "one"), f"--out={both}"]) == 0
+    monkeypatch.setattr("besnet.evaluation.loop.stream", None)
+    other = [f"--against={tmp_path / 'one'}", "--split=train"] if wrong == "split" else [f"--against={both}"]
+    with pytest.raises(SystemExit) as ended:
+        cli.run("evaluate", [*words, *other])
+    assert ended.value.code == 2
+    assert ("of the split test, not of train" if wrong == "split" else "an ensemble has none") in capsys.readouterr().err
 
 
 def test_fewer_clips_use_the_stored_views() -> None:

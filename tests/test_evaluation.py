@@ -14,8 +14,9 @@ from besnet.checkpoints import store
 from besnet.checkpoints.header import header
 from besnet.data.manifest import Manifest
 from besnet.data.prepare import prepare
+from besnet.evaluation import loop
 from besnet.models.besnet import BesNet
-from tests import command
+from tests import command, moving_squares
 
 SMALL_NETWORK = {"dilations": [1, 2], "blocks": [1, 1], "width": 4}
 
@@ -72,8 +73,6 @@ def test_results_are_the_same_at_one_two_and_three_ranks(trained: Path, tmp_path
 def test_a_killed_evaluation_goes_on_without_doing_a_video_twice(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from besnet.evaluation import loop
-
     words = [f"--ckpt_path={trained}", "--workers=0"]
     cli.run("evaluate", [*words, f"--out={tmp_path / 'whole'}"])
     monkeypatch.setattr(loop, "PART_SEC", 0.0)
@@ -100,6 +99,40 @@ def test_a_killed_evaluation_goes_on_without_doing_a_video_twice(
     assert not set(again) & set(seen)
     assert len(again) + len(seen) == 9
     assert results(tmp_path / "cut") == results(tmp_path / "whole")
+
+
+def test_a_video_that_failed_before_the_kill_is_tried_again(tmp_path: Path) -> None:
+    shares = np.full((2, 4), 0.25, dtype=np.float32)
+    loop.write_part(tmp_path, 0, [loop.Answer(3, None, why="[Errno 5] Input/output error"), loop.Answer(5, shares)])
+    (kept,) = loop.read_parts(tmp_path)
+    assert kept.row == 5
+    assert kept.probabilities is not None
+    assert (kept.probabilities == shares).all()
+
+
+def test_a_split_of_which_nothing_is_readable_is_counted(tmp_path: Path, squares: Path) -> None:
+    classes = Manifest.load(squares).classes
+    table = tmp_path / "list.csv"
+    rows = []
+    for name in classes:
+        moving_squares.draw(tmp_path / f"{name}.mp4", (0, 1), seed=1)
+        rows += [f"{name},{name}.mp4,train", f"{name},gone_{name}.mp4,test"]
+    table.write_text("\n".join(["label,path,split", *rows]) + "\n")
+    prepare(table, tmp_path / "prepared", index_only=True, workers=1)
+    words = [f"--ckpt_path={untrained(tmp_path, classes)}", f"--data={tmp_path / 'prepared'}", "--workers=0"]
+    assert cli.run("evaluate", [*words, f"--out={tmp_path / 'out'}"]) == 0
+    found = results(tmp_path / "out")
+    counts = {"expected": len(classes), "evaluated": 0, "missing": len(classes), "undecodable": 0}
+    assert {name: found["coverage"][name] for name in counts} == counts
+    assert found["accuracy"]["missing_counted_wrong"]["top1"] == 0
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_no_clips_are_wrong_use_and_not_the_default(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--num_clips=0"], ["--num_crops=0"]):
+        with pytest.raises(SystemExit):
+            cli.run("evaluate", [f"--ckpt_path={trained}", *words])
+        assert "must be at least 1" in capsys.readouterr().err
 
 
 def test_missing_and_undecodable_videos_are_counted_never_replaced(tmp_path: Path, squares: Path) -> None:

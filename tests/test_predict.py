@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +84,26 @@ def test_a_folder_with_a_broken_file(run: Path, tmp_path: Path, capsys: pytest.C
     assert (tmp_path / "timelines" / "good too.png").exists()
 
 
+def test_timelines_of_files_of_one_name_lie_side_by_side(run: Path, tmp_path: Path) -> None:
+    for name in ("walk/a.mp4", "clap/a.mp4", "clap/a.mkv"):
+        moving_squares.draw(tmp_path / "videos" / name, (0, 1), seed=1)
+    words = [str(tmp_path / "videos"), f"--ckpt_path={run}", f"--timeline={tmp_path / 'lines'}"]
+    assert cli.run("predict", words) == 0
+    assert len(list((tmp_path / "lines").glob("*.csv"))) == len(list((tmp_path / "lines").glob("*.png"))) == 3
+
+
+def test_a_name_that_is_not_utf8_stops_nobody(run: Path, tmp_path: Path) -> None:
+    moving_squares.draw(tmp_path / "b.mp4", (0, 1), seed=1)
+    os.rename(tmp_path / "b.mp4", os.fsencode(tmp_path) + b"/caf\xe9.mp4")
+    (tmp_path / "d.mp4").write_text("no video")
+    words = [sys.executable, "-m", "besnet", "predict", str(tmp_path), f"--ckpt_path={run}", "--json", "answers.json"]
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "caf" in done.stdout
+    assert len(json.loads((tmp_path / "answers.json").read_text())["videos"]) == 2
+
+
 def test_the_evidence_for_an_answer_adds_up_to_its_logit(run: Path) -> None:
     """A network without time (one frame): the activation map is, in the mean, the logit without its bias."""
     network = rebuild(store.load(run)).network
@@ -112,11 +135,18 @@ def test_features_are_what_the_last_layer_takes(run: Path, squares: Path, tmp_pa
         (["x.mp4", "--ckpt_path=RUN", "--sheet=picture.jpg"], ".png"),
         (["EMPTY", "--ckpt_path=RUN"], "no video"),
         (["x.mp4", "--ckpt_path=RUN", "--every_sec=1"], "--timeline"),
+        (["x.mp4", "--ckpt_path=RUN", "--device=foo"], "cuda:N are expected"),
+        (["x.mp4", "--ckpt_path=RUN", "--device=gpu"], "no CUDA device"),
+        (["x.mp4", "--ckpt_path=RUN", "--num_clips=0"], "at least 1"),
+        (["x.mp4", "--ckpt_path=EMPTY/nothing.ckpt"], "nothing.ckpt: not a readable checkpoint"),
+        (["x.mp4", "--ckpt_path=EMPTY/text.ckpt"], "text.ckpt: "),
     ],
 )
 def test_wrong_use_is_one_line(
     run: Path, tmp_path: Path, words: list[str], what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "nothing.ckpt").touch()
+    (tmp_path / "text.ckpt").write_text("seed: 0\nmodel: {width: 4}\n")
     words = [word.replace("RUN", str(run)).replace("EMPTY", str(tmp_path)) for word in words]
     with pytest.raises(SystemExit) as ended:
         cli.main(["predict", *words])

@@ -6,10 +6,11 @@ import os
 import pickle
 import re
 import time
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 
 NAME = re.compile(r"step_(\d{9})-([0-9a-f]{16})\.ckpt")
@@ -60,6 +61,26 @@ def file_hash(path: Path) -> str:
     """First 16 hexadecimal digits of a file's SHA-256."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file (UTF-8), whole or not at all."""
+    _write(path, lambda file: file.write(text.encode(errors="backslashreplace")))
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays as a compressed NPZ, whole or not at all."""
+    _write(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+
+
+def _write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "wb") as file:
+        fill(file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
 
 
 def sync_folder(folder: Path) -> None:
@@ -118,8 +139,9 @@ def load(path: Path, device: Any = "cpu") -> dict[str, Any]:
         checkpoint = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path}: refused: it holds more than tensors and plain values") from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise ValueError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from error
+    except Exception as error:  # what a damaged or foreign file makes torch raise is anything
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"{path}: not a readable checkpoint ({why})") from error
     if not isinstance(checkpoint, dict) or "besnet" not in checkpoint:
         raise ValueError(f"{path}: not a besnet checkpoint (no 'besnet' entry in it)")
     return checkpoint

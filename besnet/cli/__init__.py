@@ -1,6 +1,7 @@
 """The command line: text → objects, one verb a job. The only room that prints usage."""
 
 import difflib
+import io
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,9 @@ WRONG_USE = 2
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run `besnet VERB ...` and leave with its exit code: 0, 2 for wrong use, 75 for stopped and saved."""
     words = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):  # a file's name need not be UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # threads that spin while they wait take the cores from the decoders: 281 ms a clip became 16 ms (LOG.md)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if not words or words[0] in ("-h", "--help"):

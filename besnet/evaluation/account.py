@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from besnet.checkpoints import store
 from besnet.checkpoints.header import revision
 from besnet.data.manifest import Manifest
 from besnet.evaluation import calibration, comparison, metrics
 from besnet.evaluation.loop import Answer
 from besnet.report.evaluation_page import evaluation_page, percent
+from besnet.report.sheet import scaled
 
 MOST_MISTAKES = 20
 
@@ -45,9 +47,8 @@ def finish(
         "host": os.uname().nodename,
         "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
     }
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    with open(folder / "predictions.npz", "wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    store.write_arrays(folder / "predictions.npz", **arrays)
+    store.write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
     if (labels < 0).any():
         write_submission(folder / "submission.csv", arrays, about["classes"])
     mistakes = worst_mistakes(manifest, arrays, rows, about["classes"])
@@ -68,8 +69,8 @@ def account(
     where = np.searchsorted(rows, seen)
     views = np.array([answer.probabilities for answer in read], dtype=np.float32)
     classes = about["classes"]
-    views = views.reshape(len(read), -1, len(classes))
-    mean = views.mean(axis=1) if len(read) else np.zeros((0, len(classes)), dtype=np.float32)
+    views = views.reshape(len(read), about["views"]["num_clips"] * about["views"]["num_crops"], len(classes))
+    mean = views.mean(axis=1)
     failed = {answer.row: answer.why for answer in got if answer.probabilities is None}
     unread = []
     missing = 0
@@ -118,7 +119,7 @@ def account(
 def worst_mistakes(
     manifest: Manifest, arrays: dict[str, np.ndarray], rows: np.ndarray, classes: list[str]
 ) -> list[tuple[str, np.ndarray]]:
-    """The videos that were taken for another class with the highest probability, with eight frames of each."""
+    """The videos that were taken for another class with the highest probability, with eight small frames of each."""
     if not len(arrays["ids"]):
         return []
     numbers = {manifest[int(row)].id: int(row) for row in rows}
@@ -131,13 +132,13 @@ def worst_mistakes(
         text = f"{classes[arrays['labels'][place]]}, taken for {classes[guesses[place]]} ({sure[place]:.0%}): {name}"
         with contextlib.suppress(ValueError, OSError), manifest.open(numbers[name]) as reader:
             frames = np.linspace(0, len(reader.times_sec) - 1, 8).round().astype(np.int64)
-            found.append((text, reader.read(frames)))
+            found.append((text, np.stack([scaled(frame) for frame in reader.read(frames)])))
     return found
 
 
 def write_submission(path: Path, arrays: dict[str, np.ndarray], classes: list[str]) -> None:
     """The five most probable classes of every video without a label."""
-    with open(path, "w", newline="") as file:
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["id", *(f"class_{place}" for place in range(1, 6))])
         for name, label, views in zip(arrays["ids"], arrays["labels"], arrays["probabilities"], strict=True):

@@ -6,10 +6,13 @@ views; a temperature T turns them into softmax(log p / T), which for a single vi
 
 import json
 import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from besnet.checkpoints import store
 
 BINS = 15
 FILE = "calibration.json"
@@ -104,7 +107,7 @@ def calibrate(fitted: Path, reported: Path | None = None, run_folder: Path | Non
         print(
             f"calibration error on {len(labels)} videos of the split {other['split']}: {before} before, {after} after"
         )
-    (folder / FILE).write_text(json.dumps(found, indent=1) + "\n")
+    store.write_text(folder / FILE, json.dumps(found, indent=1) + "\n")
     print(f"stored: {folder / FILE}")
 
 
@@ -122,9 +125,15 @@ def predictions(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         about: dict[str, Any] = json.loads((folder / "results.json").read_text())
         with np.load(folder / "predictions.npz", allow_pickle=False) as file:
-            return about, dict(file)
-    except (OSError, ValueError, KeyError) as error:
+            arrays = dict(file)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{folder}: not the folder of a finished evaluation ({error})") from error
+    lacking = {"checkpoint", "split", "classes", "data"} - set(about) | {"ids", "labels", "probabilities"} - set(arrays)
+    if lacking:
+        raise ValueError(
+            f"{folder}: not an evaluation of one network (no {min(lacking)}; an ensemble has none): name its members"
+        )
+    return about, arrays
 
 
 def stored_temperature(run: Path, checkpoint_hash: str) -> dict[str, Any] | None:

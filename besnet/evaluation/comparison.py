@@ -10,21 +10,26 @@ import numpy as np
 from besnet.evaluation.calibration import predictions
 
 
+def check_comparable(folder: Path, classes: list[str], split: str, ids: list[str]) -> None:
+    """ValueError if the evaluation in `folder` has other classes, another split, or no video in common."""
+    other, others = predictions(folder)
+    if other["classes"] != classes:
+        raise ValueError(f"{folder}: its network has another class list: the two cannot be compared class by class")
+    if other["split"] != split:
+        raise ValueError(f"{folder}: an evaluation of the split {other['split']}, not of {split}")
+    if not set(others["ids"].tolist()) & set(ids):
+        raise ValueError(f"{folder}: no video in common with this evaluation: it is of other data")
+
+
 def compared(folder: Path, results: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """What this evaluation gained and lost against the one in `folder`, over the labelled videos that both evaluated.
 
-    ValueError if the other evaluation has other classes, another split, or no video in common.
+    It must be comparable, see check_comparable.
     """
     other, others = predictions(folder)
-    if other["classes"] != results["classes"]:
-        raise ValueError(f"{folder}: its network has another class list: the two cannot be compared class by class")
-    if other["split"] != results["split"]:
-        raise ValueError(f"{folder}: an evaluation of the split {other['split']}, not of {results['split']}")
     place = {name: number for number, name in enumerate(others["ids"].tolist())}
     both = [(n, place[name]) for n, name in enumerate(arrays["ids"].tolist()) if name in place]
-    if not both:
-        raise ValueError(f"{folder}: no video in common with this evaluation: it is of other data")
-    here, there = np.array(both).T
+    here, there = np.array(both, dtype=np.int64).reshape(-1, 2).T
     known = arrays["labels"][here] >= 0
     here, there = here[known], there[known]
     labels = arrays["labels"][here]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from besnet.checkpoints import store
 from besnet.evaluation.calibration import predictions, reliability
 from besnet.evaluation.metrics import accuracies
 from besnet.report.evaluation_page import percent
@@ -41,9 +42,8 @@ def ensemble(evaluations: list[Path], out: Path) -> None:
         **{name: figures(values, labels, expected) for name, values in combined.items()},
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    with open(out / "predictions.npz", "wb") as file:
-        np.savez_compressed(file, ids=first["ids"], labels=labels, **combined)
+    store.write_arrays(out / "predictions.npz", ids=first["ids"], labels=labels, **combined)
+    store.write_text(out / "results.json", json.dumps(results, indent=1) + "\n")
     page = Page(f"{about['data']['name']} · {about['split']}", f"ensemble of {len(evaluations)} evaluations")
     rows = [line(member["folder"], member) for member in results["members"]]
     rows += [line(f"{name} of probabilities", results[name]) for name in combined]

@@ -10,9 +10,10 @@ import numpy as np
 
 from besnet.checkpoints import store
 from besnet.checkpoints.header import Trained, rebuild
+from besnet.data.labels import canonical
 from besnet.data.manifest import Manifest
 from besnet.evaluation.account import finish
-from besnet.evaluation.calibration import predictions
+from besnet.evaluation.comparison import check_comparable
 from besnet.evaluation.loop import Looking, answers
 from besnet.evaluation.ranks import Ranks, joined
 from besnet.evaluation.recalibration import recalibrated
@@ -63,8 +64,6 @@ def evaluate(
             they are here; they are kept beside the checkpoint. null takes those gathered in training.
         against: folder of a finished evaluation of the same split: the page then shows what was gained and lost.
     """
-    if against is not None:
-        predictions(against)
     if recalibrate is not None and recalibrate < 1:
         raise ValueError(f"--recalibrate must be at least 1 video, not {recalibrate}")
     checkpoint = store.load(ckpt_path)
@@ -74,13 +73,15 @@ def evaluate(
     trained = rebuild(checkpoint, raw_weights)
     config = trained.config
     manifest = Manifest.load(data or Path(config["data"]["folder"]))
-    plan = view_plan(config, num_clips, num_crops)
+    plan = ViewPlan(**config["evaluation"]).with_views(num_clips, num_crops)
     shape = ClipShape(**config["data"]["clip"])
     crop_size = plan.crop_size or config["data"]["crop_size"]
     rows = manifest.select(split, state=None)
     if not len(rows):
         raise ValueError(f"{manifest.folder}: no video in the split {split}")
     labels = own_labels(manifest, rows, trained.classes)
+    if against is not None:
+        check_comparable(against, trained.classes, split, [manifest[int(row)].id for row in rows])
     name = f"{manifest.name}-{split}-{plan.num_clips}x{plan.num_crops}-d{'_'.join(map(str, trained.network.dilations))}"
     if raw_weights:
         name += "-raw"
@@ -126,27 +127,22 @@ def evaluate(
             finish(folder, about, manifest, rows, labels, got, cost, against)
 
 
-def view_plan(config: dict[str, Any], num_clips: int | None, num_crops: int | None) -> ViewPlan:
-    """The views that the checkpoint's config asks for, with what the command line says in their place."""
-    plan = ViewPlan(**config["evaluation"])
-    return replace(plan, num_clips=num_clips or plan.num_clips, num_crops=num_crops or plan.num_crops)
-
-
 def run_folder(path: Path) -> Path:
     """The run that a checkpoint belongs to, or the folder it lies in."""
     return path.parent.parent if path.parent.name == "checkpoints" else path.parent
 
 
 def own_labels(manifest: Manifest, rows: np.ndarray, classes: list[str]) -> np.ndarray:
-    """The data's labels as the network's class numbers, -1 without a label; classes are matched by name."""
-    unknown = [name for name in manifest.classes if name not in set(classes)]
+    """The data's labels as the network's class numbers, -1 without a label; classes are matched by name, whatever the
+    capitals and underscores."""
+    numbers = {canonical(name): number for number, name in enumerate(classes)}
+    unknown = [name for name in manifest.classes if canonical(name) not in numbers]
     if unknown:
         raise ValueError(
             f"{manifest.folder}: the checkpoint does not know {len(unknown)} of its {len(manifest.classes)} classes "
             f"(the first: {unknown[0]!r}): evaluate on data with the classes it was trained on"
         )
-    numbers = {name: number for number, name in enumerate(classes)}
-    table = np.array([numbers[name] for name in manifest.classes] + [-1], dtype=np.int64)
+    table = np.array([numbers[canonical(name)] for name in manifest.classes] + [-1], dtype=np.int64)
     return table[manifest.labels[rows]]
 
 

@@ -1,7 +1,6 @@
 """Every video of a split through the network exactly once, on any number of ranks, resumable."""
 
 import io
-import os
 import time
 import zipfile
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from besnet.checkpoints.store import sync_folder
+from besnet.checkpoints import store
 from besnet.data.clips import EvaluationViews, loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.transforms import evaluation_views
@@ -105,23 +104,15 @@ def stream(
 
 
 def write_part(folder: Path, rank: int, batch: list[Answer]) -> None:
-    """Leave answers on the disk, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".partial-{rank}"
-    with open(partial, "wb") as file:
-        read = [answer for answer in batch if answer.probabilities is not None]
-        arrays = {
-            "rows": np.array([answer.row for answer in batch]),
-            "why": np.array([answer.why for answer in batch]),
-            "looped": np.array([answer.looped for answer in batch]),
-            "read": np.array([answer.row for answer in read]),
-            "probabilities": np.array([answer.probabilities for answer in read], dtype=np.float32),
-        }
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, folder / f"part-{rank}-{time.time_ns()}.npz")
-    sync_folder(folder)
+    """Leave answers on the disk, whole or not at all; a video that could not be read is tried again instead."""
+    read = [answer for answer in batch if answer.probabilities is not None]
+    store.write_arrays(
+        folder / f"part-{rank}-{time.time_ns()}.npz",
+        read=np.array([answer.row for answer in read]),
+        looped=np.array([answer.looped for answer in read]),
+        probabilities=np.array([answer.probabilities for answer in read], dtype=np.float32),
+    )
+    store.sync_folder(folder)
 
 
 def read_parts(folder: Path) -> Iterator[Answer]:
@@ -129,10 +120,7 @@ def read_parts(folder: Path) -> Iterator[Answer]:
     for path in sorted(folder.glob("part-*.npz")):
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as part:
-                found = dict(zip(part["read"].tolist(), part["probabilities"], strict=True))
-                for row, why, looped in zip(
-                    part["rows"].tolist(), part["why"].tolist(), part["looped"].tolist(), strict=True
-                ):
-                    yield Answer(row, found.get(row), looped, why)
+                entries = zip(part["read"].tolist(), part["probabilities"], part["looped"].tolist(), strict=True)
+                yield from [Answer(row, probabilities, looped) for row, probabilities, looped in entries]
         except (ValueError, KeyError, zipfile.BadZipFile):
             path.unlink()  # damaged by the disk: its videos are evaluated again

@@ -60,7 +60,10 @@ def choose_device(device: str) -> torch.device:
     if device.startswith(("cuda", "gpu")):
         if not torch.cuda.is_available():
             raise ValueError(f"--device {device}: no CUDA device is visible here; use --device cpu")
-        return torch.device(device if ":" in device else f"cuda:{local}")
+        number = device.partition(":")[2] or str(local)
+        if not number.isdecimal() or int(number) >= torch.cuda.device_count():
+            raise ValueError(f"--device {device}: there are {torch.cuda.device_count()} CUDA devices, counted from 0")
+        return torch.device(f"cuda:{number}")
     if device != "cpu":
         raise ValueError(f"--device {device}: auto, cpu, cuda or cuda:N are expected")
     return torch.device("cpu")

@@ -1,6 +1,6 @@
 """Which views of a video an evaluation looks at."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,11 @@ class ViewPlan:
     def __post_init__(self) -> None:
         if self.num_clips < 1 or self.num_crops < 1:
             raise ValueError("evaluation.num_clips and evaluation.num_crops must be at least 1")
+
+    def with_views(self, num_clips: int | None, num_crops: int | None) -> "ViewPlan":
+        """The same with another number of clips or crops where one is given."""
+        clips = self.num_clips if num_clips is None else num_clips
+        return replace(self, num_clips=clips, num_crops=self.num_crops if num_crops is None else num_crops)
 
     @property
     def num_views(self) -> int:

@@ -111,7 +111,7 @@ def lab(
             "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         },
     }
-    (out / "results.json").write_text(json.dumps(report, indent=1) + "\n")
+    store.write_text(out / "results.json", json.dumps(report, indent=1) + "\n")
     lab_page(report, {name: curve(out / "runs" / name / "metrics.csv") for name in jobs}).write(out / "report.html")
     failed = [name for name, job in jobs.items() if job.code != 0]
     if failed:
@@ -192,7 +192,7 @@ def view_plan(
     """How all networks are looked at. ValueError if they were not trained on clips of one kind."""
     entries = [store.load(Path(checkpoint.file))["besnet"] for checkpoint in finished]
     config = entries[0]["config"]
-    views = ViewPlan(**config["evaluation"])
+    views = ViewPlan(**config["evaluation"]).with_views(num_clips, None)
     for checkpoint, entry in zip(finished, entries, strict=True):
         for key in ("clip", "crop_size"):
             if entry["config"]["data"][key] != config["data"][key]:
@@ -203,7 +203,7 @@ def view_plan(
         split=split,
         clip=config["data"]["clip"],
         crop_size=views.crop_size or config["data"]["crop_size"],
-        num_clips=num_clips or views.num_clips,
+        num_clips=views.num_clips,
         num_crops=views.num_crops,
         fixed=sorted({dilation for entry in entries for dilation in entry["model"]["dilations"]}),
         factors=factors,

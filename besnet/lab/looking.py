@@ -95,7 +95,9 @@ def recalibrate(plan: Plan, root: Path, worker: int, workers: int) -> None:
             measure_batch(network, torch.cat([evaluation_views(clip.to(device), plan.crop_size, 1) for clip in batch]))
             for batch in batches
         ]
-        write_arrays(path, measured=torch.stack(measured).numpy(), clips=np.array([len(batch) for batch in batches]))
+        store.write_arrays(
+            path, measured=torch.stack(measured).numpy(), clips=np.array([len(batch) for batch in batches])
+        )
 
 
 def look(plan: Plan, root: Path, worker: int, workers: int) -> None:
@@ -149,7 +151,7 @@ def answer_group(
                 name: np.concatenate(kept[checkpoint][use]) if read else np.zeros((0, 0), dtype=np.float32)
                 for name, (use, _) in networks[checkpoint].items()
             }
-            write_arrays(chunk_file(plan.place(root, checkpoint), number), **facts, **found)
+            store.write_arrays(chunk_file(plan.place(root, checkpoint), number), **facts, **found)
 
 
 def views_of(video: Seen, place: int, plan: Plan, device: torch.device) -> Tensor:
@@ -206,17 +208,6 @@ def groups(checkpoints: list[Checkpoint]) -> list[list[Checkpoint]]:
         found[-1].append(checkpoint)
         held += size
     return found
-
-
-def write_arrays(path: Path, **arrays: np.ndarray) -> None:
-    """Write arrays, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A trained network for others: a model folder, or one file for other runtimes (torch.export or ONNX)."""
 
+import contextlib
 import json
 import logging
 import warnings
@@ -38,8 +39,9 @@ def export(ckpt_path: Path, to: Literal["folder", "onnx", "torch-export"] = "fol
     if to != "folder" and target.suffix != SUFFIX[to]:
         raise ValueError(f"--out {target}: the name of a file {to!r} ends with {SUFFIX[to]}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    data = given.trained.config["data"]
-    num_frames, crop_size = data["clip"]["num_frames"], data["crop_size"]
+    config = given.trained.config
+    num_frames = config["data"]["clip"]["num_frames"]
+    crop_size = config["evaluation"]["crop_size"] or config["data"]["crop_size"]
     network = given.trained.network
     about = contract(given, num_frames, crop_size)
     run: Callable[[Tensor], Tensor]
@@ -102,9 +104,10 @@ def metrics(given: model_folder.Given) -> dict[str, Any]:
     """What finished evaluations of this checkpoint found: accuracy, coverage and data, by the evaluation's name."""
     found = {}
     for path in sorted(given.run.glob("evaluations/*/results.json")) if given.run else []:
-        results = json.loads(path.read_text())
-        if results["checkpoint"]["hash"] == given.hash:
-            found[path.parent.name] = {key: results[key] for key in ("data", "split", "coverage", "accuracy")}
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # of another version, or an ensemble
+            results = json.loads(path.read_text())
+            if results["checkpoint"]["hash"] == given.hash:
+                found[path.parent.name] = {key: results[key] for key in ("data", "split", "coverage", "accuracy")}
     return found
 
 

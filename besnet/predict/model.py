@@ -17,6 +17,7 @@ from besnet.data.clips import read_clips
 from besnet.data.transforms import evaluation_views
 from besnet.evaluation.calibration import stored_temperature, tempered
 from besnet.evaluation.loop import VIEWS_AT_ONCE
+from besnet.evaluation.ranks import choose_device
 from besnet.evaluation.views import ViewPlan
 from besnet.models.folding import fold
 from besnet.video.reader import Reader, open_video
@@ -57,16 +58,11 @@ class Model:
     ) -> None:
         trained = given.trained
         config = trained.config
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ValueError(f"--device {device}: no CUDA device is visible here; use --device cpu")
-        self.device = torch.device(device)
+        self.device = choose_device(device)
         self.classes = trained.classes
         self.shape = ClipShape(**config["data"]["clip"])
-        plan = ViewPlan(**config["evaluation"])
-        self.plan = replace(plan, num_clips=num_clips or plan.num_clips, num_crops=num_crops or plan.num_crops)
-        self.crop_size: int = plan.crop_size or config["data"]["crop_size"]
+        self.plan = ViewPlan(**config["evaluation"]).with_views(num_clips, num_crops)
+        self.crop_size: int = self.plan.crop_size or config["data"]["crop_size"]
         self.temperature = given.temperature
         self.network = fold(trained.network.to(self.device))
 

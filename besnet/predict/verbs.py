@@ -14,6 +14,7 @@ from besnet.predict.model import Model, Prediction, load
 from besnet.progress import Meter
 
 Found = TypeVar("Found")
+MOST_DRAWN = 100  # videos of one picture
 FAILED = 1  # exit code where some video could not be read
 
 
@@ -48,6 +49,7 @@ def predict(
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise ValueError(f"--sheet {sheet}: the picture is a PNG: give it a name that ends with .png")
     files = listed(videos)
+    names = dict(zip(files, short_names(files), strict=True))
     check_writable([path for path in (json, sheet, timeline and timeline / "x") if path is not None])
     model = load(ckpt_path, device, num_clips, num_crops)
     print(
@@ -60,7 +62,7 @@ def predict(
         found = model.predict(file)
         print(f"{file}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in found.top()), flush=True)
         if timeline is not None:
-            write_timeline(timeline, file, model.timeline(file, every_sec))
+            write_timeline(timeline / f"{names[file]}.csv", model.timeline(file, every_sec))
         return found
 
     found, failed = each(files, look)
@@ -69,8 +71,9 @@ def predict(
     if sheet is not None and found:
         from besnet.predict.pictures import sheet as draw_sheet
 
-        draw_sheet(model, list(found.values())).save(sheet)
-        print(f"picture: {sheet}")
+        drawn = list(found.values())[:MOST_DRAWN]
+        draw_sheet(model, drawn).save(sheet)
+        print(f"picture: {sheet}" + (f" (the first {len(drawn)} videos)" if len(drawn) < len(found) else ""))
     return FAILED if failed else 0
 
 
@@ -123,7 +126,7 @@ def each(files: list[Path], look: Callable[[Path], Found]) -> tuple[dict[Path, F
 
 def listed(videos: list[Path]) -> list[Path]:
     """The files that are meant: a folder stands for the videos below it. ValueError if there is nothing."""
-    files = list(_listed(videos))
+    files = list(dict.fromkeys(_listed(videos)))
     if not files:
         raise ValueError(f"{', '.join(map(str, videos)) or 'nothing'}: no video there: name files or folders of videos")
     return files
@@ -164,11 +167,18 @@ def write_json(file: Path, model: Model, found: dict[Path, Prediction], failed: 
     print(f"answers: {file}")
 
 
-def write_timeline(folder: Path, file: Path, prediction: Prediction) -> None:
+def short_names(files: list[Path]) -> list[str]:
+    """Names of one kind for all files, the shortest that tells them apart: without ending, with it, with folders."""
+    for names in ([file.stem for file in files], [file.name for file in files]):
+        if len(set(names)) == len(names):
+            return names
+    return ["_".join(part for part in file.parts if part not in ("/", "..")) for file in files]
+
+
+def write_timeline(table: Path, prediction: Prediction) -> None:
     """A CSV (a line a clip) and a picture of one video."""
     from besnet.predict.pictures import timeline as draw
 
-    table = folder / f"{file.stem}.csv"
     with open(table, "w", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["start_sec", "end_sec", "answer", *prediction.classes])

@@ -10,7 +10,7 @@ TEXT = 20
 
 def contact_sheet(strips: list[tuple[str, np.ndarray]]) -> Image.Image:
     """One row a strip: (text, frames uint8 (N, H, W, 3)), frames in the order of time from left to right."""
-    rows = [(text, [scaled(frame) for frame in frames]) for text, frames in strips]
+    rows = [(text, [Image.fromarray(scaled(frame)) for frame in frames]) for text, frames in strips]
     width = max(sum(image.width + GAP for image in images) for _, images in rows)
     sheet = Image.new("RGB", (width, len(rows) * (HEIGHT + TEXT + GAP)), "white")
     draw = ImageDraw.Draw(sheet)
@@ -25,7 +25,8 @@ def contact_sheet(strips: list[tuple[str, np.ndarray]]) -> Image.Image:
     return sheet
 
 
-def scaled(frame: np.ndarray) -> Image.Image:
-    """A frame at the sheet's height."""
+def scaled(frame: np.ndarray) -> np.ndarray:
+    """A frame at the sheet's height; one that has it already stays as it is."""
     image = Image.fromarray(frame)
-    return image.resize((max(1, round(image.width * HEIGHT / image.height)), HEIGHT), Image.Resampling.BILINEAR)
+    size = max(1, round(image.width * HEIGHT / image.height)), HEIGHT
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
