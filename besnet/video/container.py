@@ -18,6 +18,7 @@ import av
 import numpy as np
 
 from besnet.video.references import unreferenced
+from besnet.video.truncation import missing_end
 
 FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "mpeg", "mpegts", "flv", "asf", "ogg")
 CODECS = ("h264", "hevc", "libdav1d", "av1", "vp8", "vp9", "mpeg4", "mpeg1video", "mpeg2video", "msmpeg4v1",
@@ -68,6 +69,22 @@ class FrameIndex:
             if self.ticks[key] <= self.ticks[here]:
                 return int(key)
         return 0
+
+    def starts_for(self, number: int) -> Iterator[int]:
+        """`start_for`, then key packets ever further back (1, 2, 4... of them), at last packet 0.
+
+        Not every key packet is one that decoding can begin at: pictures after it may refer to some before it (open
+        groups), or be whole only some frames later (intra refresh).
+        """
+        start = self.start_for(number)
+        yield start
+        earlier = self.key[(self.key > 0) & (self.key < start)]
+        back = 1
+        while back <= len(earlier):
+            yield int(earlier[-back])
+            back *= 2
+        if start > 0:
+            yield 0
 
 
 def name_of(source: Path | bytes, name: str | None = None) -> str:
@@ -153,6 +170,8 @@ def index_frames(container: Any, stream: Any, name: str) -> FrameIndex:
         raise VideoError(f"{name}: damaged after {len(packets)} frames: {words(error)}") from None
     if not packets:
         raise VideoError(f"{name}: no frames")
+    if missing := missing_end(container, stream, packets):
+        raise VideoError(f"{name}: {missing}")
     stamps = [packet.pts for packet in packets]
     shown = [p for p, packet in enumerate(packets) if not packet.is_discard]
     late = container.format.name == "avi" and stream.codec_context.has_b_frames

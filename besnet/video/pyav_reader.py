@@ -43,73 +43,98 @@ class PyAVReader(Reader):
 
         Raises VideoError where one is missing, damaged or of another size.
         """
-        index, due = self._index, first
-        try:
-            if index.exact:
-                decoded = self._run(index.start_for(first), int(index.position[first : last + 1].max()))
-            else:
-                decoded = self._every_frame()
-            for count, frame in enumerate(decoded):
-                number = index.number_of.get(frame.pts, -1) if index.exact else count
-                if not first <= number <= last:
-                    continue
-                if number != due:
-                    raise VideoError(f"{self.name}: frame {due} cannot be decoded")
-                if (frame.width, frame.height) != self.coded_size:
-                    raise VideoError(f"{self.name}: the frame size changes to {frame.width} x {frame.height}")
-                due += 1
-                yield number, frame
-        except av.FFmpegError as error:
-            raise VideoError(f"{self.name}: damaged: {words(error)}") from None
-        finally:
-            if self._decoder.is_open:
-                self._decoder.flush_buffers()
-        if due <= last:
-            raise VideoError(f"{self.name}: frame {due} cannot be decoded")
+        index, due, why = self._index, first, ""
+        for start in index.starts_for(first) if index.exact else [0]:
+            resumed = due
+            try:
+                if index.exact:
+                    decoded = self._run(start, int(index.position[first : last + 1].max()))
+                else:
+                    decoded = self._every_frame()
+                for count, frame in enumerate(decoded):
+                    number = index.number_of.get(frame.pts, -1) if index.exact else count
+                    if not resumed <= number <= last:
+                        continue
+                    if number != due:
+                        break
+                    if (frame.width, frame.height) != self.coded_size:
+                        raise VideoError(f"{self.name}: the frame size changes to {frame.width} x {frame.height}")
+                    due += 1
+                    yield number, frame
+                why = f"frame {due} cannot be decoded" if due <= last else ""
+            except av.FFmpegError as error:
+                why = f"damaged: {words(error)}"
+            finally:
+                self._empty()
+            if not why:
+                return
+        raise VideoError(f"{self.name}: {why}")
 
     def _every_frame(self) -> Iterator[Any]:
         for packet in [*self._index.packets, None]:
             yield from self._decoder.decode(packet)
 
+    def _empty(self) -> None:
+        """Also after an error or an early stop the next read must find an empty decoder."""
+        if self._decoder.is_open:
+            self._decoder.flush_buffers()
+
     def _decode(self, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        numbers = set(wanted.tolist())
         try:
-            if not self._index.exact:
+            if self._index.exact:
+                keep = ~self._index.spare
+                keep[self._index.position[wanted]] = True
+                for group in self._groups(wanted):
+                    for number, frame in self._group(group, keep):
+                        yield number, self._to_rgb(frame)
+            else:
+                numbers = set(wanted.tolist())
                 for number, frame in enumerate(self._every_frame()):
                     if number in numbers:
                         yield number, self._to_rgb(frame)
                     if number == wanted[-1]:
                         break
-            else:
-                for frame in self._frames(wanted):
-                    number = self._index.number_of.get(frame.pts, -1)
-                    if number in numbers:
-                        numbers.remove(number)
-                        yield number, self._to_rgb(frame)
         except (av.FFmpegError, MemoryError) as error:
             raise VideoError(f"{self.name}: damaged: {words(error)}") from None
         finally:
-            # Also after an error or an early stop the next read must find an empty decoder.
-            if self._decoder.is_open:
-                self._decoder.flush_buffers()
+            self._empty()
 
-    def _frames(self, wanted: np.ndarray) -> Iterator[Any]:
-        """Decoded frames that include the wanted ones, group of pictures by group."""
+    def _groups(self, wanted: np.ndarray) -> Iterator[list[int]]:
+        """The wanted frames, split where decoding can leave out packets between them."""
         index = self._index
-        keep = ~index.spare
-        keep[index.position[wanted]] = True
-        start, end = -1, -1
-        for number in wanted:
+        group: list[int] = []
+        end = -1
+        for number in wanted.tolist():
             position = int(index.position[number])
-            if position <= end:
-                continue
-            key = index.start_for(number)
-            if key > end + 1 or start < 0:
-                if start >= 0:
-                    yield from self._run(start, end, keep)
-                start = key
-            end = position
-        yield from self._run(start, end, keep)
+            if position > end:
+                if group and index.start_for(number) > end + 1:
+                    yield group
+                    group = []
+                end = position
+            group.append(number)
+        yield group
+
+    def _group(self, group: list[int], keep: np.ndarray) -> Iterator[tuple[int, Any]]:
+        """(number, decoded frame) of a group; where that fails, once more from further back."""
+        index = self._index
+        end = int(index.position[group].max())
+        left = set(group)
+        failure: av.FFmpegError | None = None
+        for start in index.starts_for(group[0]):
+            try:
+                for frame in self._run(start, end, keep):
+                    number = index.number_of.get(frame.pts, -1)
+                    if number in left:
+                        left.remove(number)
+                        yield number, frame
+                failure = None
+            except av.FFmpegError as error:
+                failure = error
+                self._empty()
+            if not left and failure is None:
+                return
+        if failure:
+            raise failure
 
     def _run(self, start: int, end: int, keep: np.ndarray | None = None) -> Iterator[Any]:
         """Decode the packets start..end that are to be kept, then ask for what the decoder still holds back."""

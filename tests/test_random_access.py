@@ -1,0 +1,84 @@
+"""Where not every key frame is one to begin at, any frame is still that of a whole decode; and damage stays damage."""
+
+import io
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from besnet.data.prepare.examine import Job, examine
+from besnet.video.container import VideoError
+from besnet.video.pyav_reader import PyAVReader, ToRGB
+from besnet.video.reader import open_video
+from tests.drawn import draw
+
+OPEN_GROUPS = "open-gop=1:keyint=12:bframes=3:b-pyramid=normal"
+INTRA_REFRESH = "intra-refresh=1:keyint=20:bframes=0"
+
+
+def whole_decode(path: Path) -> np.ndarray:
+    to_rgb = ToRGB()
+    with av.open(str(path)) as container:
+        return np.stack([to_rgb(frame) for frame in container.decode(video=0)])
+
+
+@pytest.mark.parametrize("params", [OPEN_GROUPS, INTRA_REFRESH])
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "ts"])
+def test_every_frame_can_be_read_on_its_own(params: str, ending: str, tmp_path: Path) -> None:
+    path = draw(tmp_path / f"v.{ending}", params=params)
+    truth = whole_decode(path)
+    assert len(truth) == 60
+    assert examine(Job(0, str(path))).facts
+    with open_video(path) as reader:
+        for n in range(60):
+            assert np.array_equal(reader.read([n])[0], truth[n]), n
+        draws = np.random.default_rng(0)
+        for _ in range(20):
+            wanted = draws.integers(0, 60, 5)
+            assert np.array_equal(reader.read(wanted), truth[wanted]), wanted
+
+
+@pytest.mark.parametrize("params", [OPEN_GROUPS, INTRA_REFRESH])
+def test_a_part_can_begin_anywhere(params: str, tmp_path: Path) -> None:
+    path = draw(tmp_path / "v.mp4", params=params)
+    truth = whole_decode(path)
+    with PyAVReader(path, "v") as reader:
+        for first in range(0, 55, 7):
+            found = {n: ToRGB()(frame).copy() for n, frame in reader.frames(first, first + 4)}
+            assert list(found) == list(range(first, first + 5))
+            assert all(np.array_equal(found[n], truth[n]) for n in found)
+
+
+@pytest.mark.parametrize("params", [OPEN_GROUPS, INTRA_REFRESH, "keyint=12:bframes=3"])
+def test_damage_is_refused_and_what_comes_before_it_is_read(params: str, tmp_path: Path) -> None:
+    path = draw(tmp_path / "v.mp4", params=params)
+    truth = whole_decode(path)
+    data = bytearray(path.read_bytes())
+    with av.open(io.BytesIO(data)) as container:
+        packets = [(packet.pos, packet.size, packet.pts) for packet in container.demux(video=0) if packet.size]
+        step = container.streams.video[0].time_base
+    largest = max((p for p in packets if p[2] * step > 1), key=lambda p: p[1])
+    data[largest[0] : largest[0] + 64] = b"\xff" * 64
+    with pytest.raises(VideoError, match="damaged"):
+        examine_bytes(tmp_path, bytes(data))
+    hurt = round(float(largest[2] * step) * 25)
+    with open_video(bytes(data)) as reader:
+        with pytest.raises(VideoError, match=r"damaged|cannot be decoded"):
+            reader.read([hurt])
+        assert np.array_equal(reader.read([3, 15]), truth[[3, 15]])
+
+
+def examine_bytes(folder: Path, data: bytes) -> None:
+    (folder / "damaged.mp4").write_bytes(data)
+    examine(Job(0, str(folder / "damaged.mp4")))
+
+
+def test_going_back_costs_at_most_a_few_whole_decodes(tmp_path: Path) -> None:
+    path = draw(tmp_path / "v.mp4", params="keyint=2:bframes=0", count=200)
+    with open_video(path) as reader:
+        starts = list(reader._index.starts_for(199))
+    assert starts[0] == 198
+    assert starts[-1] == 0
+    assert starts == sorted(set(starts), reverse=True)
+    assert sum(200 - start for start in starts) < 600
