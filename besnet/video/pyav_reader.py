@@ -85,8 +85,7 @@ class PyAVReader(Reader):
                 keep = ~self._index.spare
                 keep[self._index.position[wanted]] = True
                 for group in self._groups(wanted):
-                    for number, frame in self._group(group, keep):
-                        yield number, self._to_rgb(frame)
+                    yield from self._group(group, keep)
             else:
                 numbers = set(wanted.tolist())
                 for number, frame in enumerate(self._every_frame()):
@@ -114,8 +113,8 @@ class PyAVReader(Reader):
             group.append(number)
         yield group
 
-    def _group(self, group: list[int], keep: np.ndarray) -> Iterator[tuple[int, Any]]:
-        """(number, decoded frame) of a group; where that fails, once more from further back."""
+    def _group(self, group: list[int], keep: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """(number, picture) of a group; where that fails, once more from further back."""
         index = self._index
         end = int(index.position[group].max())
         left = set(group)
@@ -126,7 +125,7 @@ class PyAVReader(Reader):
                     number = index.number_of.get(frame.pts, -1)
                     if number in left:
                         left.remove(number)
-                        yield number, frame
+                        yield number, self._to_rgb(frame)
                 failure = None
             except av.FFmpegError as error:
                 failure = error
