@@ -158,6 +158,7 @@ def test_what_is_wrong_with_a_table_is_named(clips: Path, tmp_path: Path, text: 
 def test_what_is_wrong_with_the_request_is_named(clips: Path, tmp_path: Path) -> None:
     good = table(clips, "label,path,person\na,unordered.mov,kim\n")
     (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
     for arguments, message in (
         ({"source": tmp_path / "gone"}, "gone: no such file or folder"),
         ({"source": tmp_path / "file" / "x.csv"}, "no such file"),
@@ -168,7 +169,7 @@ def test_what_is_wrong_with_the_request_is_named(clips: Path, tmp_path: Path) ->
         ({"source": good, "test": "kim"}, "write it as column=value"),
         ({"source": good, "classes": "kinetics40"}, "neither a text file nor one of"),
         ({"source": good, "classes": "kinetics400"}, "label 'a' is none of the 400 classes"),
-        ({"source": clips}, "no videos in class folders"),
+        ({"source": clips.parent / "empty"}, "no videos in class folders"),
         ({"source": good, "deadline_sec": 0}, "--deadline_sec 0: at least 1"),
         ({"source": good, "copy": True}, "exclude each other"),
     ):

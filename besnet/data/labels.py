@@ -1,6 +1,7 @@
 """Class names: the official lists in their canonical order, and finding the class that a written label means."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -8,8 +9,10 @@ LISTS = Path(__file__).resolve().parents[2] / "data"  # data/<data set>/classes.
 
 
 def canonical(label: str) -> str:
-    """What remains of a label without what copies of a list differ in: capitals, quotes, underscores, spaces."""
-    kept = (" " if mark in "_ \t" else "" if mark in "\"'`´’“”" else mark for mark in label.casefold())
+    """What remains of a label without what copies of a list differ in: capitals, quotes, underscores, spaces, and
+    whether an accent is a mark of its own."""
+    plain = unicodedata.normalize("NFC", label.casefold())
+    kept = (" " if mark in "_ \t" else "" if mark in "\"'`´’“”" else mark for mark in plain)
     return " ".join("".join(kept).split())
 
 
@@ -21,7 +24,7 @@ def known_lists() -> dict[str, list[str]]:
 def read_classes(path: Path) -> list[str]:
     """Class names of a text file, one a line."""
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: the class list cannot be read: {error}") from None
     if len({canonical(name) for name in names}) != len(names):

@@ -15,7 +15,10 @@ from typing import Any
 from besnet.data.manifest import Shard
 from besnet.data.manifest_writing import Replacing
 
-VIDEO_MEMBERS = {"mp4", "avi", "webm", "mkv", "mov", "mpg", "mpeg", "m4v", "flv", "wmv", "3gp", "asf", "ts", "ogv"}
+VIDEO_MEMBERS = {
+    "mp4", "avi", "webm", "mkv", "mov", "mpg", "mpeg", "mpe", "m4v", "f4v", "flv", "wmv", "3gp", "3g2", "asf", "ts",
+    "mts", "m2ts", "vob", "ogv", "divx",
+}  # fmt: skip
 LABEL_MEMBERS = {"cls", "json", "txt"}
 MAX_LABEL_BYTES = 1 << 20
 
@@ -37,9 +40,9 @@ def members(path: Path) -> Iterator[Member]:
             end = os.path.getsize(path)
             while (info := tar.next()) is not None:
                 vars(tar)["members"] = []  # else it remembers all that it has seen
-                if info.isdir():
-                    continue
                 pure = PurePosixPath(info.name)
+                if info.isdir() or pure.name.startswith("._"):  # what macOS adds to a tar
+                    continue
                 if pure.is_absolute() or ".." in pure.parts:
                     raise ValueError(f"{path}: the member {info.name!r} leads outside")
                 if not info.isreg():

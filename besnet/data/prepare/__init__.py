@@ -77,17 +77,18 @@ def prepare(
             raise ValueError(f"--{called} {number}: at least 1")
     held_out = {split: rule for split, rule in (("val", val), ("test", test)) if rule}
     _check_writable(out)
-    listing = list_source(source, videos, held_out, official_split)
+    listing = list_source(source, videos, held_out, official_split, out)
     check_ids(listing.entries)
     names, labels = number_labels(listing, classes_named(classes) if classes else None)
     mode: Mode = "index" if index_only else "copy" if copy else "encode"
     encode: dict[str, Any] = {"mode": mode, **(encode_settings(short_side) if mode == "encode" else {})}
+    root = str(listing.root)
     jobs = [
-        Job(n, os.path.join(listing.root, e.path), e.start_sec, e.end_sec, e.offset, e.size, mode, short_side)
+        Job(n, os.path.join(root, e.path), e.start_sec, e.end_sec, e.offset, e.size, mode, short_side, shared=e.shared)
         for n, e in enumerate(listing.entries)
         if e.path is not None
     ]
-    asked = [name or listing.name, names, labels, [(e.id, e.split, e.why) for e in listing.entries], str(listing.root)]
+    asked = [name or listing.name, names, labels, [(e.id, e.split, e.why) for e in listing.entries], root]
     plan = plan_of(jobs, {"encode": encode, "videos_per_shard": videos_per_shard, "asked": asked})
     if is_finished(out, plan):
         manifest = Manifest.load(out)
@@ -96,18 +97,21 @@ def prepare(
     workshop = Workshop(out, plan)
     finished = False
     try:
-        packer = Packer(out, listing.entries, labels, names, workshop, videos_per_shard) if mode != "index" else None
-        previous = Previous(workshop.before, encode)
+        packer = None
+        if mode != "index":
+            packer = Packer(workshop.folder, listing.entries, labels, names, workshop, videos_per_shard)
+        previous = Previous(out, encode)
         ids = [entry.id for entry in listing.entries]
         _run(jobs, ids, workshop, previous, packer, workers or os.cpu_count() or 1, deadline_sec)
         fault = workshop.first_fault()
         if fault is not None:
             first = fault or next(e.why for e in listing.entries)
             raise ValueError(f"{source}: no readable video at all among {len(listing.entries)} (the first: {first})")
-        root = str(listing.root) if packer is None else "."
         rows = _rows(listing.entries, labels, workshop, packer)
         shards = packer.shards if packer else []
-        manifest = write_manifest(out, name or listing.name, names, root, rows, encode, shards)
+        write_manifest(workshop.folder, name or listing.name, names, "." if packer else root, rows, encode, shards)
+        workshop.put_in_place()
+        manifest = Manifest.load(out)
         finished = True
     finally:
         workshop.close(finished)

@@ -15,6 +15,7 @@ from besnet.video.probe import facts_of
 from besnet.video.pyav_reader import PyAVReader
 
 MAX_FILE_BYTES = MAX_PACKET_BYTES * 3 // 2  # sound and padding included
+KEY_FRAMES_SEC = 10  # a piece cut at key frames is longer than was asked for by less than this
 
 Mode = Literal["index", "copy", "encode"]
 
@@ -33,6 +34,7 @@ class Job:
     short_side: int = 0
     to: str = ""  # file that the worker writes the encoded video to
     before: dict[str, Any] | None = None  # what an earlier preparation found, see previous.py
+    shared: bool = False  # other jobs mean other parts of the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +96,21 @@ def part(job: Job, reader: PyAVReader) -> tuple[int, int]:
     """(first, last) number of the frames that are meant.
 
     Files named after the video alone come as the whole video or as the part already cut out; cut pieces last as long as
-    the part, but for a key frame's distance.
+    the part, but for a key frame's distance. VideoError where less than half of the part is there.
     """
     times = reader.times_sec
     whole = 0, len(times) - 1
     if job.start_sec is None or job.end_sec is None:
         return whole
-    if times[-1] <= job.end_sec - job.start_sec + 1.5 or times[-1] < job.end_sec - 1:
+    length, wanted = times[-1], job.end_sec - job.start_sec
+    if length <= wanted + 1.5 or (length < job.end_sec - 1 and length <= wanted + KEY_FRAMES_SEC):
+        if job.shared:
+            raise VideoError(f"{reader.name}: lasts {length:.0f} s, a piece already cut, but several rows mean it")
         return whole
+    if min(job.end_sec, length) - job.start_sec < wanted / 2:
+        raise VideoError(
+            f"{reader.name}: lasts {length:.0f} s: less than half of {job.start_sec:g} s to {job.end_sec:g} s is there"
+        )
     chosen = np.flatnonzero((times >= job.start_sec - 1e-6) & (times < job.end_sec - 1e-6))
     if not len(chosen):
         raise VideoError(f"{reader.name}: no frame between {job.start_sec:g} s and {job.end_sec:g} s")

@@ -1,15 +1,13 @@
 """What a source promises: the videos it lists, before any file is opened."""
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from besnet.data.labels import ClassFinder, official_classes
+from besnet.data.labels import ClassFinder, canonical, official_classes
+from besnet.data.prepare.files import videos_below as videos_below  # for those who read folders as prepare does
 
-VIDEO_ENDINGS = {
-    ".mp4", ".avi", ".mkv", ".webm", ".mov", ".mpg", ".mpeg", ".m4v", ".flv", ".wmv", ".3gp", ".ts", ".ogv", ".asf",
-}  # fmt: skip
 SPLIT_NAMES = {
     "train": "train", "training": "train",
     "val": "val", "valid": "val", "validate": "val", "validation": "val",
@@ -31,6 +29,7 @@ class Entry:
     end_sec: float | None = None
     offset: int = 0  # where the video begins in a tar file, if `size` is given
     size: int | None = None
+    shared: bool = False  # other entries mean other parts of the same file
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,11 @@ def split_named(name: str, where: str) -> str:
         raise ValueError(f"{where}: split {name!r}: it is train, val or test") from None
 
 
+def split_in(path: str) -> str | None:
+    """The split that a word of a file's name or path says, as in `kinetics_400_train`; None where none does."""
+    return next((SPLIT_NAMES[word] for word in re.split(r"[-_./ ]", path.lower()) if word in SPLIT_NAMES), None)
+
+
 def check_ids(entries: Iterable[Entry]) -> None:
     """ValueError naming both places where an id is listed twice."""
     seen: dict[str, str] = {}
@@ -65,18 +69,21 @@ def number_labels(listing: Listing, classes: Sequence[str] | None) -> tuple[list
     """(class names, the label number of each entry; -1 without a label).
 
     Names come from `classes`, else from the source, else from an official list with exactly these labels, else they
-    are the training labels in alphabetical order. ValueError for a label that is not among them.
+    are the training labels in alphabetical order, each in one spelling. ValueError for a label that is not among them.
     """
     entries = listing.entries
     names = list(classes or listing.classes or [])
     if not names:
         training = {e.label for e in entries if e.split == "train" and e.label is not None}
         found = training or {e.label for e in entries if e.label is not None}
-        names = official_classes(found) or sorted(found)
+        one_spelling = {canonical(label): label for label in sorted(found, reverse=True)}
+        names = official_classes(found) or sorted(one_spelling.values())
     if not names:
         raise ValueError(f"{listing.name}: no video has a label; give the class list with --classes")
     if listing.numbered:
         return names, [_numbered(e, len(names)) for e in entries]
+    if len({canonical(name) for name in names}) != len(names):
+        raise ValueError(f"{listing.name}: the source's class list has a class twice")
     finder = ClassFinder(names)
     return names, [-1 if e.label is None else finder(e.label, e.where) for e in entries]
 
@@ -86,42 +93,3 @@ def _numbered(entry: Entry, count: int) -> int:
     if number >= count:
         raise ValueError(f"{entry.where}: label {number}, but there are {count} classes")
     return number
-
-
-def videos_below(folder: Path) -> Iterator[str]:
-    """Paths of the files below a folder that are named like videos, relative to it, in sorted order.
-
-    Links to folders are followed, but no folder is visited twice.
-    """
-    seen = set()
-    for at, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(at)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_ENDINGS:
-                yield os.path.relpath(os.path.join(at, name), folder)
-
-
-def hold_out(entries: list[Entry], columns: list[dict[str, str]], rule: str, split: str) -> list[Entry]:
-    """Move the rows of a table whose column has one of the values to another split.
-
-    `rule` is `column=value,value,...`. ValueError naming a column or value that the table does not have.
-    """
-    column, equals, listed = rule.partition("=")
-    values = {value.strip() for value in listed.split(",")}
-    if not equals or not listed:
-        raise ValueError(f"--{split} {rule}: write it as column=value,value,...")
-    there = {row[column] for row in columns if column in row}
-    if not there:
-        known = ", ".join(columns[0]) if columns else "none"
-        raise ValueError(f"--{split} {rule}: the source has no column {column!r}; there are: {known}")
-    if values - there:
-        raise ValueError(f"--{split} {rule}: no row with {column} {sorted(values - there)[0]!r}")
-    return [
-        replace(entry, split=split) if row[column] in values else entry
-        for entry, row in zip(entries, columns, strict=True)
-    ]

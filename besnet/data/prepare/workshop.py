@@ -1,7 +1,8 @@
 """The unfinished state of a preparation: killed at any instant, the next run goes on and ends with the same bytes.
 
-`<out>/.work` holds the plan it belongs to, one line for each finished video, and encoded videos until their shard is
-written. A line is added only after its video is complete, a shard takes its name only when it is complete.
+`<out>/.work` holds the plan it belongs to, one line for each finished video, encoded videos until their shard is
+written, and the shards. A line is added only after its video is complete, a shard takes its name only when it is
+complete; the result of an earlier preparation stays in `<out>` until all of the new one is.
 """
 
 import fcntl
@@ -55,33 +56,43 @@ class Workshop:
             if not (told.exists() and told.read_text() == plan):
                 self._clear(ours=told.exists())
                 told.write_text(plan)
+            self._take_back()
             self._lines = self._read()
         except BaseException:
             os.close(self._lock)
             raise
         self._journal = os.open(self.folder / "outcomes.jsonl", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
 
-    @property
-    def before(self) -> Path:
-        """Where the result of another plan is kept until this one is finished."""
-        return self.folder / "before"
-
     def _clear(self, ours: bool) -> None:
-        """Put a finished result of another plan aside, remove an unfinished one; never shards of someone else."""
+        """Remove an unfinished result of another plan; a finished one stays, and so do shards of someone else."""
         shards = list(self.out.glob("shards/*.tar"))
-        if (self.out / "dataset.json").exists():
-            self.before.mkdir(exist_ok=True)
-            # dataset.json last: as long as it is here, a killed run finds the rest to move.
-            for name in ("shards", "manifest.jsonl", "manifest.npy", "dataset.json"):
-                if (self.out / name).exists():
-                    os.replace(self.out / name, self.before / name)
-        elif shards and not ours:
+        if shards and not ours and not (self.out / "dataset.json").exists():
             raise ValueError(
                 f"{self.out}: has shards that were not written here ({shards[0].name}): choose another folder"
             )
-        for old in [self.out / ".plan", *self.folder.iterdir(), *self.out.glob("shards/*.tar")]:
-            if old != self.before:
-                old.unlink(missing_ok=True)
+        for old in self.folder.iterdir():
+            if old.is_dir():
+                shutil.rmtree(old)
+            else:
+                old.unlink()
+
+    def put_in_place(self) -> None:
+        """Let the result, complete in this folder, take the place of an earlier one: renames alone."""
+        if (self.folder / "shards").exists():
+            (self.folder / "placing").touch()
+        for name in ("dataset.json", ".plan"):
+            (self.out / name).unlink(missing_ok=True)
+        if (self.out / "shards").exists():
+            os.replace(self.out / "shards", self.folder / "old")
+        for name in ("shards", "manifest.jsonl", "manifest.npy", "dataset.json"):
+            if (self.folder / name).exists():
+                os.replace(self.folder / name, self.out / name)
+
+    def _take_back(self) -> None:
+        """Undo `put_in_place` where a kill came between its renames."""
+        if (self.folder / "placing").exists() and not (self.folder / "shards").exists():
+            (self.out / "dataset.json").unlink(missing_ok=True)
+            os.replace(self.out / "shards", self.folder / "shards")
 
     def _read(self) -> dict[int, bytes]:
         """What the journal holds, as its lines: parsed, 240,000 of them would take ten times the memory."""

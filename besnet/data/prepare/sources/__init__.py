@@ -2,40 +2,66 @@
 
 from pathlib import Path
 
+from besnet.data.prepare.files import Files
 from besnet.data.prepare.listing import Listing
 from besnet.data.prepare.sources.folders import list_folders
-from besnet.data.prepare.sources.kinetics import list_kinetics
+from besnet.data.prepare.sources.kinetics import annotations_in, list_kinetics
+from besnet.data.prepare.sources.rows import columns
 from besnet.data.prepare.sources.something import list_something
-from besnet.data.prepare.sources.table import list_table, read_rows
+from besnet.data.prepare.sources.table import list_table
 from besnet.data.prepare.sources.ucf_hmdb import list_hmdb51, list_ucf101
 from besnet.data.prepare.sources.webdataset import list_webdataset
 
 
-def list_source(source: Path, videos: Path | None, held_out: dict[str, str], official_split: int) -> Listing:
-    """The videos that a source lists. ValueError where it is of no known layout."""
+def list_source(
+    source: Path, videos: Path | None, held_out: dict[str, str], official_split: int, out: Path | None = None
+) -> Listing:
+    """The videos that a source lists, none of them in `out`. ValueError where it is of no known layout."""
     if not source.exists():
         raise ValueError(f"{source}: no such file or folder")
+    if videos is not None and not videos.is_dir():
+        raise ValueError(f"{videos}: no such folder of videos")
     if source.is_file():
-        names, _ = read_rows(source)
-        if "youtube_id" not in names:
+        if "youtube_id" not in columns(source) and source.suffix.lower() != ".json":
             return list_table(source, videos, held_out)
         _refuse(held_out, source)
-        return list_kinetics([source], videos or source.parent, _kinetics_name(source))
+        return list_kinetics([source], Files(videos or source.parent, out), _kinetics_name(source))
+    files = Files(videos or source, out)
+    published = _list_published(source, files, official_split)
+    if published is None and (table := _table_in(source)):
+        return list_table(table, videos, held_out)
     _refuse(held_out, source)
-    if (source / "classInd.txt").exists():
-        return list_ucf101(source, videos or source, official_split)
-    if any(source.glob("*_test_split?.txt")):
-        return list_hmdb51(source, videos or source, official_split)
-    if any(source.glob("*labels.json")):
-        return list_something(source, videos or source)
-    annotations = [file for file in sorted(source.glob("*.csv")) if "youtube_id" in read_rows(file)[0]]
-    if annotations:
-        return list_kinetics(annotations, videos or source, source.resolve().name)
+    if published is not None:
+        return published
     if videos is not None:
         raise ValueError(f"{source}: no annotations of a known kind in it, and only with such does --videos go")
-    if any(source.rglob("*.tar")):
-        return list_webdataset(source)
-    return list_folders(source)
+    if files.tars and files.videos:
+        raise ValueError(
+            f"{source}: holds tar files ({files.tars[0]}) and videos ({files.videos[0]}): "
+            "give the folder of the one kind, or move the other kind elsewhere"
+        )
+    return list_webdataset(files) if files.tars else list_folders(files)
+
+
+def _list_published(source: Path, files: Files, official_split: int) -> Listing | None:
+    """The videos that a data set's own lists name; None where a folder holds none of these."""
+    if (source / "classInd.txt").exists():
+        return list_ucf101(source, files, official_split)
+    if any(source.glob("*_test_split?.txt")):
+        return list_hmdb51(source, files, official_split)
+    if any(source.glob("*labels.json")):
+        return list_something(source, files)
+    if annotations := annotations_in(source):
+        return list_kinetics(annotations, files, source.resolve().name)
+    return None
+
+
+def _table_in(folder: Path) -> Path | None:
+    """The one table with label,path that a folder holds. ValueError where there are several."""
+    tables = [file for file in sorted(folder.glob("*.csv")) if {"label", "path"} <= set(columns(file))]
+    if len(tables) > 1:
+        raise ValueError(f"{folder}: holds the tables {', '.join(file.name for file in tables)}: name the one")
+    return tables[0] if tables else None
 
 
 def _refuse(held_out: dict[str, str], source: Path) -> None:

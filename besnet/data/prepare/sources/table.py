@@ -1,37 +1,13 @@
 """A CSV table with the columns label, path and, if it likes, split."""
 
-import csv
-import io
 import os
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from besnet.data.prepare.listing import Entry, Listing, hold_out, split_named
+from besnet.data.prepare.listing import Entry, Listing, split_named
+from besnet.data.prepare.sources.rows import need, read_rows
 
-
-def read_rows(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
-    """(column names, iterator of (line number, row)) of a CSV file. ValueError where it is none."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as a table: {error}") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
-    names = [name.strip() for name in reader.fieldnames or []]
-    reader.fieldnames = names
-
-    def rows() -> Iterator[tuple[int, dict[str, str]]]:
-        for row in reader:
-            if None in row or None in row.values():
-                raise ValueError(f"{path}:{reader.line_num}: has not the {len(names)} fields of the first line")
-            yield reader.line_num, row
-
-    return names, rows()
-
-
-def need(names: list[str], column: str, path: Path) -> None:
-    """ValueError naming the column and those that exist, if it is not among them."""
-    if column not in names:
-        raise ValueError(f"{path}: no column {column!r}; it has: {', '.join(names) or 'none'}")
+PLAIN_NAMES = ("index", "train", "split1")  # say nothing of the data: its folder's name does
 
 
 def list_table(path: Path, videos: Path | None, held_out: dict[str, str]) -> Listing:
@@ -46,37 +22,66 @@ def list_table(path: Path, videos: Path | None, held_out: dict[str, str]) -> Lis
     root = (videos or path.parent).resolve()
     entries, columns = [], []
     for line, row in rows:
-        where = f"{path}:{line}"
-        if not row["path"].strip() or not row["label"].strip():
-            raise ValueError(f"{where}: {'path' if not row['path'].strip() else 'label'} is empty")
+        where, file, label = f"{path}:{line}", row["path"].strip(), row["label"].strip()
+        if not file or not label:
+            raise ValueError(f"{where}: {'label' if file else 'path'} is empty")
         split = split_named(row["split"], where) if "split" in row else "train"
-        entries.append(Entry(row["path"], row["label"].strip(), split, row["path"], where))
+        entries.append(Entry(file, label, split, file, where))
         columns.append(row)
     if not entries:
         raise ValueError(f"{path}: no rows")
     for split, rule in held_out.items():
         entries = hold_out(entries, columns, rule, split)
     root, located = locate(root, entries)
-    return Listing(path.stem if path.stem not in ("index", "train", "split1") else path.parent.name, root, located)
+    name = Path(os.path.abspath(path)).parent.name if path.stem in PLAIN_NAMES else path.stem
+    return Listing(name, root, located)
 
 
 def locate(root: Path, entries: list[Entry]) -> tuple[Path, list[Entry]]:
-    """(root, entries with paths relative to it and a reason where there is no file)."""
+    """(root, entries with paths relative to it and a reason where there is no file).
+
+    ValueError where two entries name the same file.
+    """
     if any(os.path.isabs(entry.path or "") for entry in entries):
         whole = [os.path.normpath(os.path.join(root, entry.path or "")) for entry in entries]
         root = Path(os.path.commonpath([os.path.dirname(path) for path in whole]))
-        entries = [
-            Entry(e.id, e.label, e.split, os.path.relpath(path, root), e.where)
-            for e, path in zip(entries, whole, strict=True)
-        ]
-    located = []
+        entries = [replace(e, path=os.path.relpath(path, root)) for e, path in zip(entries, whole, strict=True)]
+    located: list[Entry] = []
+    seen: dict[str, Entry] = {}
     for e in entries:
         assert e.path is not None
         relative = os.path.normpath(e.path)
+        there = os.path.lexists(root / relative)
+        if not there and "\\" in relative:
+            slashed = os.path.normpath(e.path.replace("\\", "/"))
+            if os.path.lexists(root / slashed):
+                relative, there = slashed, True
         if relative.startswith(".."):
             raise ValueError(f"{e.where}: {e.path!r} leads outside {root}; name the folder above it with --videos")
-        if os.path.lexists(root / relative):
-            located.append(Entry(e.id, e.label, e.split, relative, e.where))
-        else:
-            located.append(Entry(e.id, e.label, e.split, None, e.where, f"no file {relative}"))
+        first = seen.setdefault(relative, e)
+        if first is not e:
+            raise ValueError(f"{e.where}: {e.id!r} is listed twice, first in {first.where} as {first.id!r}")
+        located.append(replace(e, path=relative) if there else replace(e, path=None, why=f"no file {relative}"))
     return root, located
+
+
+def hold_out(entries: list[Entry], columns: list[dict[str, str]], rule: str, split: str) -> list[Entry]:
+    """Move the rows of a table whose column has one of the values to another split.
+
+    `rule` is `column=value,value,...`. ValueError naming a column or value that the table does not have.
+    """
+    column, equals, listed = rule.partition("=")
+    column = column.strip().lower()
+    values = {value.strip() for value in listed.split(",")}
+    if not equals or not listed:
+        raise ValueError(f"--{split} {rule}: write it as column=value,value,...")
+    there = {row[column] for row in columns if column in row}
+    if not there:
+        known = ", ".join(columns[0]) if columns else "none"
+        raise ValueError(f"--{split} {rule}: the source has no column {column!r}; there are: {known}")
+    if values - there:
+        raise ValueError(f"--{split} {rule}: no row with {column} {sorted(values - there)[0]!r}")
+    return [
+        replace(entry, split=split) if row[column] in values else entry
+        for entry, row in zip(entries, columns, strict=True)
+    ]

@@ -4,42 +4,58 @@ Only members named like videos and labels are looked at, as bytes; pickles and a
 """
 
 import json
-import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from besnet.data.manifest import read_range
-from besnet.data.prepare.listing import SPLIT_NAMES, Entry, Listing
+from besnet.data.prepare.files import Files
+from besnet.data.prepare.listing import Entry, Listing, split_in
 from besnet.data.shards import LABEL_MEMBERS, MAX_LABEL_BYTES, VIDEO_MEMBERS, Member, members
 
 LABEL_KEYS = ("class", "cls", "label", "label_name", "action")
+MAX_CLASSES = 100_000
 
 
-def list_webdataset(folder: Path) -> Listing:
+def list_webdataset(files: Files) -> Listing:
     """Videos of all tars below a folder; the split is read off the tar's path, else all are for training.
 
-    Labels that are numbers count into the class list that the user gives, else they are the classes' names.
+    Labels that are numbers count into the class list that the user gives, else they are the classes' names; -1 is no
+    label.
     """
-    entries = []
-    for tar in sorted(folder.rglob("*.tar")):
-        path = str(tar.relative_to(folder))
-        split = next((SPLIT_NAMES[word] for word in re.split(r"[-_./ ]", path.lower()) if word in SPLIT_NAMES), "train")
-        samples: dict[str, list[Member]] = {}
-        for member in members(tar):
-            if member.ending in VIDEO_MEMBERS | LABEL_MEMBERS:
-                samples.setdefault(member.key, []).append(member)
-        for key, parts in samples.items():
-            where = f"{tar}: {key}"
+    folder, entries = files.root, []
+    for path in sorted(files.tars, key=PurePosixPath):
+        split = split_in(path) or "train"
+        for key, parts in _samples(folder / path).items():
+            where = f"{folder / path}: {key}"
             video = next((part for part in parts if part.ending in VIDEO_MEMBERS), None)
             if video is not None:
-                label = _label(tar, parts, where)
+                label = _label(folder / path, parts, where)
                 id = f"{path.removesuffix('.tar')}/{key}"
                 entries.append(Entry(id, label, split, path, where, offset=video.offset, size=video.size))
     if not entries:
         raise ValueError(f"{folder}: no tar holds a video (members named {', '.join(sorted(VIDEO_MEMBERS))})")
     labels = {entry.label for entry in entries if entry.label is not None}
     numbered = bool(labels) and all(label.isdecimal() for label in labels)
+    if numbered:
+        for entry in entries:
+            if entry.label is not None and (len(entry.label) > 9 or int(entry.label) >= MAX_CLASSES):
+                raise ValueError(f"{entry.where}: label {entry.label[:20]}: above {MAX_CLASSES:,} it is no class")
     classes = [str(n) for n in range(max(map(int, labels)) + 1)] if numbered else None
     return Listing(folder.resolve().name, folder.resolve(), entries, classes, numbered)
+
+
+def _samples(tar: Path) -> dict[str, list[Member]]:
+    """The members of each key that matter. ValueError for a video that would be left out."""
+    samples: dict[str, list[Member]] = {}
+    for member in members(tar):
+        if member.ending in VIDEO_MEMBERS | LABEL_MEMBERS:
+            parts = samples.setdefault(member.key, [])
+            if member.ending in VIDEO_MEMBERS and any(part.ending in VIDEO_MEMBERS for part in parts):
+                raise ValueError(f"{tar}: {member.key}.{member.ending}: a second video of the key {member.key!r}")
+            parts.append(member)
+        elif member.ending.rpartition(".")[2] in VIDEO_MEMBERS:
+            name = f"{member.key}.{member.ending}"
+            raise ValueError(f"{tar}: {name}: a WebDataset key ends at its first dot: name it without others")
+    return samples
 
 
 def _label(tar: Path, parts: list[Member], where: str) -> str | None:
@@ -51,16 +67,21 @@ def _label(tar: Path, parts: list[Member], where: str) -> str | None:
             raise ValueError(f"{where}: its {ending} member has {part.size} bytes")
         data = read_range(str(tar), part.offset, part.size)
         try:
-            text = data.decode().strip()
-            if ending != "json":
-                return text
-            about = json.loads(text)
+            text = data.decode("utf-8-sig").strip()
+            about = json.loads(text) if ending == "json" else text
         except ValueError as error:
             raise ValueError(f"{where}: its {ending} member cannot be read: {error}") from None
-        if isinstance(about, dict):
-            for name in LABEL_KEYS:
-                if isinstance(about.get(name), str | int):
-                    return str(about[name])
-        elif isinstance(about, str | int):
-            return str(about)
+        given = [about.get(name) for name in LABEL_KEYS] if isinstance(about, dict) else [about]
+        label = next((label for label in given if isinstance(label, str | int)), None)
+        if label is not None:
+            return _text(str(label), where)
+        if isinstance(about, dict) and any(label is not None for label in given):
+            raise ValueError(f"{where}: its label is neither text nor a whole number: {text[:60]}")
     return None
+
+
+def _text(text: str, where: str) -> str | None:
+    """A label; None for -1."""
+    if text.startswith("-") and text[1:].isdecimal() and text != "-1":
+        raise ValueError(f"{where}: label {text[:20]}: a class's number begins at 0, and -1 is none")
+    return None if text == "-1" else text
