@@ -88,7 +88,7 @@ def test_a_row_that_leads_out_of_the_root_is_not_opened(tmp_path: Path, path: st
 def test_only_ready_videos_open(tmp_path: Path, shared_data: Path) -> None:
     rows = [
         Row("gone", 0, "train", "missing", "no file"),
-        Row("here", 0, "train", "ready", path="unordered.mov"),
+        Row("here", 0, "train", "ready", path="unordered.mov", size=1606),
     ]
     manifest = write_manifest(tmp_path, "x", ["c"], str(shared_data / "odd"), rows)
     with pytest.raises(ValueError, match="gone: missing: no file"):
@@ -96,6 +96,22 @@ def test_only_ready_videos_open(tmp_path: Path, shared_data: Path) -> None:
     for backend in ("pyav", "decord"):
         with manifest.open(1, backend) as reader:
             assert reader.read([3]).shape == (1, 50, 50, 3)
+
+
+def test_a_file_that_was_replaced_is_not_opened(tmp_path: Path, shared_data: Path) -> None:
+    whole = (shared_data / "odd" / "unordered.mov").read_bytes()
+    (tmp_path / "v.mov").write_bytes(whole)
+    rows = [Row("v", 0, "train", "ready", path="v.mov", size=len(whole)), Row("w", 0, "train", "ready", path="w.mov")]
+    manifest = write_manifest(tmp_path, "x", ["c"], ".", rows)
+    manifest.open(0).close()
+    other = (shared_data / "odd" / "video_90.mov").read_bytes()
+    (tmp_path / "v.mov").write_bytes(other)
+    for backend in ("pyav", "decord"):
+        changed = rf"v\.mov: changed since it was prepared \({len(other)} bytes, not 1606\): run `besnet verify`"
+        with pytest.raises(ValueError, match=changed):
+            manifest.open(0, backend)
+    with pytest.raises(ValueError, match=r"w\.mov: cannot be opened: No such file"):
+        manifest.open(1)
 
 
 def test_a_video_inside_a_shard_is_read_by_its_bytes(tmp_path: Path, shared_data: Path) -> None:

@@ -58,6 +58,41 @@ def test_every_kind_of_damage_is_named(data: Path, capsys: pytest.CaptureFixture
     assert "all as prepared" in faults(whole)
 
 
+def test_a_manifest_that_was_changed_is_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines, columns = data / "manifest.jsonl", data / "manifest.npy"
+    whole = lines.read_bytes(), columns.read_bytes()
+
+    def verdict() -> str:
+        code = verify(data, sizes_only=True)
+        lines.write_bytes(whole[0])
+        columns.write_bytes(whole[1])
+        said = capsys.readouterr().out
+        assert "4 rows, 2 shards: 1 wrong" in said
+        assert (code, said.count("\n")) == (1, 2)
+        return said
+
+    for old, new in (
+        (b'"label": 0', b'"label": 1'),
+        (b'"split": "train"', b'"split": "nopes"'),
+        (b'"source_hash": "', b'"source_hash" : '),
+        (b'"state": "ready"', b'"state": "broke"'),
+    ):
+        changed = whole[0].replace(old, new, 1)
+        assert len(changed) == len(whole[0])
+        if changed == whole[0]:
+            continue  # what is the default is not written
+        lines.write_bytes(changed)
+        assert "manifest.jsonl: " in verdict()
+    lines.write_bytes(whole[0].replace(b"unordered", b"unOrdered", 1))
+    assert "not the rows that the passport" in verdict()
+    for field, value in (("label", 3), ("split", 1), ("state", 2), ("duration_sec", 9), ("begin", 1)):
+        table = np.load(columns)
+        table[field][1] = value
+        np.save(columns, table)
+        assert "manifest.npy: not the columns of the rows" in verdict()
+    assert verify(data) == 0
+
+
 def test_videos_in_place_are_checked_too(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = data.parent / "indexed"
     prepare(data.parent / "t.csv", out, index_only=True, workers=1)

@@ -14,12 +14,13 @@ import os
 import weakref
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from besnet.data.cache import check_address, fetch
+from besnet.data.places import check_size, inside
 from besnet.video.reader import Backend, Reader, open_video
 
 FORMAT = 1
@@ -187,6 +188,7 @@ class Manifest:
             raise ValueError(f"{facts.id}: {facts.state}: {facts.why}")
         path = self.local(facts)
         if not facts.in_shard:
+            check_size(path, facts.size)
             return open_video(Path(path), backend, name=path)
         return open_video(read_range(path, facts.offset, facts.size), backend, name=facts.id)
 
@@ -203,14 +205,6 @@ class Manifest:
     @cached_property
     def _shards(self) -> dict[str, Shard]:
         return {shard.path: shard for shard in self.about.shards}
-
-
-def inside(root: str, path: str, id: str) -> str:
-    """The full path of a row; ValueError where it would lead out of the root."""
-    pure = PurePosixPath(path)
-    if not path or pure.is_absolute() or ".." in pure.parts or "://" in path or "\0" in path:
-        raise ValueError(f"{id}: the path {path!r} in the manifest leads outside {root}")
-    return f"{root.rstrip('/')}/{path}"
 
 
 def read_range(path: str, offset: int, size: int) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from besnet.data.manifest import COLUMNS, SPLITS, STATES, DataSet, Manifest, Passport, Row, Shard
+from besnet.data.manifest import COLUMNS, SPLITS, STATES, DataSet, Manifest, Passport, Row, Shard, read_dataset
 
 
 def write_manifest(
@@ -26,29 +26,65 @@ def write_manifest(
 
     The same rows give the same bytes.
     """
-    columns: list[tuple[int, int, int, int, float]] = []
-    source, begin = hashlib.blake2b(digest_size=16), 0
-    source.update(json.dumps(list(classes)).encode())
-    outcome = hashlib.blake2b(json.dumps(encode or {}, sort_keys=True).encode(), digest_size=16)
-    to_json = json.JSONEncoder().encode
+    summary = Summary(classes, encode or {})
     with Replacing(folder / "manifest.jsonl") as file:
         for row in rows:
             compact = {key: value for key, value in vars(row).items() if value != DEFAULTS[key]}
-            line = to_json(compact).encode() + b"\n"
+            line = TO_JSON(compact).encode() + b"\n"
             file.write(line)
-            columns.append((begin, row.label, SPLITS.index(row.split), STATES.index(row.state), row.duration_sec))
-            begin += len(line)
-            source.update(to_json([row.id, row.label, row.split, row.state, row.source_hash]).encode())
-            outcome.update(row.hash.encode())
-    with Replacing(folder / "manifest.npy") as file:
-        np.save(file, np.array(columns, dtype=COLUMNS), allow_pickle=False)
-    passport = Passport(source.hexdigest(), outcome.hexdigest())
-    about = DataSet(name, list(classes), passport, root, len(columns), begin, encode or {}, list(shards))
+            summary.add(row, len(line))
+    write_columns(folder, summary)
+    rows_count, size = len(summary.columns), summary.size
+    about = DataSet(name, list(classes), summary.passport, root, rows_count, size, encode or {}, list(shards))
     with Replacing(folder / "dataset.json") as file:
         file.write(json.dumps(asdict(about), indent=1).encode() + b"\n")
     return Manifest.load(folder)
 
 
+class Summary:
+    """What follows from the rows of a manifest, taken one after the other: its passport and its columns."""
+
+    def __init__(self, classes: Sequence[str], encode: dict[str, Any]) -> None:
+        self._source = hashlib.blake2b(json.dumps(list(classes)).encode(), digest_size=16)
+        self._outcome = hashlib.blake2b(json.dumps(encode, sort_keys=True).encode(), digest_size=16)
+        self.columns: list[tuple[int, int, int, int, float]] = []
+        self.size = 0  # bytes of the lines
+
+    def add(self, row: Row, line_size: int) -> None:
+        split, state = SPLITS.index(row.split), STATES.index(row.state)
+        self.columns.append((self.size, row.label, split, state, row.duration_sec))
+        self.size += line_size
+        self._source.update(TO_JSON([row.id, row.label, row.split, row.state, row.source_hash]).encode())
+        self._outcome.update(row.hash.encode())
+
+    @property
+    def passport(self) -> Passport:
+        return Passport(self._source.hexdigest(), self._outcome.hexdigest())
+
+
+def summarise(folder: Path) -> Summary:
+    """What follows from the rows that are in a folder. ValueError or OSError where they cannot be read."""
+    about = read_dataset(folder)
+    summary = Summary(about.classes, about.encode)
+    path = folder / "manifest.jsonl"
+    with open(path, "rb") as file:
+        for n, line in enumerate(file):
+            try:
+                summary.add(Row(**json.loads(line)), len(line))
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{path}: line {n + 1} is damaged ({error})") from None
+    if summary.passport != about.passport:
+        raise ValueError(f"{path}: not the rows that the passport in dataset.json was made of")
+    return summary
+
+
+def write_columns(folder: Path, summary: Summary) -> None:
+    """Write manifest.npy."""
+    with Replacing(folder / "manifest.npy") as file:
+        np.save(file, np.array(summary.columns, dtype=COLUMNS), allow_pickle=False)
+
+
+TO_JSON = json.JSONEncoder().encode
 DEFAULTS = {f.name: f.default for f in fields(Row)}
 
 

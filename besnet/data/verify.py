@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from besnet.data.cache import fetch
-from besnet.data.manifest import Manifest, Shard, inside
+from besnet.data.manifest import COLUMNS, Manifest, Shard
+from besnet.data.manifest_writing import summarise
+from besnet.data.places import inside
 from besnet.data.prepare.examine import Job
 from besnet.data.prepare.pool import run_jobs
 from besnet.data.shards import describe
@@ -21,6 +23,7 @@ def verify(
 ) -> int:
     """Check shards, or videos read in place, against the manifest; before a job, or after copying.
 
+    The manifest itself: its labels, splits, states and hashes are those of the passport, its columns those of its rows.
     Shards: each is there, with its size, hash and number of videos. Videos in place: each is there with its size.
     Prints what is wrong. Leaves with 0 if nothing is, else with 1.
 
@@ -35,7 +38,7 @@ def verify(
         raise ValueError(f"--decode {decode}: a share from 0 to 1")
     manifest = Manifest.load(data)
     count = workers or os.cpu_count() or 1
-    wrong = list(wrong_bytes(manifest, sizes_only, count))
+    wrong = [*wrong_rows(manifest), *wrong_bytes(manifest, sizes_only, count)]
     checked = 0
     if not wrong and decode:
         ready = np.flatnonzero(manifest.columns["state"] == 0)
@@ -52,6 +55,17 @@ def verify(
     outcome = f"{len(wrong)} wrong" if wrong else "all as prepared"
     print(f"{manifest.name}: {len(manifest)} rows, {what}{decoded}: {outcome}")
     return 1 if wrong else 0
+
+
+def wrong_rows(manifest: Manifest) -> Iterator[str]:
+    """One line where the manifest's own files were changed."""
+    try:
+        columns = np.array(summarise(manifest.folder).columns, dtype=COLUMNS)
+    except (OSError, ValueError) as error:
+        yield str(error)
+        return
+    if not np.array_equal(manifest.columns, columns):
+        yield f"{manifest.folder / 'manifest.npy'}: not the columns of the rows in manifest.jsonl: prepare it again"
 
 
 def wrong_bytes(manifest: Manifest, sizes_only: bool, workers: int) -> Iterator[str]:
