@@ -12,6 +12,7 @@ import pytest
 from besnet.data.labels import ClassFinder, canonical, known_lists
 from besnet.data.manifest import Manifest, Row
 from besnet.data.prepare import prepare
+from besnet.data.prepare.sources import list_source
 
 
 def index(source: Path, out: Path, **more: object) -> dict[str, Row]:
@@ -152,6 +153,76 @@ def test_tars_that_lie_are_refused(video: Path, tmp_path: Path) -> None:
     (source / "0.tar").write_bytes(whole[:2048])
     with pytest.raises(ValueError, match=r"0\.tar: "):
         prepare(source, tmp_path / "out", index_only=True)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"v1.0_b.mp4": b"video", "v1.0_b.cls": b"0"}, r"0\.tar: v1\.0_b\.mp4: a WebDataset key ends at its first dot"),
+        ({"a.mp4": b"one", "a.cls": b"0", "a.webm": b"two"}, r"0\.tar: a\.webm: a second video of the key 'a'"),
+        ({"a.mp4": b"one", "b.mp4": b"two", "./a.mp4": b"three"}, r"0\.tar: a\.mp4: a second video of the key 'a'"),
+        (
+            {"a.mp4": b"one", "a.json": b'{"label": {"x": 1}}'},
+            r"0\.tar: a: its label is neither text nor a whole number",
+        ),
+        ({"a.mp4": b"one", "a.cls": b"99999999999"}, r"0\.tar: a: label 99999999999: above 100,000"),
+        ({"a.mp4": b"one", "a.cls": b"9" * 9999}, r"0\.tar: a: label 9{20}: above 100,000"),
+        ({"a.mp4": b"one", "a.cls": b"-2"}, r"0\.tar: a: label -2: .* -1 is none"),
+    ],
+)
+def test_what_a_tar_would_lose_is_refused(tmp_path: Path, files: dict[str, bytes], message: str) -> None:
+    tar_with(tmp_path / "0.tar", files)
+    with pytest.raises(ValueError, match=message):
+        list_source(tmp_path, None, {}, 1)
+
+
+def test_numbers_in_a_tar(tmp_path: Path) -> None:
+    marked = {
+        "a.mp4": b"one",
+        "a.cls": b"\xef\xbb\xbf1",
+        "._a.mp4": b"macOS",
+        "b.mp4": b"two",
+        "b.json": b'{"label": -1}',
+    }
+    tar_with(tmp_path / "0.tar", marked)
+    listing = list_source(tmp_path, None, {}, 1)
+    assert [(entry.id, entry.label) for entry in listing.entries] == [("0/a", "1"), ("0/b", None)]
+    assert listing.classes == ["0", "1"]
+
+
+def test_a_file_in_two_classes(tmp_path: Path) -> None:
+    notes, videos = tmp_path / "notes", tmp_path / "v"
+    for name in ("walk/clip_1.avi", "run/clip_1.avi", "walk/clip_2.avi", "run/clip_3.avi", "clip_4.avi"):
+        (videos / name).parent.mkdir(parents=True, exist_ok=True)
+        (videos / name).touch()
+    notes.mkdir()
+    for label in ("walk", "run"):
+        (notes / f"{label}_test_split1.txt").write_text("".join(f"clip_{n}.avi\t1\n" for n in range(1, 6)))
+    rows = {entry.id: entry.path or entry.why for entry in list_source(notes, videos, {}, 1).entries}
+    assert rows == {
+        "walk/clip_1.avi": "walk/clip_1.avi", "run/clip_1.avi": "run/clip_1.avi",
+        "walk/clip_2.avi": "walk/clip_2.avi", "run/clip_2.avi": "walk/clip_2.avi is in another class's folder",
+        "walk/clip_3.avi": "run/clip_3.avi is in another class's folder", "run/clip_3.avi": "run/clip_3.avi",
+        "walk/clip_4.avi": "clip_4.avi would serve 2 rows", "run/clip_4.avi": "clip_4.avi would serve 2 rows",
+        "walk/clip_5.avi": "no file clip_5.*", "run/clip_5.avi": "no file clip_5.*",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("classInd.txt", "1 Walk\n\nRun\n", r"classInd\.txt:3: 'Run': it is a number and a class"),
+        ("walk_test_split1.txt", "a.avi 1\nb.avi\n", r"split1\.txt:2: 'b\.avi': it is a file's name and 0, 1 or 2"),
+        ("labels.json", '{"Holding": ["0"]}', r"labels\.json: 'Holding': \['0'\] is not the number of a class"),
+        ("labels.json", '{"Holding": "x"}', r"labels\.json: 'Holding': 'x' is not the number of a class"),
+        ("labels.json", '{"Holding": "0"}', r"train\.json: entry 2: its template is not text"),
+    ],
+)
+def test_damaged_lists_are_refused_by_line(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    (tmp_path / "train.json").write_text('[{"id": 1, "template": "Holding"}, {"id": 2, "template": ["Holding"]}]')
+    with pytest.raises(ValueError, match=message):
+        list_source(tmp_path, None, {}, 1)
 
 
 @pytest.mark.parametrize("source", ["pipe:touch canary", "pipe:touch canary |", "http://host/a.csv", "-x"])
