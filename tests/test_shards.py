@@ -166,6 +166,30 @@ def test_a_list_that_has_grown_takes_over_what_has_not_changed(
     assert tree(out) == tree(tmp_path / "fresh")
 
 
+@pytest.mark.parametrize("how", [{}, {"copy": True}, {"index_only": True}])
+def test_what_was_lost_of_a_finished_result_is_made_again(
+    sources: Path, tmp_path: Path, how: dict[str, bool], capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(sources / "table.csv", tmp_path, videos_per_shard=2, workers=2, **how)
+    whole = tree(tmp_path)
+    # What is cut off each file, 0 for all of it, and how many of the five videos that are ready need not be made again.
+    losses = [("manifest.npy", 40, 5), ("manifest.npy", 0, 5), ("manifest.jsonl", 9, 0)]
+    if "index_only" not in how:
+        losses += [("shards/train-000000.tar", 0, 5 if how else 3), ("shards/train-000001.tar", 600, 5)]
+    for name, cut, kept in losses:
+        (tmp_path / name).chmod(0o644)
+        (tmp_path / name).unlink()
+        if cut:
+            (tmp_path / name).write_bytes(whole[name][:-cut])
+        capsys.readouterr()
+        prepare(sources / "table.csv", tmp_path, videos_per_shard=2, workers=2, **how)
+        said = capsys.readouterr().out
+        assert said.startswith(f"{kept} videos were taken over") == (kept > 0), (name, said)
+        assert tree(tmp_path) == whole, name
+    prepare(sources / "table.csv", tmp_path, videos_per_shard=2, workers=2, **how)
+    assert "nothing to do" in capsys.readouterr().out
+
+
 def test_shards_of_others_are_never_removed(sources: Path, tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "mine.tar").write_bytes(b"precious")

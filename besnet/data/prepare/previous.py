@@ -5,10 +5,12 @@ source's bytes, not by its date, and its own bytes are checked again.
 """
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from besnet.data.manifest import Manifest, hash_bytes, read_range
+from besnet.data.manifest_writing import summarise, write_columns
 from besnet.data.prepare.examine import Job, Outcome, hash_file
 from besnet.data.shards import members
 
@@ -23,13 +25,14 @@ class Previous:
         self._rows: dict[str, int] = {}
         self._notes: dict[int, tuple[str, int, int]] = {}
         try:
-            self._manifest = Manifest.load(folder)
+            self._manifest = _load(folder)
             if self._manifest.about.encode != encode:
                 return
             for shard in self._manifest.about.shards:
-                for member in members(folder / shard.path):
-                    if member.ending == "json":
-                        self._notes[int(member.key)] = str(folder / shard.path), member.offset, member.size
+                with suppress(ValueError, OSError):  # lost or cut short: its videos are made anew
+                    for member in members(folder / shard.path):
+                        if member.ending == "json":
+                            self._notes[int(member.key)] = str(folder / shard.path), member.offset, member.size
             ready = (self._manifest.columns["state"] == 0).nonzero()[0]
             self._rows = {self._manifest[int(n)].id: int(n) for n in ready}
         except ValueError:
@@ -45,6 +48,16 @@ class Previous:
         path = self._manifest.local(row) if self._manifest.about.shards else ""
         note = list(self._notes[number]) if number in self._notes else None
         return {"facts": {name: getattr(row, name) for name in FACTS}, "path": path, "offset": row.offset, "note": note}
+
+
+def _load(folder: Path) -> Manifest:
+    """The manifest of a folder; its columns are written again if they alone are damaged."""
+    try:
+        return Manifest.load(folder)
+    except ValueError:
+        with suppress(OSError):
+            write_columns(folder, summarise(folder))
+        return Manifest.load(folder)
 
 
 def taken_over(job: Job) -> Outcome | None:

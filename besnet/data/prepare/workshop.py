@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from besnet.data.manifest import Manifest
 from besnet.data.manifest_writing import Replacing
 from besnet.data.prepare.examine import Job, Outcome
 
@@ -33,9 +34,15 @@ def plan_of(jobs: Sequence[Job], settings: dict[str, Any]) -> str:
 
 
 def is_finished(out: Path, plan: str) -> bool:
-    """Whether `out` already holds the result of this plan."""
+    """Whether `out` already holds the result of this plan, with all of its manifest and shards."""
     told = out / ".plan"
-    return (out / "dataset.json").exists() and told.exists() and told.read_text() == plan
+    if not (told.exists() and told.read_text() == plan):
+        return False
+    try:
+        shards = Manifest.load(out).about.shards
+        return all(os.path.getsize(out / shard.path) == shard.size for shard in shards)
+    except (ValueError, OSError):
+        return False
 
 
 class Workshop:
