@@ -15,6 +15,7 @@ def draw(
     count: int = 60,
     size: tuple[int, int] = (160, 96),
     ticks: Sequence[int] = (),
+    b_frames: int = 0,
     sound_sec: float = 0.0,
     muxer: dict[str, str] | None = None,
 ) -> Path:
@@ -25,6 +26,8 @@ def draw(
         stream = container.add_stream(codec, rate=25, options={"x264-params": params} if params else {})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.thread_count = 1
+        if b_frames:
+            stream.codec_context.max_b_frames = b_frames
         sound = container.add_stream("aac", rate=16_000) if sound_sec else None
         if ticks:
             stream.codec_context.time_base = Fraction(1, 1000)

@@ -1,6 +1,7 @@
 """Where not every key frame is one to begin at, any frame is still that of a whole decode; and damage stays damage."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -82,3 +83,35 @@ def test_going_back_costs_at_most_a_few_whole_decodes(tmp_path: Path) -> None:
     assert starts[-1] == 0
     assert starts == sorted(set(starts), reverse=True)
     assert sum(200 - start for start in starts) < 600
+
+
+def test_a_key_frame_that_is_none_is_not_certified(tmp_path: Path) -> None:
+    """The MPEG-4 decoder begins at any picture without a word, and shows another one."""
+    path, marked = draw(tmp_path / "v.mp4", "mpeg4"), tmp_path / "marked.mp4"
+    assert examine(Job(0, str(path))).facts
+    with av.open(str(path)) as source, av.open(str(marked), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for n, packet in enumerate(source.demux(video=0)):
+            if packet.size:
+                packet.stream = stream
+                packet.is_keyframe = packet.is_keyframe or n == 30
+                container.mux(packet)
+    with pytest.raises(VideoError, match=r"frame 31 is another one"):
+        examine(Job(0, str(marked)))
+
+
+def test_the_limit_counts_what_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part of a long video is prepared and a long video is read; only decoding all of it is refused."""
+    path, late = draw(tmp_path / "v.mp4", params="keyint=12", count=100), draw(tmp_path / "v.avi", "mpeg4", b_frames=2)
+    monkeypatch.setattr("besnet.video.container.MAX_TOTAL_PIXELS", 50 * 160 * 96)
+    part = Job(0, str(path), 1.0, 2.0, mode="encode", short_side=64, to=str(tmp_path / "part.mp4"))
+    facts = examine(part).facts
+    assert facts is not None
+    assert facts["frames"] == 25
+    for whole in (Job(0, str(path)), replace(part, start_sec=None, end_sec=None)):
+        with pytest.raises(VideoError, match="100 frames of 160 x 96 are above the limit"):
+            examine(whole)
+    with open_video(path) as reader:
+        assert reader.read([99]).shape == (1, 96, 160, 3)
+    with pytest.raises(VideoError, match="60 frames of 160 x 96 are above the limit"):
+        open_video(late)

@@ -4,13 +4,17 @@ import os
 import random
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
+from besnet.data.clips import read_clips
 from besnet.video.container import VideoError
+from besnet.video.pyav_reader import PyAVReader
 from besnet.video.reader import open_video
+from besnet.video.sampling import ClipShape, uniform_clips
 
 HIDDEN_OR_UNSTAMPED = {"discard_first_keyframe.mp4", "non_utf8_metadata.avi", "sine_stereo_mp2.mpg"}
 UNREADABLE = {"audio_only.mp4", "corrupted.mp4"}
@@ -93,6 +97,41 @@ def test_bytes_and_boxes(shared_data: Path) -> None:
             with pytest.raises(VideoError, match="no frame 17: the video has 17"):
                 reader.read([0, 17])
             assert reader.read([]).shape[0] == 0
+
+
+def test_too_many_frames_for_one_read_come_smaller(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the clips of a 4K video would, had the limit not been lowered here."""
+    path = shared_data / "odd" / "testsrc2_odd_height_and_width_444.mp4"
+    truth = every_frame(path).astype(int)
+    numbers = np.array([[0, 7, 14], [7, 14, 21], [3, 3, 24]])
+    different = len(np.unique(numbers))
+    for backend in ("pyav", "decord"):
+        with open_video(path, backend) as reader:
+            assert np.array_equal(read_clips(reader, numbers).numpy(), truth[numbers])
+            monkeypatch.setattr("besnet.video.reader.MAX_READ_BYTES", 3 * 321 * 241 * different // 2)
+            with pytest.raises(VideoError, match=f"{different} frames at once"):
+                reader.read(numbers.reshape(-1))
+            clips = read_clips(reader, numbers).numpy()
+            monkeypatch.undo()
+        squares = truth[:, :240, :320].reshape(25, 120, 2, 160, 2, 3).mean(axis=(2, 4))
+        assert clips.shape == (3, 3, 120, 160, 3)
+        assert np.abs(clips - squares[numbers]).max() <= 0.5
+
+
+def test_overlapping_clips_are_decoded_once(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = shared_data / "kinetics" / "WUzgd7C1pWA.mp4"
+    whole, handed_out = PyAVReader._decode, []
+
+    def counted(self: PyAVReader, wanted: np.ndarray) -> Any:
+        for number, picture in whole(self, wanted):
+            handed_out.append(number)
+            yield number, picture
+
+    monkeypatch.setattr(PyAVReader, "_decode", counted)
+    with open_video(path) as reader:
+        numbers = uniform_clips(reader.times_sec, ClipShape(), 10)
+        assert read_clips(reader, numbers).shape == (10, 16, 256, 340, 3)
+    assert sorted(handed_out) == np.unique(numbers).tolist()
 
 
 def test_times_are_the_containers(shared_data: Path) -> None:

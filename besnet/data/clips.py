@@ -50,6 +50,8 @@ class RandomCrop:
             raise ValueError(f"area must be two rising numbers in 0..1, not {self.area}")
         if not 0 < self.aspect[0] <= self.aspect[1]:
             raise ValueError(f"aspect must be two rising positive numbers, not {self.aspect}")
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"flip must be a probability in 0..1, not {self.flip}")
 
     def draw(self, height: int, width: int, rng: np.random.Generator) -> tuple[Box, bool]:
         """A box (top, left, height, width) inside a frame, and whether to mirror it."""
@@ -137,7 +139,7 @@ class TrainingClips(Dataset[Clip]):
         crop: RandomCrop,
         seed: int,
         backend: Backend = "pyav",
-        substitutes: dict[tuple[int, int], int] | None = None,
+        substitutes: dict[Key, int] | None = None,
         augmentation: Augmentation | None = None,
         no_flip: frozenset[int] = frozenset(),
     ) -> None:
@@ -153,13 +155,13 @@ class TrainingClips(Dataset[Clip]):
 
     def __getitem__(self, key: Key) -> Clip:
         epoch, asked, repeat = key
-        if (epoch, asked) in self.substitutes:
-            return self.read((epoch, self.substitutes[epoch, asked], repeat), ())
+        if key in self.substitutes:
+            return self.read((epoch, self.substitutes[key], repeat), ())
         candidates = generator(self.seed, SUBSTITUTE, epoch, asked).choice(self.rows, MOST_SUBSTITUTES)
         why = ""
         for row in [asked, *map(int, candidates)]:
             try:
-                failures = (Failure(epoch, asked, self.manifest[asked].id, why, row),) if why else ()
+                failures = (Failure(epoch, asked, self.manifest[asked].id, why, row, repeat),) if why else ()
                 return self.read((epoch, row, repeat), failures)
             except (ValueError, OSError) as error:
                 why = why or str(error)
@@ -222,9 +224,12 @@ class EvaluationViews(Dataset[Views]):
 
 
 def read_clips(reader: Reader, numbers: np.ndarray) -> Tensor:
-    """Clips of these frame numbers, int64 (num_clips, T): uint8 (num_clips, T, H, W, 3), each frame decoded once."""
-    wanted, back = np.unique(numbers, return_inverse=True)
-    return torch.from_numpy(reader.read(wanted))[torch.from_numpy(back.reshape(numbers.shape))]
+    """Clips of these frame numbers, int64 (num_clips, T): uint8 (num_clips, T, H, W, 3), each frame decoded once.
+
+    Frames that together are above the limit of one read (ten clips of 16 in 4K) come smaller by a whole number.
+    """
+    frames = reader.read(numbers.reshape(-1), shrink=reader.shrinking(len(np.unique(numbers))))
+    return torch.from_numpy(frames).unflatten(0, numbers.shape)
 
 
 def loader_settings(workers: int, device: torch.device) -> dict[str, Any]:

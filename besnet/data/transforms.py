@@ -51,11 +51,11 @@ def evaluation_views(frames: Tensor, crop_size: int, num_crops: int) -> Tensor:
     uint8 (num_clips, T, H, W, 3) → float32 (num_clips * num_crops, 3, T, crop_size, crop_size); clip-major.
     One crop is the centre; three are left, centre, right (or top, centre, bottom).
     """
-    num_clips, num_frames, height, width, _ = frames.shape
+    height, width = frames.shape[2:4]
     scale = crop_size / min(height, width)
     size = [max(crop_size, round(height * scale)), max(crop_size, round(width * scale))]
-    flat = frames.flatten(0, 1).permute(0, 3, 1, 2)
-    resized = functional.resize(flat, size, antialias=True).unflatten(0, (num_clips, num_frames))
+    # Clip by clip: on a GPU pixels are float32 on the way, of all clips at once four times the memory of the frames.
+    resized = torch.stack([functional.resize(clip.permute(0, 3, 1, 2), size, antialias=True) for clip in frames])
     room = max(size) - crop_size
     shares = [0.5] if num_crops == 1 else [crop / (num_crops - 1) for crop in range(num_crops)]
     axis = -2 if size[0] > size[1] else -1

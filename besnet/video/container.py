@@ -30,8 +30,8 @@ SOUND = ("aac", "aac_latm", "mp3", "mp3float", "mp2", "mp2float", "mp1float", "a
 
 MAX_PIXELS = 4096 * 2304  # a frame
 MAX_FRAMES = 300_000  # a video; more than two and a half hours at 30 fps
-MAX_TOTAL_PIXELS = 60_000_000_000  # a video, width x height x frames; a quarter of an hour of 1080p at 30 fps
-MAX_PACKET_BYTES = 400_000_000  # a video's compressed picture stream, which is held in memory
+MAX_TOTAL_PIXELS = 60_000_000_000  # decoded in one go, width x height x frames; a quarter of an hour of 1080p at 30 fps
+MAX_PACKET_BYTES = 1_000_000_000  # a video's compressed picture stream, held in memory; an hour of 1080p at 2 Mbit/s
 
 
 # explode: a damaged stream raises instead of being concealed in silence. None of the 1,021 healthy files is rejected.
@@ -161,9 +161,8 @@ def index_frames(container: Any, stream: Any, name: str) -> FrameIndex:
                 continue
             packets.append(packet)
             size += packet.size
-            if len(packets) > MAX_FRAMES or len(packets) * stream.width * stream.height > MAX_TOTAL_PIXELS:
-                shape = f"{stream.width} x {stream.height}"
-                raise VideoError(f"{name}: more than {len(packets) - 1} frames of {shape} are above the limit")
+            if len(packets) > MAX_FRAMES:
+                raise VideoError(f"{name}: more than {MAX_FRAMES} frames are above the limit")
             if size > MAX_PACKET_BYTES:
                 raise VideoError(f"{name}: more than {MAX_PACKET_BYTES} bytes of pictures; cut it into pieces first")
     except av.FFmpegError as error:
@@ -196,6 +195,7 @@ def _index_by_decoding(packets: list[Any], stream: Any, name: str) -> FrameIndex
     Decoders give frames in the order of presentation, so the n-th decoded is frame n.
     """
     context = stream.codec_context
+    check_total(len(packets), (stream.width, stream.height), name)
     stamps = []
     try:
         for packet in [*packets, None]:
@@ -218,6 +218,14 @@ def _index_by_decoding(packets: list[Any], stream: Any, name: str) -> FrameIndex
         times -= times[0]
     none = np.zeros(0, dtype=np.int64)
     return FrameIndex(packets, np.arange(count), {}, none, none, times, none.astype(bool), False)
+
+
+def check_total(frames: int, size: tuple[int, int], name: str) -> None:
+    """VideoError where there is too much to decode from beginning to end."""
+    if frames * size[0] * size[1] > MAX_TOTAL_PIXELS:
+        raise VideoError(
+            f"{name}: {frames} frames of {size[0]} x {size[1]} are above the limit; cut it into pieces first"
+        )
 
 
 def words(error: BaseException) -> str:

@@ -15,6 +15,8 @@ import numpy as np
 from besnet.video.container import VideoError
 from besnet.video.reader import Reader
 
+AT_ONCE = 32  # frames that decord holds beside those which are handed out
+
 
 class DecordReader(Reader):
     """Reads with decord; the container is still checked and numbered in the same way as for PyAV."""
@@ -41,11 +43,12 @@ class DecordReader(Reader):
     def _decode(self, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         import decord
 
-        try:
-            pictures = self._decord.get_batch(wanted.tolist()).asnumpy()
-        except (decord.DECORDError, RuntimeError) as error:
-            raise VideoError(f"{self.name}: damaged: {str(error).splitlines()[0]}") from None
-        yield from zip(wanted.tolist(), pictures, strict=True)
+        for some in np.split(wanted, range(AT_ONCE, len(wanted), AT_ONCE)):
+            try:
+                pictures = self._decord.get_batch(some.tolist()).asnumpy()
+            except (decord.DECORDError, RuntimeError) as error:
+                raise VideoError(f"{self.name}: damaged: {str(error).splitlines()[0]}") from None
+            yield from zip(some.tolist(), pictures, strict=True)
 
     def close(self) -> None:
         self._decord = None

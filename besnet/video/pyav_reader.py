@@ -38,6 +38,11 @@ class PyAVReader(Reader):
         """Seconds that one tick of the frames' time stamps lasts."""
         return Fraction(self._stream.time_base)
 
+    def after_key_frames(self) -> np.ndarray:
+        """Numbers of the frames that are shown right after a key frame other than the first: int64, ascending."""
+        keys = [self._index.number_of.get(int(tick), -1) for tick in self._index.ticks[self._index.key]]
+        return np.array(sorted(n + 1 for n in keys if 0 < n < len(self) - 1), dtype=np.int64)
+
     def frames(self, first: int, last: int) -> Iterator[tuple[int, Any]]:
         """(number, decoded av.VideoFrame) of every frame from first to last, in order, one in memory at a time.
 

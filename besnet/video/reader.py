@@ -1,5 +1,6 @@
 """The one interface through which the rest of the house gets frames."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,7 +14,7 @@ from besnet.video.container import FrameIndex, VideoError, index_frames, name_of
 Backend = Literal["pyav", "decord"]
 Box = tuple[int, int, int, int]  # top, left, height, width in pixels of the upright frame
 
-MAX_READ_BYTES = 2_000_000_000  # one read's frames as RGB
+MAX_READ_BYTES = 2_000_000_000  # one read's different frames as RGB
 
 
 class Reader(ABC):
@@ -54,11 +55,17 @@ class Reader(ABC):
             self._size = height, width
         return self._size
 
-    def read(self, frames: Sequence[int] | np.ndarray, box: Box | None = None) -> np.ndarray:
+    def shrinking(self, count: int) -> int:
+        """The least `shrink` with which `count` different frames may be read at once; 1 but for the largest videos."""
+        size = 3 * self._stream.width * self._stream.height * count
+        return max(1, math.ceil(math.sqrt(size / MAX_READ_BYTES)))
+
+    def read(self, frames: Sequence[int] | np.ndarray, box: Box | None = None, shrink: int = 1) -> np.ndarray:
         """The frames with these numbers (any order, repeats allowed): uint8 (N, height, width, 3), RGB, upright.
 
-        `box` cuts (top, left, height, width) out of each. Raises VideoError where a frame does not exist, cannot be
-        decoded without damage, or has another size; never returns fewer frames or another frame in its place.
+        `box` cuts (top, left, height, width) out of each; `shrink` 2 halves height and width of each. Raises VideoError
+        where a frame does not exist, cannot be decoded without damage, or has another size; never returns fewer frames
+        or another frame in its place.
         """
         numbers = np.asarray(frames, dtype=np.int64)
         assert numbers.ndim == 1, f"frame numbers must be a list, not {numbers.shape}"
@@ -69,8 +76,8 @@ class Reader(ABC):
             outside = int(wanted[0] if wanted[0] < 0 else wanted[-1])
             raise VideoError(f"{self.name}: no frame {outside}: the video has {len(self)}")
         pixels = box[2] * box[3] if box else self._stream.width * self._stream.height
-        if 3 * pixels * len(numbers) > MAX_READ_BYTES:
-            raise VideoError(f"{self.name}: {len(numbers)} frames at once are more than {MAX_READ_BYTES} bytes")
+        if 3 * pixels * len(wanted) > MAX_READ_BYTES * shrink**2:
+            raise VideoError(f"{self.name}: {len(wanted)} frames at once are more than {MAX_READ_BYTES} bytes")
         out: np.ndarray | None = None
         order = np.argsort(numbers, kind="stable")
         starts = np.searchsorted(numbers[order], wanted)
@@ -83,6 +90,8 @@ class Reader(ABC):
                 if not (0 <= top <= top + height <= whole[0] and 0 <= left <= left + width <= whole[1]):
                     raise VideoError(f"{self.name}: the box {box} is outside a frame of {whole[0]} x {whole[1]}")
                 picture = picture[top : top + height, left : left + width]
+            if shrink > 1:
+                picture = shrunk(picture, shrink)
             if out is None:
                 out = np.empty((len(numbers), *picture.shape), dtype=np.uint8)
             if picture.shape != out.shape[1:]:
@@ -109,6 +118,16 @@ class Reader(ABC):
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def shrunk(picture: np.ndarray, by: int) -> np.ndarray:
+    """Every square of `by` x `by` pixels as its mean: uint8 (h, w, 3) → (h // by, w // by, 3)."""
+    height, width = picture.shape[0] // by * by, picture.shape[1] // by * by
+    total = np.full((height // by, width // by, 3), by * by // 2, dtype=np.uint32 if by > 16 else np.uint16)
+    for row in range(by):
+        for column in range(by):
+            total += picture[row:height:by, column:width:by]
+    return (total // (by * by)).astype(np.uint8)
 
 
 def open_video(source: Path | bytes, backend: Backend = "pyav", name: str | None = None) -> Reader:

@@ -10,11 +10,12 @@ import numpy as np
 
 from besnet.data.manifest import hash_bytes, read_range
 from besnet.data.prepare.encode import encode
-from besnet.video.container import MAX_PACKET_BYTES, VideoError
+from besnet.video.container import MAX_PACKET_BYTES, VideoError, check_total
 from besnet.video.probe import facts_of
-from besnet.video.pyav_reader import PyAVReader
+from besnet.video.pyav_reader import PyAVReader, ToRGB
 
 MAX_FILE_BYTES = MAX_PACKET_BYTES * 3 // 2  # sound and padding included
+ALONE = 8  # frames that are also decoded on their own
 KEY_FRAMES_SEC = 10  # a piece cut at key frames is longer than was asked for by less than this
 
 Mode = Literal["index", "copy", "encode"]
@@ -58,6 +59,7 @@ def examine(job: Job) -> Outcome:
     source = read_range(job.path, job.offset, job.size or 0) if inside else path
     with PyAVReader(source, path.name) as reader:
         first, last = part(job, reader)
+        check_total(last + 1 - first, reader.coded_size, reader.name)
         if job.mode == "encode":
             made = encode(reader, first, last, job.short_side)
         else:
@@ -66,8 +68,7 @@ def examine(job: Job) -> Outcome:
                     f"{path.name}: lasts {reader.times_sec[-1]:.0f} s: the whole video, of which {job.start_sec:g} s "
                     f"to {job.end_sec:g} s are meant; these are cut only where videos are re-encoded"
                 )
-            for _ in reader.frames(first, last):
-                pass
+            decode_all(reader)
             made = None
     digest, size = (hash_bytes(source), len(source)) if isinstance(source, bytes) else hash_file(path)
     extra = {}
@@ -90,6 +91,17 @@ def examine(job: Job) -> Outcome:
         "source_hash": digest,
     }
     return Outcome(job.number, facts=row, extra=extra)
+
+
+def decode_all(reader: PyAVReader) -> None:
+    """Decode every frame, and some that follow key frames on their own too, as training does: they must be equal."""
+    numbers = reader.after_key_frames()
+    chosen = numbers[np.unique(np.linspace(0, len(numbers) - 1, ALONE).astype(int))] if len(numbers) else numbers
+    to_rgb = ToRGB()
+    kept = {n: hash_bytes(to_rgb(f).tobytes()) for n, f in reader.frames(0, len(reader) - 1) if n in chosen}
+    for number, digest in kept.items():
+        if hash_bytes(reader.read([number]).tobytes()) != digest:
+            raise VideoError(f"{reader.name}: frame {number} is another one when it is not decoded from the beginning")
 
 
 def part(job: Job, reader: PyAVReader) -> tuple[int, int]:
