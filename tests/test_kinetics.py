@@ -114,6 +114,7 @@ def test_the_part_that_is_meant_is_cut_or_missed(
 
 def test_a_whole_video_serves_several_rows_and_a_piece_none(tmp_path: Path) -> None:
     assert [row.frames for row in outcome(tmp_path / "whole", 40, [(0, 10), (20, 30)])] == [20, 20]
+    assert [row.frames for row in outcome(tmp_path / "piece", 10, [(0, 10)])] == [21]
     pieces = outcome(tmp_path / "piece", 10, [(0, 10), (20, 30)])
     assert {row.why for row in pieces} == {"abc.mp4: lasts 10 s, a piece already cut, but several rows mean it"}
 

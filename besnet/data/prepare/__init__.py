@@ -46,10 +46,10 @@ def prepare(
     over what it made of the videos that have not changed (and needs the disk space of both until it ends).
 
     Args:
-        source: A table (CSV with label,path and perhaps split), Kinetics annotations (CSV with label, youtube_id,
-            time_start, time_end; or a folder of them), the folder with UCF101's or HMDB51's official split files, the
-            folder with Something-Something's JSON files, a folder of WebDataset tars, or a folder of class folders
-            with or without train, val, test.
+        source: A table (CSV with label,path and perhaps split; or a folder with one), Kinetics annotations (CSV with
+            label, youtube_id, time_start, time_end; or a folder of them; or their JSON), the folder with UCF101's or
+            HMDB51's official split files, the folder with Something-Something's JSON files, a folder of WebDataset
+            tars, or a folder of class folders with or without train, val, test (whose own videos have no label).
         out: Folder to write to.
         videos: Folder with the videos that a table or annotations speak of; by default the folder these are in.
         name: What results call the data; by default the source's name.
