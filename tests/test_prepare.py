@@ -175,3 +175,30 @@ def test_what_is_wrong_with_the_request_is_named(clips: Path, tmp_path: Path) ->
     ):
         with pytest.raises(ValueError, match=message):
             index(**{"out": tmp_path / "out", **arguments})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("renames", range(5))
+def test_stopped_between_the_last_renames_it_goes_on(
+    clips: Path, tmp_path: Path, renames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, fresh, rename = tmp_path / "out", tmp_path / "fresh", os.replace
+    prepare(table(clips, "label,path\na,unordered.mov\n"), out, copy=True, workers=1)
+    grown = table(clips, "label,path\na,unordered.mov\nb,video_90.mov\n")
+    done = []
+
+    def stop(source: Path, to: Path) -> None:
+        if ".work" in source.parts + to.parts and ".partial" not in source.name:
+            if len(done) == renames:
+                raise KeyboardInterrupt
+            done.append(to)
+        rename(source, to)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(grown, out, copy=True, workers=1)
+    prepare(grown, out, copy=True, workers=1)
+    prepare(grown, fresh, copy=True, workers=1)
+    for path in sorted(path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file()):
+        assert (out / path).read_bytes() == (fresh / path).read_bytes()
+    assert not (out / ".work").exists()
