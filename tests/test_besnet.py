@@ -1,5 +1,7 @@
 """The network: its size, shapes, draws, and that every way of running it gives the same answer."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -86,6 +88,19 @@ def test_frozen_bn_keeps_statistics_and_parameters() -> None:
     model(torch.randn(2, 3, 3, 32, 32)).sum().backward()
     assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
     assert all(p.grad is None for m in model.modules() if isinstance(m, nn.BatchNorm3d) for p in m.parameters())
+
+
+def test_norms_that_are_synchronised_between_ranks_are_frozen_and_counted_alike() -> None:
+    arguments: dict[str, Any] = {"num_classes": 3, "blocks": (1, 1), "width": 8, "block": "basic"}
+    frozen = nn.SyncBatchNorm.convert_sync_batchnorm(BesNet(**arguments, frozen_bn=True)).train()
+    norms = [module for module in frozen.modules() if isinstance(module, nn.SyncBatchNorm)]
+    assert norms
+    assert not any(norm.training for norm in norms)
+    counted = nn.SyncBatchNorm.convert_sync_batchnorm(BesNet(**arguments, activation_checkpointing=True)).train()
+    counted(torch.randn(2, 3, 4, 16, 16)).sum().backward()
+    for norm in counted.modules():
+        if isinstance(norm, nn.SyncBatchNorm):
+            assert norm.num_batches_tracked == 1
 
 
 def test_erase_relu_lets_negative_values_pass_the_sum() -> None:

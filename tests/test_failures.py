@@ -15,7 +15,7 @@ def failure(row: int, epoch: int = 0) -> Failure:
 def test_a_replay_knows_what_every_rank_recorded(tmp_path: Path) -> None:
     FailureLog(tmp_path, rank=0, num_videos=1000).append([failure(3)])
     FailureLog(tmp_path, rank=1, num_videos=1000).append([failure(8, epoch=2)])
-    assert FailureLog(tmp_path, rank=0, num_videos=1000).substitutes() == {(0, 3): 4, (2, 8): 9}
+    assert FailureLog(tmp_path, rank=0, num_videos=1000).substitutes() == {(0, 3, 0): 4, (2, 8, 0): 9}
 
 
 def test_a_line_cut_by_a_kill_is_passed_over_and_the_next_one_is_whole(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_a_line_cut_by_a_kill_is_passed_over_and_the_next_one_is_whole(tmp_path:
         file.write('{"epoch": 0, "row": 5, "vid')
     again = FailureLog(tmp_path, rank=0, num_videos=1000)
     again.append([failure(6)])
-    assert FailureLog(tmp_path, rank=0, num_videos=1000).substitutes() == {(0, 3): 4, (0, 6): 7}
+    assert FailureLog(tmp_path, rank=0, num_videos=1000).substitutes() == {(0, 3, 0): 4, (0, 6, 0): 7}
 
 
 def test_the_same_failure_is_recorded_once(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """How a run starts: from whose weights, with what learning rate, and what it shows of its data."""
 
+import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
+from besnet import cli
 from besnet.checkpoints import store
 from besnet.checkpoints.header import header
 from besnet.checkpoints.pretrained import load_pretrained
 from besnet.data.transforms import normalise, pixels
 from besnet.models.besnet import BesNet
 from besnet.training.recipe import Recipe
+from besnet.training.run import as_launched
 from besnet.training.seen import draw_seen, text
 from tests import command
 
@@ -107,6 +111,21 @@ def test_a_contact_sheet_shows_the_batch(tmp_path: Path) -> None:
         (["--data.repeats=3"], "multiple of data.repeats"),
         (["--recipe.mixup=0"], "recipe.mixup must be positive"),
         (["--data.augmentation.hue=2"], "hue must be in"),
+        (["--data.crop.flip=5"], "flip must be a probability"),
+        (["--data.val_videos=-1"], "data.val_videos must be at least 0"),
+        (["--evaluation.pairs=[[left,rigth]]"], "no class 'rigth': did you mean 'right'"),
+        (["--model.width=0"], "width of at least 1"),
+        (["--recipe.warmup_epochs=-1"], "recipe.warmup_epochs"),
+        (["--trainer.max_epochs=0"], "trainer.max_epochs must be at least 1"),
+        (["--trainer.max_epochs=null", "--trainer.max_steps=8"], "trainer.max_epochs must be at least 1"),
+        (["--trainer.limit_train_batches=0"], "trainer.limit_train_batches must be at least 1"),
+        (["--trainer.log_every_n_steps=0"], "trainer.log_every_n_steps must be at least 1"),
+        (["--trainer.precision=bf16-true"], "trainer.precision bf16-true: 32"),
+        (["--trainer.precision=16-mixed", "--trainer.gradient_clip_val=1"], "use bf16-mixed"),
+        (["--trainer.accelerator=tpu"], "trainer.accelerator"),
+        (["--trainer.devices=two"], "devices"),
+        (["--trainer.devices=0"], "devices"),
+        (["--trainer.min_epochs=2"], "unknown argument"),
     ],
 )
 def test_what_does_not_go_together_is_refused_in_one_line(
@@ -115,3 +134,71 @@ def test_what_does_not_go_together_is_refused_in_one_line(
     with pytest.raises(SystemExit, match="2"):
         command.train(squares, tmp_path / "run", *words)
     assert why in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_what_torchrun_started_is_what_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that each took themselves for the only one would write into one folder."""
+    settings = {"devices": "auto", "num_nodes": 1}
+    assert as_launched(settings) == settings
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert as_launched(settings) == {"devices": 2, "num_nodes": 2}
+    fitting = {"devices": 2, "num_nodes": 2}
+    assert as_launched(fitting) == fitting
+    for devices in (1, "1", [0]):
+        with pytest.raises(ValueError, match="4 processes were started, 2 on this machine"):
+            as_launched({"devices": devices, "num_nodes": 2})
+
+
+def test_ranks_that_no_config_names_train_together(squares: Path, tmp_path: Path) -> None:
+    words = ["--data.batch_size=2", "--trainer.max_epochs=1"]
+    process = command.start("train", *command.train_words(squares, tmp_path / "run", *words), ranks=2)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert out.count("2 ranks x 2 clips") == 1
+    assert store.load(tmp_path / "run")["global_step"] == 6
+
+
+def test_a_run_s_own_config_is_a_config(squares: Path, tmp_path: Path) -> None:
+    assert command.train(squares, tmp_path / "run", "--trainer.max_epochs=1") == 0
+    words = [f"--config={tmp_path / 'run' / 'config.yaml'}", f"--out={tmp_path / 'again'}"]
+    assert cli.run("train", words) == 0
+    assert command.weights_hash(tmp_path / "again") == command.weights_hash(tmp_path / "run")
+
+
+def test_what_a_run_started_from_is_not_needed_again(squares: Path, tmp_path: Path) -> None:
+    assert command.train(squares, tmp_path / "first", "--trainer.max_epochs=1") == 0
+    words = [f"--pretrained={tmp_path / 'first'}", "--saving.every_steps=2", "--saving.keep=9"]
+    assert command.train(squares, tmp_path / "run", *words) == 0
+    whole = command.weights_hash(tmp_path / "run")
+    for path in store.by_age(tmp_path / "run" / "checkpoints")[:3]:
+        path.unlink()
+    shutil.rmtree(tmp_path / "first")
+    assert command.train(squares, tmp_path / "run", *words) == 0
+    assert command.weights_hash(tmp_path / "run") == whole
+
+
+def test_gradients_are_clipped_also_in_bf16(squares: Path, tmp_path: Path) -> None:
+    """With gradients next to nothing, SGD without decay moves the weights by next to nothing."""
+    words = ["--recipe.optimizer=sgd", "--recipe.weight_decay=0", "--trainer.max_epochs=1", "--saving.every_steps=1",
+             "--saving.keep=9", "--trainer.precision=bf16-mixed"]  # fmt: skip
+    moved = []
+    for clip in ("null", "1e-6"):
+        run = tmp_path / clip
+        assert command.train(squares, run, *words, f"--trainer.gradient_clip_val={clip}") == 0
+        last, *_, first = (
+            store.load(path)["state_dict"]["network.fc.weight"] for path in store.by_age(run / "checkpoints")
+        )
+        moved.append(float((last - first).norm()))
+    assert moved[0] > 1e-3
+    assert moved[1] < 1e-6
+
+
+def test_the_schedule_ends_with_max_steps(squares: Path, tmp_path: Path) -> None:
+    assert command.train(squares, tmp_path / "run", "--trainer.max_epochs=9", "--trainer.max_steps=8") == 0
+    with open(tmp_path / "run" / "metrics.csv") as file:
+        lrs = [float(row["lr"]) for row in csv.DictReader(file)]
+    assert len(lrs) == 8
+    assert lrs[0] > 0.004
+    assert lrs[-1] == pytest.approx(0, abs=1e-9)

@@ -55,6 +55,13 @@ def test_old_ones_go_only_when_the_new_one_verifies(tmp_path: Path) -> None:
     assert set(tmp_path.iterdir()) == {*paths[1:], *beside[1:]}, "what was measured on a checkpoint goes with it"
 
 
+def test_a_damaged_one_never_takes_a_good_one_s_place(tmp_path: Path) -> None:
+    paths = {step: store.save(some(step), tmp_path, step) for step in (100, 200, 250, 150)}
+    paths[200].write_bytes(paths[200].read_bytes()[:100])
+    store.prune(tmp_path, keep=2)
+    assert set(tmp_path.iterdir()) == {paths[250], paths[150]}
+
+
 def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = store.save(some(1), tmp_path, 1)
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from besnet.checkpoints import store
+from besnet.data.clips import RandomCrop, TrainingClips
 from besnet.data.manifest import Manifest
+from besnet.video.sampling import ClipShape
 from tests import command, moving_squares
 
 WORDS = ["--trainer.max_epochs=2", "--data.batch_size=16", "--saving.every_steps=2", "--saving.keep=9"]
@@ -48,6 +50,17 @@ def test_a_failing_video_is_replaced_counted_and_replayed(
     path.write_bytes(half)
     assert command.weights_hash(run) == whole
     assert len((run / "failures_0.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_record_is_obeyed_for_the_very_clip_that_failed(squares: Path) -> None:
+    """Of a video's clips in an epoch, one may fail and another be readable: only the one that failed is replaced."""
+    manifest = Manifest.load(squares)
+    rows = manifest.select("train")
+    asked, other = int(rows[0]), int(rows[1])
+    shape, crop = ClipShape(num_frames=4), RandomCrop()
+    clips = TrainingClips(manifest, rows, shape, crop, seed=0, substitutes={(0, asked, 1): other})
+    assert [clips[0, asked, repeat].row for repeat in (0, 1, 2)] == [asked, other, asked]
+    assert clips[1, asked, 1].row == asked
 
 
 def test_another_run_makes_the_same_choice(damaged: Path, tmp_path: Path) -> None:

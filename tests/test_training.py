@@ -1,16 +1,26 @@
 """Training runs: exact, resumable, the same whatever the workers; and they do learn."""
 
+import os
 import signal
 import time
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from besnet.checkpoints import store
 from besnet.checkpoints.header import rebuild
+from besnet.data.clips import RandomCrop
+from besnet.data.failures import FailureLog
+from besnet.training.agreement import Agreement
+from besnet.training.data import VideoData
 from besnet.training.endings import STOPPED
+from besnet.training.module import ActionTraining
 from besnet.training.recipe import Recipe
+from besnet.video.sampling import ClipShape
 from tests import command
 
 
@@ -135,6 +145,99 @@ def test_sigterm_saves_and_the_same_command_goes_on(squares: Path, tmp_path: Pat
     assert command.weights_hash(run) == command.weights_hash(undisturbed)
 
 
+CHECKED = ("--data.val_videos=4", "--data.val_split=test")
+
+
+def test_a_signal_after_the_last_step_does_not_cost_the_network(
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = ActionTraining.on_validation_epoch_start
+
+    def signalled(self: ActionTraining) -> None:
+        start(self)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(ActionTraining, "on_validation_epoch_start", signalled)
+    assert command.train(squares, tmp_path / "run", "--trainer.max_epochs=1", *CHECKED) == 0, "it is finished"
+    assert store.load(tmp_path / "run")["global_step"] == 6
+
+
+def test_a_stop_saves_and_leaves_the_validation_to_the_next_start(
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command.train(squares, tmp_path / "whole", *CHECKED) == 0
+    run, checks = tmp_path / "run", []
+    step = ActionTraining.training_step
+
+    def signalled(self: ActionTraining, *arguments: Any) -> Any:
+        if self.trainer.global_step in (2, 11):  # inside the first epoch, and its last step of the second
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return step(self, *arguments)
+
+    start = ActionTraining.on_validation_epoch_start
+
+    def counted(self: ActionTraining) -> None:
+        checks.append(self.trainer.global_step)
+        start(self)
+
+    monkeypatch.setattr(ActionTraining, "training_step", signalled)
+    monkeypatch.setattr(ActionTraining, "on_validation_epoch_start", counted)
+    assert command.train(squares, run, *CHECKED) == STOPPED
+    assert not checks, "who asks a run to stop does not wait for a validation"
+    assert command.train(squares, run, *CHECKED) == STOPPED
+    assert checks == [6]
+    assert command.train(squares, run, *CHECKED) == 0
+    assert checks == [6, 12, 18]
+    assert (run / "metrics.csv").read_text() == (tmp_path / "whole" / "metrics.csv").read_text()
+    assert command.weights_hash(run) == command.weights_hash(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("epochs", [2, 3])
+def test_a_kill_between_an_epoch_s_last_save_and_its_validation(squares: Path, tmp_path: Path, epochs: int) -> None:
+    run, words = tmp_path / "run", [*CHECKED, "--saving.every_steps=6", "--saving.keep=9"]
+    assert command.train(squares, run, *words) == 0
+    whole, table = (run / "metrics.csv").read_text(), run / "metrics.csv"
+    for path in store.by_age(run / "checkpoints")[: 3 - epochs]:
+        path.unlink()
+    lines = whole.splitlines(keepends=True)
+    table.write_text("".join(lines[: 7 * epochs]))  # all but the last validation's row
+    assert command.train(squares, run, *words) == 0
+    assert table.read_text() == whole
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_what_the_clock_asks_for_is_saved_once(
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lag: int
+) -> None:
+    """A GPU's answer is a step late (`lag`): meanwhile the same wish has been sent again."""
+    saved, now = [], iter(range(10**6))
+    save = store.save
+
+    def noted(checkpoint: dict[str, Any], folder: Path, step: int) -> Path:
+        saved.append(step)
+        return save(checkpoint, folder, step)
+
+    begin = Agreement.__init__
+
+    def late(self: Agreement, *arguments: Any) -> None:
+        begin(self, *arguments)
+        self.lag = lag
+
+    monkeypatch.setattr(store, "save", noted)
+    monkeypatch.setattr(Agreement, "__init__", late)
+    monkeypatch.setattr("besnet.training.saving.time", SimpleNamespace(monotonic=lambda: float(next(now))))
+    assert command.train(squares, tmp_path / "run", "--saving.every_minutes=0.1") == 0
+    assert len(saved) > 2
+    assert all(later - earlier > 1 for earlier, later in pairwise(saved[:-1])), saved
+
+
+def test_fewer_validation_videos_than_ranks_are_refused(squares: Path, tmp_path: Path) -> None:
+    data = VideoData(squares, ClipShape(num_frames=4), RandomCrop(), val_videos=1, val_split="test")
+    data.arrange(0, 0, 1, FailureLog(tmp_path, 0, 24))
+    with pytest.raises(ValueError, match="1 validation videos for 2 ranks"):
+        data.arrange(0, 0, 2, FailureLog(tmp_path, 0, 24))
+
+
 def test_gradient_accumulation_resumes_exactly(squares: Path, tmp_path: Path) -> None:
     words = ["--trainer.accumulate_grad_batches=2", "--data.batch_size=2", "--saving.every_steps=1", "--saving.keep=99"]
     run = tmp_path / "run"
@@ -178,7 +281,7 @@ def cli_evaluate(run: Path, split: str) -> float:
 
 
 def test_the_schedule_warms_up_and_ends_where_it_should() -> None:
-    factor = Recipe(warmup_epochs=2, final_lr=0.1).schedule(steps_per_epoch=10, epochs=12)
+    factor = Recipe(warmup_epochs=2, final_lr=0.1).schedule(steps_per_epoch=10, steps=120)
     assert factor(0) == pytest.approx(0.01)
     assert factor(20) == pytest.approx(1.0)
     assert factor(70) == pytest.approx(0.55)

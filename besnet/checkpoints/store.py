@@ -114,14 +114,22 @@ def newest(folder: Path) -> tuple[Path | None, list[Path]]:
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Delete all but the `keep` newest checkpoints, once the newest one verifies, and what a killed save left."""
+    """Delete all but the `keep` newest checkpoints that verify, and what a killed save left.
+
+    Nothing goes while the newest one does not verify.
+    """
     checkpoints = by_age(folder)
-    if checkpoints and verifies(checkpoints[0]):
-        for path in checkpoints[keep:]:
+    good = 0
+    for path in checkpoints:
+        if good < keep and verifies(path):
+            good += 1
+        elif good:
             path.unlink(missing_ok=True)
             for statistics in folder.glob(f"{path.stem}-*.norms"):  # see besnet.evaluation.recalibration
                 statistics.unlink(missing_ok=True)
-    for partial in folder.glob(".partial-*"):
+        else:
+            return
+    for partial in folder.glob(".partial-[0-9]*"):
         partial.unlink(missing_ok=True)
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 def train(verb: str, words: list[str]) -> int:
     """Train a network as a config says; goes on from the newest good checkpoint of the run's folder."""
+    import torch
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
     from besnet.training.run import train as train_run
@@ -45,10 +46,9 @@ def train(verb: str, words: list[str]) -> int:
     try:
         return run()
     except MisconfigurationException as error:
-        accelerator = config["trainer"]["accelerator"]
-        if "backend" in str(error) or "accelerator" in str(error).lower():
+        if config["trainer"]["accelerator"] in ("cuda", "gpu") and not torch.cuda.is_available():
             raise ValueError(
-                f"trainer.accelerator {accelerator}: no CUDA device is visible here; use --trainer.accelerator cpu"
+                "trainer.accelerator: no CUDA device is visible here; use --trainer.accelerator cpu"
             ) from error
         raise ValueError(one_line(error)) from error
 
@@ -88,6 +88,7 @@ def train_parser(verb: str) -> "ArgumentParser":
     own = {"logger", "callbacks", "plugins", "default_root_dir", "use_distributed_sampler", "num_sanity_val_steps"}
     own |= {"enable_checkpointing", "enable_progress_bar", "enable_model_summary", "fast_dev_run", "profiler"}
     own |= {"reload_dataloaders_every_n_epochs", "overfit_batches", "barebones", "model_registry", "max_time"}
+    own |= {"min_epochs", "min_steps"}  # a run that is asked to stop, stops
     # typing takes int | float for float | int: whether 1 means one batch or all would depend on the order of imports
     own |= {f"limit_{stage}_batches" for stage in ("train", "val", "test", "predict")} | {"val_check_interval"}
     parser.add_class_arguments(Trainer, "trainer", skip=own, instantiate=False)

@@ -8,13 +8,22 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Failure:
-    """One video that `prepare` had passed and that could not be read in training."""
+    """One clip, of a video that `prepare` had passed, that could not be read in training.
+
+    repeat: which of the video's clips in this epoch.
+    """
 
     epoch: int
     row: int
     video: str
     why: str
     substitute: int
+    repeat: int = 0
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        """(epoch, row, repeat): what was asked for."""
+        return self.epoch, self.row, self.repeat
 
 
 class FailureLog:
@@ -27,7 +36,7 @@ class FailureLog:
         self.path = folder / f"failures_{rank}.jsonl"
         self.num_videos = num_videos
         self.largest_share = largest_share
-        self.known: dict[tuple[int, int], Failure] = {}
+        self.known: dict[tuple[int, int, int], Failure] = {}
         self.read()
 
     def read(self) -> None:
@@ -38,15 +47,15 @@ class FailureLog:
                     failure = Failure(**json.loads(line))
                 except (json.JSONDecodeError, TypeError):
                     continue  # a line cut short by a kill: its batch was never used
-                self.known[failure.epoch, failure.row] = failure
+                self.known[failure.key] = failure
 
-    def substitutes(self) -> dict[tuple[int, int], int]:
-        """Which row stands in for a video in an epoch: {(epoch, row): row of the substitute}."""
+    def substitutes(self) -> dict[tuple[int, int, int], int]:
+        """Which row stands in for a clip: {(epoch, row, repeat): row of the substitute}."""
         return {key: failure.substitute for key, failure in self.known.items()}
 
     def append(self, failures: list[Failure]) -> None:
         """Record failures durably. ValueError once too many distinct videos have failed."""
-        new = [failure for failure in failures if (failure.epoch, failure.row) not in self.known]
+        new = [failure for failure in failures if failure.key not in self.known]
         if not new:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +64,7 @@ class FailureLog:
                 file.write("\n")
             for failure in new:
                 file.write(json.dumps(asdict(failure)) + "\n")
-                self.known[failure.epoch, failure.row] = failure
+                self.known[failure.key] = failure
             file.flush()
             os.fsync(file.fileno())
         self.read()

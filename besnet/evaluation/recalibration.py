@@ -6,6 +6,7 @@ Those gathered in training belong to single draws of the dilations; averaged act
 import io
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,12 @@ def recalibrate(
     ranks: Ranks,
     workers: int = 2,
     backend: Backend = "pyav",
+    beat: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Set a network's BatchNorm statistics to those of evenly spread training videos: middle clip, centre crop.
 
     The ranks share the batches. The outcome, float64 (2, channels of all BatchNorms) on every rank, does not depend on
-    their number. A video that cannot be read is left out; ValueError if none can.
+    their number. A video that cannot be read is left out; ValueError if none can. beat is called after every batch.
     """
     rows = spread_rows(manifest, videos)
     batches = [list(range(start, min(start + BATCH_SIZE, len(rows)))) for start in range(0, len(rows), BATCH_SIZE)]
@@ -55,6 +57,7 @@ def recalibrate(
         clips = [evaluation_views(v.frames.to(ranks.device), crop_size, 1) for v in seen if v.frames is not None]
         if clips:
             found.append((number, len(clips), measure_batch(network, torch.cat(clips))))
+        beat()
     everything = ranks.broadcast(sorted(ranks.gather(found), key=lambda entry: entry[0]))
     if not everything:
         raise ValueError(f"{manifest.folder}: none of {len(rows)} training videos could be read to recalibrate on")

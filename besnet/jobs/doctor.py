@@ -27,10 +27,12 @@ def doctor(
     network = BesNet(**model | {"num_classes": len(data.manifest.classes)})
     parameters = sum(weight.numel() for weight in network.parameters())
     world_size = int(os.environ.get("WORLD_SIZE", 0))
-    devices = trainer["devices"] if isinstance(trainer["devices"], int) and trainer["devices"] > 0 else 1
+    named = str(trainer["devices"]).isdecimal()  # else as many as will be started
+    devices = int(trainer["devices"]) if named else 1
     nodes = int(trainer.get("num_nodes") or 1)
     asked = needs(out, data, parameters, saving.keep, devices, nodes)
-    config = config | {"world_size": world_size or devices * nodes}
+    if world_size or named:
+        config = config | {"world_size": world_size or devices * nodes}
     findings = [*machine(asked), *run(out, config, asdict(data.manifest.passport))]
     for finding in findings:
         print(f"{'mend' if finding.mend else 'ok':5} {finding}")
@@ -59,7 +61,7 @@ def run(out: Path, config: dict[str, Any], passport: dict[str, str]) -> list[Fin
         Finding("passport", "; ".join(changed) or passport["source"][:16],
                 f"prepare the same data again, or choose another run folder than {out} with --out" if changed else "")
     )  # fmt: skip
-    changed = differences(old["config"], config)
+    changed = differences(old["config"], {"world_size": old["config"].get("world_size")} | config)
     findings.append(
         Finding("config", "; ".join(changed) or f"that of the run in {out}",
                 "restore it, or add --accept_changes true" if changed else "")

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from besnet.models.dilation import DilationConv, Mixture, TemporalPadding, convolve_frames
@@ -68,6 +69,8 @@ class BesNet(nn.Module):
             raise ValueError(f"block: 'bottleneck' or 'basic' are expected, not {block!r}")
         if not blocks or any(n < 1 for n in blocks):
             raise ValueError(f"blocks: at least one block in each stage is expected, not {list(blocks)}")
+        if width < 1 or not 0 <= dropout < 1:
+            raise ValueError(f"width of at least 1 and dropout in 0..1 are expected, not {width} and {dropout}")
         if frame_features and dilations:
             raise ValueError(f"frame_features: single frames have no dilations: [] is expected, not {list(dilations)}")
         self.num_classes = num_classes
@@ -165,7 +168,7 @@ class BesNet(nn.Module):
         super().train(mode)
         if self.frozen_bn:
             for module in self.modules():
-                if isinstance(module, nn.BatchNorm3d):
+                if isinstance(module, _BatchNorm):  # also one that is synchronised between ranks
                     module.eval()
         return self
 
@@ -182,7 +185,7 @@ def recomputed(block: nn.Module, x: Tensor, *dilations: Dilation) -> Tensor:
 @contextmanager
 def statistics_kept(block: nn.Module) -> Iterator[None]:
     """BatchNorms look at a batch again without counting it a second time in their statistics."""
-    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm3d) and module.training]
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.training]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0

@@ -18,6 +18,7 @@ class Agreement:
     def __init__(self, world_size: int, device: torch.device) -> None:
         self.world_size = world_size
         self.device = device
+        self.lag = int(device.type == "cuda")  # steps by which an answer is late
         self.started: deque[tuple[Tensor, Callable[[], object] | None]] = deque()
 
     def start(self, flags: list[int], counted: Tensor) -> None:
@@ -36,7 +37,7 @@ class Agreement:
 
     def answer(self) -> list[int] | None:
         """The largest of each flag over the ranks; None if no step has been started since the last answer."""
-        if len(self.started) <= (self.device.type == "cuda"):
+        if len(self.started) <= self.lag:
             return None
         numbers, wait = self.started.popleft()
         if wait:

@@ -62,8 +62,9 @@ class VideoData(pl.LightningDataModule):
         repeats: int = 1,
     ) -> None:
         super().__init__()
-        numbers = {"crop_size": crop_size, "batch_size": batch_size, "repeats": repeats}
-        for name, value, least in [(name, value, 1) for name, value in numbers.items()] + [("workers", workers, 0)]:
+        least_one = {"crop_size": crop_size, "batch_size": batch_size, "repeats": repeats}
+        least_none = {"workers": workers, "val_videos": val_videos}
+        for least, name, value in [(1, *pair) for pair in least_one.items()] + [(0, *p) for p in least_none.items()]:
             if value < least:
                 raise ValueError(f"data.{name} must be at least {least}, not {value}")
         self.folder = folder
@@ -94,6 +95,11 @@ class VideoData(pl.LightningDataModule):
 
     def arrange(self, seed: int, rank: int, world_size: int, failures: FailureLog) -> None:
         """Fix the order of the clips for this rank."""
+        if 0 < len(self.val_rows) < world_size:
+            raise ValueError(
+                f"{self.folder}: {len(self.val_rows)} validation videos for {world_size} ranks: raise data.val_videos, "
+                "or set it to 0"
+            )
         self.seed = seed
         self.failures = failures
         self.order = TrainingOrder(self.train_rows, self.batch_size, seed, rank, world_size, self.repeats)

@@ -7,8 +7,9 @@ from typing import Any, TypedDict
 import numpy as np
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, optim
+from torch import Tensor, nn, optim
 
 from besnet.data.clips import ClipBatch, Views
 from besnet.data.failures import FailureLog
@@ -80,13 +81,18 @@ class ActionTraining(pl.LightningModule):
         if isinstance(self.trainer.limit_train_batches, int):
             batches = min(batches, self.trainer.limit_train_batches)
         steps_per_epoch = -(-batches // self.trainer.accumulate_grad_batches)
-        factor = self.recipe.schedule(steps_per_epoch, self.trainer.max_epochs)
+        steps = steps_per_epoch * self.trainer.max_epochs
+        if self.trainer.max_steps > 0:
+            steps = min(steps, self.trainer.max_steps)
+        factor = self.recipe.schedule(steps_per_epoch, steps)
         scheduler = optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_fit_start(self) -> None:
         """Point the order of the data at this run's position, before the first loader is opened."""
         self.bad_micro_batch = torch.tensor(-1, device=self.device)
+        # what a loss was is known up to two steps later
+        self.recent = deque(maxlen=3 * self.trainer.accumulate_grad_batches + 1)
         self.on_train_epoch_start()
 
     def on_train_epoch_start(self) -> None:
@@ -126,6 +132,22 @@ class ActionTraining(pl.LightningModule):
         rng = generator(self.seed, MIX, self.micro_batch, self.global_rank)
         return mix(clips, batch.labels, self.network.num_classes, self.recipe.mixup, self.recipe.cutmix, rng)
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients, where the config asks for it; Lightning refuses to before a fused optimiser's step, which
+        only a loss scale (16-mixed) would forbid."""
+        if not gradient_clip_val:
+            return
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        if gradient_clip_algorithm == "value":
+            nn.utils.clip_grad_value_(weights, gradient_clip_val)
+        else:
+            nn.utils.clip_grad_norm_(weights, gradient_clip_val)
+
     def optimizer_step(self, *arguments: Any, **keywords: Any) -> None:
         """Move the weights, then their average."""
         super().optimizer_step(*arguments, **keywords)
@@ -147,9 +169,13 @@ class ActionTraining(pl.LightningModule):
         plain = BesNet(**self.header["model"]).to(self.device)
         plain.load_state_dict(self.judged.state_dict())
         data, ranks = self.data, Ranks(self.global_rank, self.trainer.world_size, self.device)
-        recalibrate(
-            plain, data.manifest, self.recipe.precise_bn, data.clip, data.crop_size, ranks, data.workers, data.backend
-        )
+
+        def beat() -> None:  # for the watchdog: this run still moves
+            with self.trainer.profiler.profile("validation_step"):  # type: ignore[attr-defined]
+                pass
+
+        videos, workers = self.recipe.precise_bn, data.workers
+        recalibrate(plain, data.manifest, videos, data.clip, data.crop_size, ranks, workers, data.backend, beat)
         self.judged.load_state_dict(plain.state_dict())
 
     def watch(self, loss: Tensor, rows: list[int]) -> None:
@@ -189,6 +215,10 @@ class ActionTraining(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Start counting: videos, loss, right at first guess, right among five."""
         self.tally = torch.zeros(4, device=self.device)
+        if self.trainer.world_size > 1:
+            # each rank's BatchNorms have seen other clips; rank 0's are those that are saved
+            for statistics in self.judged.buffers():
+                dist.broadcast(statistics, src=0)
 
     def validation_step(self, batch: list[Views], batch_idx: int) -> Checked | None:
         """One centre clip of each video, dilations averaged; a video that cannot be read counts as wrong."""

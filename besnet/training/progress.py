@@ -123,6 +123,11 @@ class Table(pl.Callback):
             os.fsync(file.fileno())
         os.replace(aside, self.path)
 
+    def has_check(self, step: int) -> bool:
+        """Whether the validation after this step is in the table."""
+        with open(self.path, newline="") as file:
+            return any(row["step"] == str(step) and row["Val/Loss"] for row in csv.DictReader(file))
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Add a row at every logged step."""
         if trainer.is_global_zero and is_logged(trainer):

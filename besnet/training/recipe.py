@@ -51,6 +51,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.lr <= 0:
             raise ValueError(f"recipe.lr must be positive, not {self.lr}")
+        if self.warmup_epochs < 0 or self.weight_decay < 0 or self.final_lr < 0 or not 0 <= self.momentum < 1:
+            raise ValueError("recipe.warmup_epochs, weight_decay and final_lr must be at least 0, momentum in 0..1")
         if self.lr_batch is not None and self.lr_batch < 1:
             raise ValueError(f"recipe.lr_batch must be at least 1, or null for lr as it is, not {self.lr_batch}")
         if not 0 <= self.label_smoothing < 1:
@@ -83,10 +85,10 @@ class Recipe:
             return optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0, fused=True)
         return optim.AdamW(groups, lr=self.lr, betas=(self.momentum, 0.999), fused=True)
 
-    def schedule(self, steps_per_epoch: int, epochs: int) -> Callable[[int], float]:
-        """Factor on lr at a step: linear warm-up, then a half cosine down to `final_lr`."""
+    def schedule(self, steps_per_epoch: int, steps: int) -> Callable[[int], float]:
+        """Factor on lr at each of a run's steps: linear warm-up, then a half cosine down to `final_lr`."""
         warmup = self.warmup_epochs * steps_per_epoch
-        rest = max(1.0, steps_per_epoch * epochs - warmup)
+        rest = max(1.0, steps - warmup)
 
         def factor(step: int) -> float:
             if step < warmup:

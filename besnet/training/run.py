@@ -1,5 +1,6 @@
 """One training run: a folder that holds its config, its checkpoints and its figures, and that goes on where it was."""
 
+import difflib
 import json
 import logging
 import os
@@ -25,6 +26,7 @@ from besnet.training.continuing import find_checkpoint
 from besnet.training.data import VideoData
 from besnet.training.endings import STOPPED, Ending, explain
 from besnet.training.module import ActionTraining
+from besnet.training.owed import OwedCheck
 from besnet.training.preflight import Preflight, needs
 from besnet.training.progress import Progress, Table, draw_graph
 from besnet.training.recipe import Recipe
@@ -32,6 +34,8 @@ from besnet.training.saving import AtomicFiles, Saving
 from besnet.training.sync_norm import SyncNorms
 from besnet.training.verdict import Verdict
 from besnet.training.watchdog import GRACE_SEC, Watchdog
+
+PRECISIONS = ("32", "32-true", "bf16-mixed", "16-mixed")
 
 
 def train(
@@ -55,11 +59,11 @@ def train(
     a line that says why. ValueError names what does not fit.
     """
     check_writable(out)
-    check_fits(recipe, data, model)
+    check_fits(recipe, data, model, trainer, config["evaluation"]["pairs"])
+    trainer = as_launched(trainer)
     pl.seed_everything(seed, verbose=False)
     arguments = model | {"num_classes": len(data.manifest.classes)}
     network = BesNet(**arguments)
-    started = load_pretrained(network, pretrained, data.manifest.classes) if pretrained is not None else ""
     if channels_last:
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     if compiled:
@@ -75,6 +79,9 @@ def train(
         arguments, data.manifest.classes, asdict(data.manifest.passport), config | {"world_size": world_size}
     )
     checkpoint, changed = find_checkpoint(out, about, accept_changes, say=rank == 0)
+    started = ""
+    if pretrained is not None and checkpoint is None:
+        started = load_pretrained(network, pretrained, data.manifest.classes)
     failures = FailureLog(out, rank, len(data.train_rows))
     data.arrange(seed, rank, world_size, failures)
     scaled = recipe.for_batch(data.batch_size * world_size * engine.accumulate_grad_batches)
@@ -83,7 +90,7 @@ def train(
     if rank == 0:
         describe(out, about, fresh=checkpoint is None)
         report_start(data, parameters, checkpoint, world_size)
-        if started and checkpoint is None:
+        if started:
             print(started)
         if scaled != recipe:
             print(
@@ -144,26 +151,31 @@ def fit(engine: pl.Trainer, task: ActionTraining, data: VideoData, checkpoint: P
 def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Trainer:
     """Lightning's Trainer with this house's checkpoints, logs and progress."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    table = Table(run / "metrics.csv")
     logger = TensorBoardLogger(save_dir=run, name="", version="tensorboard")
-    engine = pl.Trainer(
-        **settings,
-        default_root_dir=run,
-        logger=logger,
-        callbacks=[
-            Table(run / "metrics.csv"),
-            Progress(),
-            Board(),
-            Verdict(saving.phases, settings.get("log_every_n_steps") or 50),
-            saving,
-        ],
-        plugins=[AtomicFiles()],
-        profiler=saving.phases,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    try:
+        engine = pl.Trainer(
+            **settings,
+            default_root_dir=run,
+            logger=logger,
+            callbacks=[
+                table,
+                Progress(),
+                OwedCheck(table),
+                Board(),
+                Verdict(saving.phases, settings.get("log_every_n_steps") or 50),
+                saving,
+            ],
+            plugins=[AtomicFiles()],
+            profiler=saving.phases,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except (TypeError, ImportError) as error:
+        raise ValueError(f"trainer.accelerator or trainer.devices: {error}") from error
     # a collective waits a little longer than the watchdog, which says more about where the ranks are
     if hasattr(engine.strategy, "_timeout"):
         engine.strategy._timeout = timedelta(minutes=saving.watchdog_minutes, seconds=2 * GRACE_SEC)
@@ -199,8 +211,45 @@ def check_writable(run: Path) -> None:
         ) from error
 
 
-def check_fits(recipe: Recipe, data: VideoData, model: dict[str, Any]) -> None:
-    """ValueError if parts of the configuration that are right by themselves do not go together."""
+def as_launched(settings: dict[str, Any]) -> dict[str, Any]:
+    """The trainer's settings with the processes that torchrun has started, where they leave that open.
+
+    ValueError if they ask for another number: each process would train by itself, in the same folder.
+    """
+    started = int(os.environ.get("WORLD_SIZE", 1))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", started))
+    if "TORCHELASTIC_RUN_ID" in os.environ and settings["devices"] in ("auto", -1, "-1"):
+        settings = settings | {"devices": here}
+        if settings["num_nodes"] == 1:
+            settings["num_nodes"] = started // here
+    devices = settings["devices"]
+    asked = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else here
+    if started > 1 and asked * settings["num_nodes"] != started:
+        raise ValueError(
+            f"trainer.devices {asked} x trainer.num_nodes {settings['num_nodes']}, but {started} processes were "
+            f"started, {here} on this machine: make them equal"
+        )
+    return settings
+
+
+def check_fits(
+    recipe: Recipe, data: VideoData, model: dict[str, Any], trainer: dict[str, Any], pairs: list[list[str]]
+) -> None:
+    """ValueError if parts of the configuration that are right by themselves do not go together, or are out of range."""
+    for name in ("max_epochs", "log_every_n_steps", "limit_train_batches", "accumulate_grad_batches"):
+        if trainer[name] is None and name != "max_epochs":
+            continue
+        if trainer[name] is None or trainer[name] < 1:
+            raise ValueError(f"trainer.{name} must be at least 1, not {trainer[name]}")
+    precision = str(trainer["precision"] or 32)
+    if precision not in PRECISIONS:
+        raise ValueError(f"trainer.precision {precision}: {', '.join(PRECISIONS)} are expected")
+    if precision == "16-mixed" and trainer["gradient_clip_val"]:
+        raise ValueError("trainer.gradient_clip_val does not go with the loss scale of 16-mixed: use bf16-mixed")
+    for name in {name for pair in pairs for name in pair} - set(data.manifest.classes):
+        near = difflib.get_close_matches(name, data.manifest.classes, n=1)
+        hint = f": did you mean {near[0]!r}?" if near else ": mend it, or leave pairs out with --evaluation.pairs '[]'"
+        raise ValueError(f"evaluation.pairs: {data.folder} has no class {name!r}{hint}")
     if recipe.hardest is not None and recipe.hardest > data.batch_size:
         raise ValueError(
             f"recipe.hardest {recipe.hardest}: a micro-batch has data.batch_size {data.batch_size} clips only"
@@ -211,8 +260,10 @@ def check_fits(recipe: Recipe, data: VideoData, model: dict[str, Any]) -> None:
 
 def describe(run: Path, about: dict[str, Any], fresh: bool) -> None:
     """Write config.yaml (the resolved configuration) and run.json (revision, versions, passport, command)."""
-    (run / "config.yaml").write_text(yaml.safe_dump(about["config"], sort_keys=False))
+    config = {key: value for key, value in about["config"].items() if key != "world_size"}
+    (run / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     facts = {key: about[key] for key in ("revision", "versions", "passport", "model", "classes")}
+    facts["world_size"] = about["config"]["world_size"]
     (run / "run.json").write_text(json.dumps(facts | {"command": sys.argv}, indent=1) + "\n")
 
 

@@ -42,7 +42,7 @@ class Saving(pl.Callback):
 
     Args:
         every_steps: optimiser steps between checkpoints.
-        every_minutes: minutes between checkpoints, by rank 0's clock; whichever comes first.
+        every_minutes: minutes between checkpoints, by the clock of any rank; whichever of the two comes first.
         keep: checkpoints to keep; older ones go once the newest one verifies.
         watchdog_minutes: a run in which nothing moves for so long says where each rank stands and ends with code 69.
             Longer than the slowest save and the slowest first step.
@@ -62,14 +62,10 @@ class Saving(pl.Callback):
         self.folder = Path()
         self.last_step = -1
         self.last_time_sec = time.monotonic()
+        self.stopped = False
         self.signalled = 0
         self.signalled_sec = 0.0
         self.previous: dict[signal.Signals, Any] = {}
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the run ended early because a signal asked for it."""
-        return bool(self.signalled)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the signals over; Lightning's own handler would talk to other ranks from inside the handler."""
@@ -116,14 +112,16 @@ class Saving(pl.Callback):
             # before any save: a checkpoint of the last step is that of a finished network
             pl_module.finish()
         if stop:
-            self.signalled = self.signalled or signal.SIGTERM
-            trainer.should_stop = True
+            self.stopped = trainer.should_stop = True
+            trainer.limit_val_batches = 0  # Lightning would first check the network on all validation videos
+        # what asked for a save may have been sent again before the save that it led to
+        save = save and trainer.global_step - self.last_step > self.agreement.lag
         if stop or save or trainer.global_step - self.last_step >= self.every_steps:
             self.save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the finished network."""
-        if not self.stopped and trainer.global_step != self.last_step:
+        if trainer.global_step != self.last_step:
             self.save(trainer)
 
     def save(self, trainer: pl.Trainer) -> None:
