@@ -77,13 +77,44 @@ def share(values: np.ndarray) -> dict[str, Any]:
     return found.plain() | {"interval": [max(0.0, low), min(1.0, high)]}
 
 
-def estimate(values: np.ndarray) -> Estimate:
-    """The mean of values (seeds, videos), such as right or wrong, or of paired differences of them."""
+def compared(values: np.ndarray, comparisons: int) -> dict[str, Any]:
+    """A paired difference (seeds, videos), and whether it holds: once for itself, once among so many comparisons
+    (Bonferroni)."""
+    found = estimate(values, least_error(values))
+    (low, high), wide = (
+        [max(-1.0, a), min(1.0, b)] for a, b in map(found.interval, (LEVEL, 1 - (1 - LEVEL) / comparisons))
+    )
+    return found.plain() | {
+        "interval": [low, high],
+        "interval_among_all": wide,
+        "differs": bool(low > 0 or high < 0),
+        "differs_among_all": bool(wide[0] > 0 or wide[1] < 0),
+        "smallest": found.smallest(),
+        "smallest_by_videos": found.smallest_by_videos(),
+    }
+
+
+def least_error(values: np.ndarray) -> float:
+    """The least that the videos leave open of a paired difference, even where no draw of them differs.
+
+    Half a discordant video is added each way and half a concordant one of each kind (Agresti and Min 2005, Simple
+    improved confidence intervals for comparing matched proportions); with several seeds a video counts by their mean.
+    """
+    by_video = values.mean(axis=0)
+    videos = len(by_video) + 2
+    return float(np.sqrt(by_video @ by_video + 1 - by_video.sum() ** 2 / videos) / videos)
+
+
+def estimate(values: np.ndarray, least_error: float = 0.0) -> Estimate:
+    """The mean of values (seeds, videos), such as right or wrong, or of paired differences of them.
+
+    least_error: what the standard error by videos is at least.
+    """
     seeds, videos = values.shape
     assert seeds
     assert videos
     by_video = values.mean(axis=0)
-    videos_error = float((draws(videos) @ by_video).std(ddof=1))
+    videos_error = max(least_error, float((draws(videos) @ by_video).std(ddof=1)))
     by_videos = videos_error**2
     if seeds == 1:
         return Estimate(float(by_video.mean()), videos_error, None, math.inf)
