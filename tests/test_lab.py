@@ -16,6 +16,7 @@ import yaml
 from besnet import cli
 from besnet.checkpoints import store
 from besnet.lab.controls import CONTROLS, find_control
+from besnet.models.besnet import BesNet
 
 CONFIG = {
     "out": "unused", "channels_last": True,
@@ -24,7 +25,9 @@ CONFIG = {
              "workers": 0},
     "recipe": {"optimizer": "adamw", "lr": 0.005},
     "evaluation": {"num_clips": 2, "num_crops": 1, "pairs": [["left", "right"], ["up", "down"]]},
-    "trainer": {"accelerator": "cpu", "max_epochs": 1, "log_every_n_steps": 1},
+    # a run of a lab has one device, whatever its config was written for
+    "trainer": {"accelerator": "cpu", "devices": 8, "num_nodes": 2, "strategy": "ddp", "max_epochs": 1,
+                "log_every_n_steps": 1},
 }  # fmt: skip
 
 
@@ -72,6 +75,15 @@ def test_a_lab_trains_evaluates_and_compares(small: Path) -> None:
     assert difference["mean"] == pytest.approx(random["top1"]["mean"] - none["top1"]["mean"])
     assert found["coverage"] == {"expected": 9, "evaluated": 9, "undecodable": [], "looped": {"1": 0.0, "2": 0.0}}
     assert random["all_pairs"]["videos"] == 9
+
+
+def test_every_run_has_one_device(small: Path) -> None:
+    assert store.load(small / "runs" / "random_12-1")["besnet"]["config"]["world_size"] == 1
+
+
+def test_parameters_are_what_is_learned(small: Path) -> None:
+    network = BesNet(4, dilations=(1, 2), block="basic", blocks=(1, 1), width=8)
+    assert figures(small)["controls"][1]["parameters"] == sum(weight.numel() for weight in network.parameters())
 
 
 def test_its_figures_are_those_of_evaluate(small: Path, tmp_path: Path) -> None:

@@ -1,18 +1,15 @@
 """One question, one command: controls x seeds trained, evaluated in every way, and a page with intervals."""
 
-import csv
 import json
 import os
 import shlex
 import sys
 import time
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from besnet.checkpoints import store
 from besnet.checkpoints.header import revision
@@ -20,10 +17,12 @@ from besnet.data.manifest import Manifest
 from besnet.evaluation.evaluate import own_labels
 from besnet.evaluation.views import ViewPlan
 from besnet.lab import results
-from besnet.lab.controls import Control, find_control
+from besnet.lab.asking import check_data, check_numbers, clip_and_views, find_controls, sort_factors
 from besnet.lab.plan import Checkpoint, Plan, chunks
 from besnet.lab.queue import Attempts, Job, Slot, work
+from besnet.lab.runs import checkpoint_of, curve, origin, run_facts, run_name, training
 from besnet.report.lab_page import lab_page
+from besnet.settings import data_folder, read_settings
 
 FAILED = 1
 
@@ -60,31 +59,40 @@ def lab(
         factors: on the frame interval of the test clips.
         recalibration_videos: training videos that BatchNorm is recalibrated on.
     """
-    chosen = [find_control(text) for text in controls]
-    if seeds < 1 or not chosen or len({control.name for control in chosen}) < len(chosen):
-        raise ValueError("lab: at least one seed, and controls of different names")
-    text, settings = read_config(config)
-    chosen = [replace(control, what=origin(control, settings)) for control in chosen]
+    check_numbers(
+        factors,
+        seeds=seeds,
+        at_once=at_once,
+        threads=threads,
+        num_clips=num_clips,
+        recalibration_videos=recalibration_videos,
+    )
+    text, settings = read_settings(config)
+    chosen = [replace(control, what=origin(control, settings)) for control in find_controls(controls)]
+    shape, views = clip_and_views(config, settings, num_clips)
+    shown, left_out = sort_factors(shape, factors)
+    manifest = Manifest.load(data_folder(config, settings))
+    check_data(manifest, split, views.pairs)
     begin(out, text, config)
-    manifest = Manifest.load(Path(settings["data"]["folder"]))
+    if left_out:
+        print("left out: " + "; ".join(f"frame interval x {factor}: {why}" for factor, why in left_out.items()))
     attempts = Attempts(out / "attempts.jsonl")
     jobs = {
-        results.run_name(control, seed): training(control, seed, out, config, settings)
+        run_name(control, seed): training(control, seed, out, config, settings)
         for seed in range(seeds)
         for control in chosen
     }
     slots = free_slots(settings, at_once, threads)
     work(list(jobs.values()), slots, attempts, out / "logs", "runs")
-    finished = [results.checkpoint_of(out / "runs" / name) for name, job in jobs.items() if job.code == 0]
+    finished = [checkpoint_of(out / "runs" / name) for name, job in jobs.items() if job.code == 0]
     found: dict[str, Any] = {"controls": [{"name": c.name, "what": c.what, "seeds": []} for c in chosen]}
     found |= {"differences": [], "coverage": None}
     if finished:
-        plan = view_plan(finished, manifest, split, num_clips, factors, recalibration_videos)
+        plan = view_plan(finished, manifest, split, num_clips, shown, recalibration_videos)
         evaluate_all(plan, manifest, out, slots, attempts)
         labels = own_labels(manifest, plan.rows(manifest), manifest.classes)
         answers, videos = results.gather(plan, out / "evaluation", manifest, labels)
-        pairs = ViewPlan(**settings.get("evaluation", {})).pairs
-        found = results.account(chosen, seeds, answers, videos, manifest.classes, pairs)
+        found = results.account(chosen, seeds, answers, videos, manifest.classes, views.pairs)
         found["coverage"] = {
             "expected": len(manifest.select(split, state=None)),
             "evaluated": len(videos.labels),
@@ -95,7 +103,7 @@ def lab(
     report = {
         "data": {"name": manifest.name, "passport": asdict(manifest.passport), "split": split},
         "config": text,
-        "asked": {"controls": [control.name for control in chosen], "seeds": seeds},
+        "asked": {"controls": [control.name for control in chosen], "seeds": seeds, "factors_left_out": left_out},
         "runs": [run_facts(name, job) for name, job in jobs.items()],
         **found,
         "run": {
@@ -120,18 +128,6 @@ def lab(
     return FAILED if failed else 0
 
 
-def read_config(config: Path) -> tuple[str, dict[str, Any]]:
-    """A config's text and its settings. ValueError if it cannot be one."""
-    text = config.read_text()
-    try:
-        settings = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{config}: not readable as YAML: {error}") from error
-    if not isinstance(settings, dict) or "folder" not in settings.get("data", {}):
-        raise ValueError(f"{config}: data.folder is missing: a config of `besnet train` is expected")
-    return text, settings
-
-
 def begin(out: Path, text: str, config: Path) -> None:
     """Keep the config beside the runs. ValueError if the lab was begun with another one."""
     kept = out / "config.yaml"
@@ -139,35 +135,6 @@ def begin(out: Path, text: str, config: Path) -> None:
         raise ValueError(f"{out}: this lab was begun with another {config.name}: restore it, or choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     kept.write_text(text)
-
-
-def training(control: Control, seed: int, out: Path, config: Path, settings: dict[str, Any]) -> Job:
-    """The commands of one run; a control of frames learns single frames first where there are no pretrained weights."""
-    run = out / "runs" / results.run_name(control, seed)
-    same = ["train", f"--config={config}", f"--seed={seed}"]
-    commands = [[*same, f"--out={run}", *control.words]]
-    if control.from_frames and not settings.get("pretrained"):
-        single = run.with_name(f"{run.name}-single_frames")
-        first = [*same, f"--out={single}", "--model.dilations=[]", "--data.clip.num_frames=1"]
-        commands = [first, [*commands[0], f"--pretrained={single}"]]
-    epochs = settings.get("trainer", {}).get("max_epochs", 1)
-    return Job(run.name, commands, partial(share_done, run / "metrics.csv", epochs))
-
-
-def origin(control: Control, settings: dict[str, Any]) -> str:
-    """What a control is, and for one of frames what its frozen network has learned."""
-    if not control.from_frames:
-        return control.what
-    weights = settings.get("pretrained") or "first trained on single frames of this data, no ImageNet weights"
-    return f"{control.what} ({weights})"
-
-
-def share_done(metrics: Path, epochs: int) -> float:
-    """How much of a training is done, by its table."""
-    try:
-        return min(1.0, int(metrics.read_text().rstrip().rsplit("\n", 1)[-1].split(",")[1]) / epochs)
-    except (OSError, ValueError, IndexError):
-        return 0.0
 
 
 def free_slots(settings: dict[str, Any], at_once: int | None, threads: int) -> list[Slot]:
@@ -217,8 +184,6 @@ def evaluate_all(plan: Plan, manifest: Manifest, out: Path, slots: list[Slot], a
     """Recalibrate and look, on all slots. ValueError with the log's last words if a process fails."""
     root = out / "evaluation"
     videos = len(plan.rows(manifest))
-    if not videos:
-        raise ValueError(f"{manifest.folder}: no readable video in the split {plan.split}")
     plan.write(root / "plan.json")
     began = plan.answered(root, videos)
     if began == 1:
@@ -242,25 +207,3 @@ def evaluation_cost(attempts: Attempts) -> dict[str, float]:
     names = {attempt["name"] for attempt in attempts.known if attempt["command"][0].startswith("besnet.")}
     costs = [attempts.cost(name) for name in sorted(names)]
     return {key: sum(cost[key] for cost in costs) for key in ("cpu_sec", "wall_sec")}
-
-
-def run_facts(name: str, job: Job) -> dict[str, Any]:
-    """How a run ended."""
-    return {"run": name, "state": "finished" if job.code == 0 else "failed", "code": job.code, "why": job.why}
-
-
-def curve(table: Path) -> list[tuple[float, float, float]]:
-    """(epoch, loss, precision in percent) of a training, a mean for each epoch."""
-    if not table.exists():
-        return []
-    by_epoch: dict[int, list[tuple[float, float]]] = {}
-    with open(table, newline="") as file:
-        for row in csv.DictReader(file):
-            if row.get("Train/Loss") and row.get("Train/Prec@1"):
-                by_epoch.setdefault(int(row["epoch"]), []).append(
-                    (float(row["Train/Loss"]), float(row["Train/Prec@1"]))
-                )
-    return [
-        (epoch, sum(loss for loss, _ in rows) / len(rows), sum(share for _, share in rows) / len(rows))
-        for epoch, rows in sorted(by_epoch.items())
-    ]

@@ -51,13 +51,17 @@ class Attempts:
         self.known: list[dict[str, Any]] = []
         if path.exists():
             for line in path.read_text().splitlines():
-                if line.endswith("}"):  # a crash may have cut the last one
+                try:
                     self.known.append(json.loads(line))
+                except json.JSONDecodeError:
+                    continue  # cut by a crash: that attempt is made again
 
     def add(self, **facts: Any) -> None:
         """Note an attempt durably."""
         self.known.append(facts)
         with open(self.path, "a") as file:
+            if file.tell() and not self.path.read_bytes().endswith(b"\n"):
+                file.write("\n")
             file.write(json.dumps(facts) + "\n")
             file.flush()
             os.fsync(file.fileno())

@@ -11,9 +11,10 @@ from besnet.checkpoints import store
 from besnet.data.manifest import Manifest
 from besnet.evaluation.metrics import top_k
 from besnet.lab.controls import Control
-from besnet.lab.plan import Checkpoint, Plan, chunk_file, chunks
-from besnet.lab.statistics import LEVEL, Estimate, estimate, share
-from besnet.lab.uses import uses
+from besnet.lab.plan import Plan, chunk_file, chunks
+from besnet.lab.runs import run_name
+from besnet.lab.statistics import compared, share
+from besnet.lab.uses import Use, network_for, uses
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,7 @@ def gather(plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray) -> tu
             first.setdefault(use, name)
         joined = {name: np.concatenate([chunk[name] for chunk in full]) for name in first.values()}
         arrays = {name: joined[first[use]] for name, use in ways.items()}
-        weights = [value for name, value in entry["state_dict"].items() if name.startswith("network.")]
-        size = sum(value.numel() for value in weights if value.is_floating_point())
+        size = sum(weight.numel() for weight in network_for(entry, Use()).parameters())
         found[checkpoint.run] = Answers(entry["besnet"]["model"], size, arrays)
     read = np.concatenate([chunk["read"] for chunk in seen])
     unread = [
@@ -86,11 +86,6 @@ def account(
         ],
         "differences": differences(by_control, videos.labels),
     }
-
-
-def run_name(control: Control, seed: int) -> str:
-    """The name of a run: its folder's, too."""
-    return f"{control.name}-{seed}"
 
 
 def of_control(
@@ -160,23 +155,3 @@ def differences(by_control: dict[str, dict[int, Answers]], labels: np.ndarray) -
         a, b = (right({s: by_control[name][s] for s in common}, "averaged", labels) for name in (first, second))
         found.append({"first": first, "second": second, "seeds": common} | compared(b - a, len(pairs)))
     return found
-
-
-def compared(values: np.ndarray, comparisons: int) -> dict[str, Any]:
-    """A paired difference, and whether it holds: once for itself, once among so many comparisons (Bonferroni)."""
-    found: Estimate = estimate(values)
-    wide = found.interval(1 - (1 - LEVEL) / comparisons)
-    low, high = found.interval()
-    return found.plain() | {
-        "interval_among_all": list(wide),
-        "differs": bool(low > 0 or high < 0),
-        "differs_among_all": bool(wide[0] > 0 or wide[1] < 0),
-        "smallest": found.smallest(),
-        "smallest_by_videos": found.smallest_by_videos(),
-    }
-
-
-def checkpoint_of(run: Path) -> Checkpoint:
-    """A finished run's last checkpoint. ValueError if there is none that verifies."""
-    path = store.resolve(run)
-    return Checkpoint(run.name, str(path), store.file_hash(path))

@@ -1,5 +1,6 @@
 """The ways to use one trained network: its dilations, its padding, its BatchNorm statistics, its frame interval."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,27 @@ def ready_network(checkpoint: dict[str, Any], use: Use, statistics: Path, device
     return fold(network.to(device))
 
 
+def cannot_show(shape: ClipShape, factor: float) -> str:
+    """Why clips cannot have their frames exactly `factor` times as far apart in time; empty where they can."""
+    if factor == 1:
+        return ""
+    if shape.sampling == "uniform":
+        return "with data.clip.sampling uniform the whole video is shown, at any interval"
+    interval = shape.frame_interval * factor
+    if shape.target_fps is not None and shape.grid == 1:
+        return ""  # frames are picked by time
+    whole = shape.grid * max(1, round(interval / shape.grid))
+    if math.isclose(interval, whole):
+        return ""
+    reason = f"data.clip.grid {shape.grid}" if shape.grid > 1 else "data.clip.target_fps null"
+    return f"{interval:g} frames apart cannot be picked with {reason}"
+
+
 def at_factor(shape: ClipShape, factor: float) -> ClipShape:
-    """A clip whose frames are `factor` times as far apart in time."""
+    """A clip whose frames are `factor` times as far apart in time, which `cannot_show` has nothing against."""
+    assert not cannot_show(shape, factor)
+    if factor == 1:
+        return shape
     if shape.target_fps is not None:
         return replace(shape, target_fps=shape.target_fps / factor)
-    return replace(shape, frame_interval=max(1, round(shape.frame_interval * factor)))
+    return replace(shape, frame_interval=round(shape.frame_interval * factor))

@@ -13,7 +13,8 @@ HOW = (
     "error of their means; both are added as variances and multiplied by Student's t with the degrees of freedom of "
     "Welch and Satterthwaite. Videos count as independent of each other. With one seed the interval speaks of the "
     "videos alone; where all answers are right or all wrong it is Wilson's. Differences are paired: the same seed, "
-    "the same video."
+    "the same video; so that few videos that differ do not look certain, the videos' share is at least that with half "
+    "a differing video added each way (Agresti and Min, 2005)."
 )
 
 
@@ -180,6 +181,11 @@ def _uses(page: Page, known: list[dict[str, Any]]) -> None:
 def _intervals(page: Page, report: dict[str, Any], known: list[dict[str, Any]]) -> None:
     factors = report["plan"]["factors"]
     page.heading("Frame intervals")
+    left_out = report["asked"].get("factors_left_out", {})
+    if left_out:
+        page.text("Left out: " + "; ".join(f"x {factor}: {why}" for factor, why in left_out.items()) + ".")
+    if not factors:
+        return
     looped = report["coverage"]["looped"]
     parts = [f"x {factor:g} {100 * looped.get(f'{factor:g}', 0):.0f} %" for factor in factors]
     page.figure(

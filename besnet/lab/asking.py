@@ -1,0 +1,76 @@
+"""What a lab is asked for, checked before anything is written or trained: hours later it would be too late."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from besnet.data.manifest import Manifest
+from besnet.evaluation.views import ViewPlan
+from besnet.lab.controls import Control, find_control
+from besnet.lab.uses import cannot_show
+from besnet.video.sampling import ClipShape
+
+# networks are compared on equal clips and cut-outs
+SHARED = ("data.folder", "data.clip", "data.crop_size")
+
+
+def find_controls(controls: list[str]) -> list[Control]:
+    """The controls by their names. ValueError if two have one name, or one changes what all have to share."""
+    chosen = [find_control(text) for text in controls]
+    if not chosen or len({control.name for control in chosen}) < len(chosen):
+        raise ValueError("--controls: at least one, and each with a name of its own")
+    for control in chosen:
+        for word in control.words:
+            if word.startswith(tuple(f"--{name}" for name in SHARED)):
+                raise ValueError(
+                    f"--controls: {control.name}: {word}: all are compared on equal clips: set it in --config"
+                )
+    return chosen
+
+
+def check_numbers(factors: list[float], **counts: int | None) -> None:
+    """ValueError if a count is there and not at least 1, or a factor is not above 0."""
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"--{name} must be at least 1, not {count}")
+    for factor in factors:
+        if not 0 < factor < math.inf:
+            raise ValueError(f"--factors: {factor:g}: a factor on the frame interval is above 0")
+
+
+def clip_and_views(config: Path, settings: dict[str, Any], num_clips: int | None) -> tuple[ClipShape, ViewPlan]:
+    """The clips of a config, and how a test video is looked at. ValueError if these settings do not exist."""
+    try:
+        shape = ClipShape(**settings.get("data", {}).get("clip", {}))
+        views = ViewPlan(**settings.get("evaluation", {})).with_views(num_clips, None)
+        return shape, replace(views, pairs=[(str(first), str(second)) for first, second in views.pairs])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{config}: data.clip or evaluation: {error}") from error
+
+
+def check_data(manifest: Manifest, split: str, pairs: list[tuple[str, str]]) -> None:
+    """ValueError if there is nothing to train or to evaluate on, or a pair of classes that no video has."""
+    for name in ("train", split):
+        if not len(manifest.select(name)):
+            raise ValueError(f"{manifest.folder}: no readable video in the split {name}")
+    labels = manifest.labels[manifest.select(split)]
+    if (labels < 0).any():
+        raise ValueError(
+            f"{manifest.folder}: {(labels < 0).sum()} videos of the split {split} have no label: "
+            "what is right cannot be counted there"
+        )
+    for pair in pairs:
+        unknown = [name for name in pair if name not in manifest.classes]
+        if unknown:
+            raise ValueError(f"evaluation.pairs: {list(pair)}: {manifest.folder} has no class {unknown[0]!r}")
+        if not np.isin(labels, [manifest.classes.index(name) for name in pair]).any():
+            raise ValueError(f"evaluation.pairs: {list(pair)}: no readable video of either in the split {split}")
+
+
+def sort_factors(shape: ClipShape, factors: list[float]) -> tuple[list[float], dict[str, str]]:
+    """The factors that the clips can show, and why they cannot show the others."""
+    left_out = {f"{factor:g}": why for factor in factors if (why := cannot_show(shape, factor))}
+    return [factor for factor in factors if f"{factor:g}" not in left_out], left_out

@@ -1,0 +1,88 @@
+"""The runs of a lab: their names, the commands that train them, and how far they are."""
+
+import csv
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from besnet.checkpoints import store
+from besnet.lab.controls import Control
+from besnet.lab.plan import Checkpoint
+from besnet.lab.queue import Job
+
+ONE_DEVICE = {"devices": 1, "strategy": "auto", "num_nodes": 1}
+
+
+def run_name(control: Control, seed: int) -> str:
+    """The name of a run: its folder's, too."""
+    return f"{control.name}-{seed}"
+
+
+def training(control: Control, seed: int, out: Path, config: Path, settings: dict[str, Any]) -> Job:
+    """The commands of one run; a control of frames learns single frames first where there are no pretrained weights."""
+    run = out / "runs" / run_name(control, seed)
+    trainer = settings.get("trainer", {})
+    same = ["train", f"--config={config}", f"--seed={seed}", *on_one_device(trainer)]
+    commands = [[*same, f"--out={run}", *control.words]]
+    if control.from_frames and not settings.get("pretrained"):
+        single = run.with_name(f"{run.name}-single_frames")
+        first = [*same, f"--out={single}", "--model.dilations=[]", "--data.clip.num_frames=1"]
+        commands = [first, [*commands[0], f"--pretrained={single}"]]
+    return Job(run.name, commands, partial(share_done, run / "metrics.csv", trainer.get("max_epochs")))
+
+
+def on_one_device(trainer: dict[str, Any]) -> list[str]:
+    """Arguments that give a run the one device of its slot where the config asks for others.
+
+    What the config leaves open comes to one device there by itself: then nothing is added, and a lab that was begun
+    without these arguments goes on.
+    """
+    return [
+        f"--trainer.{name}={value}"
+        for name, value in ONE_DEVICE.items()
+        if str(trainer.get(name, value)) not in (str(value), "auto")
+    ]
+
+
+def origin(control: Control, settings: dict[str, Any]) -> str:
+    """What a control is, and for one of frames what its frozen network has learned."""
+    if not control.from_frames:
+        return control.what
+    weights = settings.get("pretrained") or "first trained on single frames of this data, no ImageNet weights"
+    return f"{control.what} ({weights})"
+
+
+def share_done(metrics: Path, epochs: int | None) -> float:
+    """How much of a training is done, by its table; 0 where nothing tells."""
+    try:
+        return min(1.0, int(metrics.read_text().rstrip().rsplit("\n", 1)[-1].split(",")[1]) / (epochs or 0))
+    except (OSError, ValueError, IndexError, TypeError, ZeroDivisionError):
+        return 0.0
+
+
+def checkpoint_of(run: Path) -> Checkpoint:
+    """A finished run's last checkpoint. ValueError if there is none that verifies."""
+    path = store.resolve(run)
+    return Checkpoint(run.name, str(path), store.file_hash(path))
+
+
+def run_facts(name: str, job: Job) -> dict[str, Any]:
+    """How a run ended."""
+    return {"run": name, "state": "finished" if job.code == 0 else "failed", "code": job.code, "why": job.why}
+
+
+def curve(table: Path) -> list[tuple[float, float, float]]:
+    """(epoch, loss, precision in percent) of a training, a mean for each epoch."""
+    if not table.exists():
+        return []
+    by_epoch: dict[int, list[tuple[float, float]]] = {}
+    with open(table, newline="") as file:
+        for row in csv.DictReader(file):
+            if row.get("Train/Loss") and row.get("Train/Prec@1"):
+                by_epoch.setdefault(int(row["epoch"]), []).append(
+                    (float(row["Train/Loss"]), float(row["Train/Prec@1"]))
+                )
+    return [
+        (epoch, sum(loss for loss, _ in rows) / len(rows), sum(share for _, share in rows) / len(rows))
+        for epoch, rows in sorted(by_epoch.items())
+    ]
