@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from besnet import cli
-from besnet.bench.budget import bench_budget, training_gflops
+from besnet.bench.budget import bench_budget, training_clips, training_gflops, whole_number
 from besnet.bench.costs import kept_for_backward
 from besnet.bench.model import bench_model
 from besnet.bench.peers import difference, our_i3d, pytorchvideo_peers
@@ -63,6 +64,59 @@ def test_a_budget_counts_clips_and_multiplications(tmp_path: Path, capsys: pytes
     bench_budget(config, videos=10**9, mfu=0.5, peak_tflops=10.0, gpus=2)
     hours = 10**10 * gflops * 1e9 / 5e12 / 3600
     assert f"{hours:.1f} GPU hours, {hours / 2:.1f} hours on 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("trainer", "clips", "how"),
+    [
+        ({}, 3000, "100 videos x 30 epochs"),
+        ({"max_steps": -1}, 3000, "100 videos x 30 epochs"),
+        ({"limit_train_batches": 4}, 10 * 4 * 16, "10 epochs x 4 micro-batches of 16 clips"),
+        ({"limit_train_batches": 1000}, 3000, "100 videos x 30 epochs"),
+        ({"max_steps": 7, "accumulate_grad_batches": 3}, 7 * 3 * 16, "7 steps of 48 clips"),
+    ],
+)
+def test_a_budget_stops_where_the_training_does(
+    trainer: dict[str, int], clips: int, how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    data = {"batch_size": 8, "repeats": 3, "clip": {"num_frames": 2}, "crop_size": 32}
+    model = {"blocks": [1], "width": 8}
+    config.write_text(yaml.safe_dump({"model": model, "data": data, "trainer": {"max_epochs": 10} | trainer}))
+    bench_budget(config, videos=100, gpus=2)
+    assert f": {how} = {clips / 1e6:.2f} million clips" in capsys.readouterr().out
+    found, _ = training_clips(100, 2, partial(whole_number, config, yaml.safe_load(config.read_text())))
+    assert found == clips
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("model: {}\n", "trainer.max_epochs must be a whole number of at least 1, not None"),
+        ("trainer: {max_epochs: many}\n", "trainer.max_epochs must be a whole number of at least 1, not many"),
+        ("data: {folder: [\n", "not readable as YAML"),
+        ("trainer: {max_epochs: 1}\nmodel: {dilation: [1]}\n", "config.yaml: model: .*'dilation'"),
+        ("trainer: {max_epochs: 1}\nmodel:\n", "model holds no settings"),
+        ("trainer: {max_epochs: 1}\ndata: {clip: 5}\n", "data.clip holds no settings"),
+        ("hello\n", "no settings in it"),
+    ],
+)
+def test_a_budget_of_a_wrong_config_is_refused(text: str, why: str, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(text)
+    with pytest.raises(ValueError, match=why):
+        bench_budget(config, videos=100)
+
+
+def test_no_dilations_are_measured_as_none(tmp_path: Path) -> None:
+    sizes = {}
+    for name, dilations in {"c2d": [], "usual": None}.items():
+        output = tmp_path / f"{name}.json"
+        bench_model(2, 32, 1, 5, dilations, blocks=[1], width=8, compiled=False, rounds=1, device="cpu", json=output)
+        sizes[name] = json.loads(output.read_text())["costs"][0]["parameters_m"] * 1e6
+    for name, own in {"c2d": (), "usual": (1, 2)}.items():
+        network = BesNet(5, own, blocks=(1,), width=8)
+        assert sizes[name] == pytest.approx(sum(weight.numel() for weight in network.parameters()))
 
 
 def test_cases_alternate_after_a_warm_up() -> None:

@@ -1,16 +1,18 @@
 """`besnet bench budget`: GPU hours of a config, from what is counted and what is assumed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from besnet.data.manifest import Manifest
 from besnet.models.besnet import BesNet
+from besnet.settings import data_folder, read_settings
 
 
 @dataclass(frozen=True)
@@ -40,25 +42,60 @@ def bench_budget(
         videos: training videos; by default those of the config's prepared data set.
         mfu: share of the peak that a training step reaches, 0..1.
         peak_tflops: the device's peak in TFLOP/s; 989 is an H100's for dense bf16.
-        gpus: devices that share the work.
+        gpus: devices that share the work, each with data.batch_size clips at a time.
     """
     if not 0 < mfu <= 1 or peak_tflops <= 0 or gpus < 1:
         raise ValueError("--mfu must be in 0..1, --peak_tflops positive and --gpus at least 1")
-    settings = yaml.safe_load(config.read_text())
+    _, settings = read_settings(config)
     if videos is None:
-        videos = len(Manifest.load(Path(settings["data"]["folder"])).select("train"))
-    epochs = settings["trainer"]["max_epochs"] * settings["data"].get("repeats", 1)
-    clip, crop_size = settings["data"].get("clip", {}), settings["data"].get("crop_size", 224)
-    num_frames = clip.get("num_frames", 16)
-    budget = Budget(
-        videos * epochs, training_gflops(settings.get("model", {}), num_frames, crop_size), mfu, peak_tflops
-    )
+        videos = len(Manifest.load(data_folder(config, settings)).select("train"))
+    if videos < 1:
+        raise ValueError(f"{videos} training videos: there is nothing to count")
+    count = partial(whole_number, config, settings)
+    clips, how = training_clips(videos, gpus, count)
+    num_frames, crop_size = count("data.clip.num_frames", 16), count("data.crop_size", 224)
+    try:
+        gflops = training_gflops(settings.get("model", {}), num_frames, crop_size)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{config}: model: {error}") from error
+    budget = Budget(clips, gflops, mfu, peak_tflops)
     print(
-        f"{config}: {videos} videos x {epochs} epochs = {budget.clips / 1e6:.2f} million clips of {num_frames} x "
+        f"{config}: {how} = {budget.clips / 1e6:.2f} million clips of {num_frames} x "
         f"{crop_size} x {crop_size}, {budget.gflops:.1f} GFLOP each (forward and backward, 400 classes)\n"
         f"at {mfu:.0%} of {peak_tflops:g} TFLOP/s (assumed): {budget.gpu_hours:.1f} GPU hours, "
         f"{budget.gpu_hours / gpus:.1f} hours on {gpus}; validation, evaluation and waiting for videos left out"
     )
+
+
+def training_clips(videos: int, gpus: int, count: Callable[..., int]) -> tuple[int, str]:
+    """The clips that all devices of a training consume together, and how that number comes about in words.
+
+    count: a whole number of the config by its name, and what it is where the config has none.
+    """
+    repeats, epochs, at_once = count("data.repeats", 1), count("trainer.max_epochs"), count("data.batch_size", 8) * gpus
+    how = f"{videos} videos x {repeats * epochs} epochs"
+    epoch = videos * repeats
+    batches = count("trainer.limit_train_batches", 0)
+    if 0 < batches * at_once < epoch:
+        epoch = batches * at_once
+        how = f"{epochs} epochs x {batches} micro-batches of {at_once} clips"
+    clips = epochs * epoch
+    steps, at_a_step = count("trainer.max_steps", 0), at_once * count("trainer.accumulate_grad_batches", 1)
+    if 0 < steps * at_a_step < clips:
+        return steps * at_a_step, f"{steps} steps of {at_a_step} clips"
+    return clips, how
+
+
+def whole_number(config: Path, settings: dict[str, Any], name: str, otherwise: int | None = None) -> int:
+    """A count of a config, such as trainer.max_epochs. ValueError if it is none, or not there with nothing to take."""
+    value: Any = settings
+    for part in name.split("."):
+        value = (value or {}).get(part)
+    if otherwise is not None and (value is None or (name, value) == ("trainer.max_steps", -1)):  # -1: no limit
+        return otherwise
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{config}: {name} must be a whole number of at least 1, not {value}")
+    return value
 
 
 def training_gflops(model: dict[str, Any], num_frames: int, crop_size: int) -> float:

@@ -38,7 +38,7 @@ def bench_model(
         crop_size: height and width in pixels.
         batch_size: clips at once.
         num_classes: size of the last layer.
-        dilations: the set of temporal dilations; by default [1,2].
+        dilations: the set of temporal dilations; by default [1,2]; [] for no taps in time (C2D).
         block: block type of the network.
         blocks: blocks in each stage; by default [3,4,6,3], as in ResNet-50.
         width: channels of the stem.
@@ -53,7 +53,13 @@ def bench_model(
     if device == "cuda" and place.type == "cpu":
         raise ValueError("--device cuda: no CUDA device is visible here; use --device cpu")
     bench = Cases(place, precision, batch_size, num_frames, crop_size, num_classes)
-    network = BesNet(num_classes, dilations or (1, 2), block=block, blocks=blocks or (3, 4, 6, 3), width=width)
+    network = BesNet(
+        num_classes,
+        (1, 2) if dilations is None else dilations,
+        block=block,
+        blocks=(3, 4, 6, 3) if blocks is None else blocks,
+        width=width,
+    )
     bench.add_besnet("BesNet", network, compiled)
     notes = bench.add_peers() if compare else []
     costs, timings = measure(bench, rounds)
