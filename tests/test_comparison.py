@@ -80,7 +80,9 @@ def test_what_does_not_fit_is_refused_before_any_video_is_decoded(
     with pytest.raises(SystemExit) as ended:
         cli.run("evaluate", [*words, *other])
     assert ended.value.code == 2
-    assert ("of the split test, not of train" if wrong == "split" else "an ensemble has none") in capsys.readouterr().err
+    assert (
+        "of the split test, not of train" if wrong == "split" else "an ensemble has none"
+    ) in capsys.readouterr().err
 
 
 def test_fewer_clips_use_the_stored_views() -> None:
