@@ -56,7 +56,7 @@ def lab(
         threads: threads of each training on CPU cores.
         split: split that the networks are evaluated on.
         num_clips: clips of a test video; by default as the config says.
-        factors: on the frame interval of the test clips; those that the clips cannot show exactly are left out and named.
+        factors: on the frame interval of the test clips; those that the clips cannot show exactly are left out.
         recalibration_videos: training videos that BatchNorm is recalibrated on.
     """
     check_numbers(
