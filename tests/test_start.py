@@ -15,8 +15,8 @@ from besnet.checkpoints.header import header
 from besnet.checkpoints.pretrained import load_pretrained
 from besnet.data.transforms import normalise, pixels
 from besnet.models.besnet import BesNet
+from besnet.training.consistency import as_launched
 from besnet.training.recipe import Recipe
-from besnet.training.run import as_launched
 from besnet.training.seen import draw_seen, text
 from tests import command
 

@@ -55,3 +55,17 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
         else:
             changes.append(f"{name}: {before} → {after}")
     return changes
+
+
+def recount(loop: dict[str, Any], epochs: int, behind: int, batches: int) -> None:
+    """Set Lightning's counters to what they are in an undisturbed run, `behind` of `batches` into the epoch `epochs`.
+
+    Its own lose an epoch when a run that was resumed at the end of an epoch is resumed at the end of another one.
+    """
+    for count in ("total", "current"):
+        loop["epoch_progress"][count] |= {"ready": epochs + 1, "started": epochs + 1}
+        loop["epoch_progress"][count] |= {"processed": epochs, "completed": epochs}
+    progress = loop["epoch_loop.batch_progress"]
+    progress["is_last_batch"] = behind == batches
+    progress["current"] |= {"ready": behind, "started": behind, "processed": behind, "completed": behind - 1}
+    progress["total"]["completed"] = progress["total"]["processed"] - 1

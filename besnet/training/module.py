@@ -19,6 +19,7 @@ from besnet.data.transforms import evaluation_views, training_batch
 from besnet.evaluation.ranks import Ranks
 from besnet.evaluation.recalibration import recalibrate
 from besnet.models.besnet import BesNet
+from besnet.training.continuing import recount
 from besnet.training.data import VideoData
 from besnet.training.ema import Average
 from besnet.training.endings import NOT_FINITE, Ending
@@ -263,10 +264,7 @@ class ActionTraining(pl.LightningModule):
         self._recount(checkpoint["loops"]["fit_loop"])
 
     def _recount(self, loop: dict[str, Any]) -> None:
-        """Set Lightning's counters to what they are in an undisturbed run at this position.
-
-        Its own lose an epoch when a run that was resumed at the end of an epoch is resumed at the end of another one.
-        """
+        """Set Lightning's counters to this position."""
         batches = len(self.data.order)
         if isinstance(self.trainer.limit_train_batches, int):  # then an epoch of Lightning's is not one of the order's
             batches = min(batches, self.trainer.limit_train_batches)
@@ -275,13 +273,7 @@ class ActionTraining(pl.LightningModule):
             epochs, behind = self.epoch, self.data.order.behind(self.samples) if self.samples else 0
         if not behind:  # saved with the last batch of an epoch, which is not over before its hooks have run
             epochs, behind = epochs - 1, batches
-        for count in ("total", "current"):
-            loop["epoch_progress"][count] |= {"ready": epochs + 1, "started": epochs + 1}
-            loop["epoch_progress"][count] |= {"processed": epochs, "completed": epochs}
-        progress = loop["epoch_loop.batch_progress"]
-        progress["is_last_batch"] = behind == batches
-        progress["current"] |= {"ready": behind, "started": behind, "processed": behind, "completed": behind - 1}
-        progress["total"]["completed"] = progress["total"]["processed"] - 1
+        recount(loop, epochs, behind, batches)
 
     def on_train_start(self) -> None:
         """After an accepted change: the recipe's figures as they are now, at the same share of the schedule."""
