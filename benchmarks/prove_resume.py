@@ -163,7 +163,10 @@ def hit(kill: Kill, process: subprocess.Popen[bytes], run: Path, pace: "Pace", r
             return False
         wait(process, lambda: True, pause_sec)
     kill.saving = bool(partials(folder))
-    chosen.kill()
+    try:
+        chosen.kill()
+    except psutil.NoSuchProcess:  # a loader worker ends with its epoch
+        return False
     kill.instant_sec = time.monotonic() - began_sec
     process.wait(timeout=120)
     psutil.wait_procs(family, timeout=60)
