@@ -9,16 +9,14 @@ from torch import Tensor
 
 
 class Agreement:
-    """The largest of every rank's flags, exchanged once an optimiser step, on the way while the optimiser works.
+    """The largest of every rank's flags, exchanged once an optimiser step, on the way while the next one is made.
 
-    On a CPU the answer is that of this step. A GPU is not waited for: there the answer is that of the step before,
-    on every rank alike.
+    Nobody waits for it: the answer is that of the step before, on every rank alike.
     """
 
     def __init__(self, world_size: int, device: torch.device) -> None:
         self.world_size = world_size
         self.device = device
-        self.lag = int(device.type == "cuda")  # steps by which an answer is late
         self.started: deque[tuple[Tensor, Callable[[], object] | None]] = deque()
 
     def start(self, flags: list[int], counted: Tensor) -> None:
@@ -36,8 +34,8 @@ class Agreement:
         self.started.append((answer, event.synchronize))
 
     def answer(self) -> list[int] | None:
-        """The largest of each flag over the ranks; None if no step has been started since the last answer."""
-        if len(self.started) <= self.lag:
+        """The largest of each flag over the ranks at the step before; None if no step has been made since the last."""
+        if len(self.started) < 2:
             return None
         numbers, wait = self.started.popleft()
         if wait:

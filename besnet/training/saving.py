@@ -115,7 +115,7 @@ class Saving(pl.Callback):
             self.stopped = trainer.should_stop = True
             trainer.limit_val_batches = 0  # Lightning would first check the network on all validation videos
         # what asked for a save may have been sent again before the save that it led to
-        save = save and trainer.global_step - self.last_step > self.agreement.lag
+        save = save and trainer.global_step - self.last_step > 1
         if stop or save or trainer.global_step - self.last_step >= self.every_steps:
             self.save(trainer)
 
