@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from besnet.data.prepare.listing import videos_below
+from besnet.data.prepare.files import videos_below
 from besnet.predict.model import Model, Prediction, load
 from besnet.progress import Meter
 
@@ -168,11 +168,11 @@ def write_json(file: Path, model: Model, found: dict[Path, Prediction], failed: 
 
 
 def short_names(files: list[Path]) -> list[str]:
-    """Names of one kind for all files, the shortest that tells them apart: without ending, with it, with folders."""
+    """Names of one kind for all files, the shortest that tells them apart: without ending, with it, or numbered."""
     for names in ([file.stem for file in files], [file.name for file in files]):
         if len(set(names)) == len(names):
             return names
-    return ["_".join(part for part in file.parts if part not in ("/", "..")) for file in files]
+    return [f"{number:0{len(str(len(files)))}}_{file.stem}" for number, file in enumerate(files, start=1)]
 
 
 def write_timeline(table: Path, prediction: Prediction) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from besnet.data.labels import ClassFinder, canonical, official_classes
-from besnet.data.prepare.files import videos_below as videos_below  # for those who read folders as prepare does
 
 SPLIT_NAMES = {
     "train": "train", "training": "train",
