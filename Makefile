@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz-video prove-data bench-loader bench-prepare bench-model bench-averaging bench-overhead \
-	bench-gpu prove-resume prove-hosts prove-slurm prove-lab smoke-container api-docs
+.PHONY: help demo test check fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
+	bench-overhead bench-gpu prove-resume prove-hosts prove-slurm prove-lab smoke-container api-docs
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -40,8 +40,13 @@ bench-prepare: .venv/ready ## prepare against ffmpeg with the same settings (FFM
 bench-model: .venv/ready ## what the network costs here, eager and compiled (ARGS=--compare=true for others' networks)
 	$(BIN)/besnet bench model $(ARGS)
 
+bench-peers: .venv/ready ## the step of I3D-R50 against PyTorchVideo's, each in a process as its library trains it
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -W ignore -m benchmarks.peers --precision fp32
+	$(BIN)/python -W ignore -m benchmarks.peers --precision bf16
+
 bench-gpu: .venv/ready ## on a GPU host: a training killed and resumed, then the bounds of speed (DATA=prepared shards)
-	$(BIN)/pip install --quiet --constraint constraints.txt '.[bench]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -W ignore -m benchmarks.gpu --data $(DATA) --out gpu.json
 
 KILLS ?= 60

@@ -18,7 +18,9 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does; read when torch is loaded
+from besnet.cli import short_waits
+
+short_waits(os.environ)  # read when torch is loaded
 
 import torch
 import torch.nn.functional as F

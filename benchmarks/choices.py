@@ -13,7 +13,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does; read when torch is loaded
+from besnet.cli import short_waits
+
+short_waits(os.environ)  # read when torch is loaded
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +23,7 @@ import torch.nn.functional as F
 from besnet.bench.costs import kept_for_backward
 from besnet.bench.timing import alternate
 from besnet.models.besnet import BesNet
+from besnet.training.memory import keep_freed_memory
 
 Step = Callable[[], None]
 
@@ -92,6 +95,7 @@ def main() -> None:
     shape: dict[str, Any] = {"blocks": (1, 1, 1, 1), "width": 8} if options.quick else {}
     batch, frames, size = (2, 4, 32) if options.quick else options.clips
     rounds = 2 if options.quick else options.rounds
+    keep_freed_memory()  # as training does
     clips = torch.randn(batch, 3, frames, size, size)
     first = step_of(shape, clips)
     print(f"a step of {batch} clips of {frames} x {size} x {size}, {rounds} rounds; ratios to the first line")

@@ -21,7 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does; read when torch is loaded
+from besnet.cli import short_waits
+
+short_waits(os.environ)  # read when torch is loaded
 
 import torch
 from torch.autograd import DeviceType

@@ -4,6 +4,7 @@ import difflib
 import io
 import os
 import sys
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,8 +20,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):  # a file's name need not be UTF-8
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    # threads that spin while they wait take the cores from the decoders: 281 ms a clip became 16 ms (LOG.md)
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    short_waits(os.environ)
     if not words or words[0] in ("-h", "--help"):
         print(usage())
         sys.exit(0 if words else WRONG_USE)
@@ -32,6 +32,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         hint = f": did you mean {near[0]!r}?" if near else f": the verbs are {', '.join(VERBS)}"
         complain(f"there is no verb {verb!r}{hint}")
     sys.exit(run(verb, rest))
+
+
+def short_waits(environment: MutableMapping[str, str]) -> None:
+    """Have torch's threads sleep soon while they wait, unless the user says otherwise; read when torch is loaded.
+
+    Threads that spin take the cores from the decoders, threads that sleep at once come late (figures in LOG.md).
+    """
+    environment.setdefault("OMP_WAIT_POLICY", "passive")
+    environment.setdefault("GOMP_SPINCOUNT", "1000")  # about 20 microseconds; goes before the policy, in GNU's library
 
 
 def usage() -> str:

@@ -106,16 +106,17 @@ def outputs_side_by_side(weight: Tensor) -> Tensor:
 
 def convolve_frames(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
     """A 2D convolution of every frame of (B, C, T, H, W). In channels-last memory the reshaping costs nothing."""
-    batch, channels, frames, height, width = x.shape
-    if weight.shape[-1] == 1 and stride == 1 and height * width < SMALL_FRAME:
+    if weight.shape[-1] == 1 and -(-x.shape[3] // stride) * -(-x.shape[4] // stride) < SMALL_FRAME:
         # Filters of one pixel do not see where a frame ends: a clip is one tall image.
+        batch, channels, frames, height, width = (x := x[..., ::stride, ::stride]).shape
         image = x.permute(0, 2, 3, 4, 1).reshape(batch, frames * height, width, channels).permute(0, 3, 1, 2)
         return F.conv2d(image, weight, bias).permute(0, 2, 3, 1).unflatten(1, (frames, height)).permute(0, 4, 1, 2, 3)
     convolved = F.conv2d(x.transpose(1, 2).flatten(0, 1), weight, bias, stride, padding)
-    return convolved.unflatten(0, (batch, frames)).transpose(1, 2)
+    return convolved.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
 
 
-# Pixels. Smaller images leave the CPU's matrix kernels half empty: 4 x 4 takes a fifth longer than in one piece.
+# Pixels of the output. Smaller ones leave the CPU's matrix kernels half empty: 4 x 4 takes a fifth longer than in one
+# piece, and with stride 2 twice as long backwards.
 SMALL_FRAME = 32
 
 

@@ -25,6 +25,7 @@ from besnet.training.consistency import as_launched, check_fits
 from besnet.training.continuing import find_checkpoint
 from besnet.training.data import VideoData
 from besnet.training.endings import STOPPED, Ending, explain
+from besnet.training.memory import keep_freed_memory
 from besnet.training.module import ActionTraining
 from besnet.training.owed import OwedCheck
 from besnet.training.preflight import Preflight, needs
@@ -71,6 +72,8 @@ def train(
     with warnings.catch_warnings():
         quieten()
         engine = build_trainer(out, saving, trainer)
+    if engine.strategy.root_device.type == "cpu":
+        keep_freed_memory()
     parameters = sum(weight.numel() for weight in network.parameters())
     rank, world_size = engine.global_rank, engine.world_size
     about = header(
