@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from besnet.progress import Meter
+
 
 class Timings:
     """Seconds of each case in each round."""
@@ -30,9 +32,12 @@ def alternate(
 ) -> Timings:
     """Run every case once a round, back and forth, after one round that does not count (it compiles and warms up).
 
+    Says on standard error how far it is.
+
     clock: time.process_time counts this process's work instead; with one thread that is steady beside any neighbour.
     """
     seconds: dict[str, list[float]] = {name: [] for name in cases}
+    meter = Meter(len(cases) * (rounds + 1), "runs")
     for turn in range(-1, rounds):
         for name in list(cases)[:: 1 if turn % 2 else -1]:
             wait(device)
@@ -41,6 +46,8 @@ def alternate(
             wait(device)
             if turn >= 0:
                 seconds[name].append(clock() - start)
+            meter.add(1, name)
+    meter.close()
     return Timings(seconds)
 
 
