@@ -41,10 +41,10 @@ def bars(names: list[str], values: list[float], most: int = MOST_BARS) -> tuple[
             [*names[: most // 2], *gap, *names[-most // 2 :]],
             [*values[: most // 2], 0, *values[-most // 2 :]],
         )
-    figure, axes = plt.subplots(figsize=(6.5, 1.0 + 0.22 * len(names)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(5, 1.0 + 0.22 * len(names)), layout="constrained")
     axes.barh(names, values, color=["#1f6f8b" if value >= 0 else "#b5523b" for value in values])
     axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.tick_params(axis="y", labelsize=8)
+    axes.tick_params(axis="y", labelsize=9)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     return figure, axes
