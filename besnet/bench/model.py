@@ -72,7 +72,8 @@ def bench_model(
     if OUR_I3D in bench.networks:
         ours, peer = f"{OUR_I3D}, training step, eager", f"{PEER_I3D}, training step, eager"
         notes.append(
-            f"{OUR_I3D} trains {timings.ratio(peer, ours):.2f} times the clips a second of {PEER_I3D} in one process"
+            f"{OUR_I3D} trains {timings.ratio(peer, ours):.2f} times the clips a second of {PEER_I3D}, both set up as "
+            "besnet sets training up (each as its own library does: make bench-peers)"
         )
     print("\n".join(notes))
     if json is not None:
