@@ -149,6 +149,15 @@ def test_our_i3d_is_pytorchvideos() -> None:
     assert difference(our_i3d(peer, 7), peer, torch.randn(1, 3, 4, 32, 32)) < 1e-5
 
 
+def test_each_library_s_step_runs_in_a_process_of_its_own() -> None:
+    pytest.importorskip("pytorchvideo", reason="a benchmark's package: pip install pytorchvideo")
+    size = ["--batch_size", "1", "--num_frames", "4", "--crop_size", "32", "--rounds", "1"]
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.peers", *size]
+    finished = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    names = [line[:24].strip() for line in finished.stdout.splitlines() if "of ours" in line]
+    assert names == ["ours", "ours again", "theirs", "theirs, set up as ours"]
+
+
 @pytest.mark.parametrize("script", ["averaging", "choices"])
 def test_the_scripts_run_at_a_small_size(script: str) -> None:
     """averaging.py also asserts that every form gives the same answer for the same multiplications."""
