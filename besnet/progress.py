@@ -43,18 +43,23 @@ class Meter:
         self.what = what
         self.quiet = quiet
         self.done = 0
-        self.started_sec = time.monotonic()
+        self.first = 0  # done when the clock was started: with the first ones, as starting takes a time of its own
+        self.started_sec: float | None = None
         self.line = Line(every_sec)
 
     def add(self, count: int, note: str = "") -> None:
         """Count `count` more, and print when it is time; `note` is shown at the end of the line."""
         self.done += count
+        if self.started_sec is None:
+            self.first, self.started_sec = self.done, time.monotonic()
         if not self.quiet and (self.line.due() or self.done == self.total):
             self.line.print(self.text() + (f"  {note}" if note else ""))
 
     def text(self) -> str:
         """What the line says now."""
-        rate = self.done / max(time.monotonic() - self.started_sec, 1e-6)
+        if self.started_sec is None or self.done == self.first:
+            return f"{self.done}/{self.total} {self.what}"
+        rate = (self.done - self.first) / max(time.monotonic() - self.started_sec, 1e-6)
         left_sec = (self.total - self.done) / max(rate, 1e-9)
         return f"{self.done}/{self.total} {self.what}  {rate:.1f} {self.what}/s  {clock(left_sec)} left"
 

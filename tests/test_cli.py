@@ -1,6 +1,7 @@
 """What a person gets for a mistake: one plain line, exit code 2, and nothing lost."""
 
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,42 @@ def test_help_lists_the_verbs_and_every_argument_with_its_default(capsys: pytest
         assert f"usage: besnet {verb}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "prepare", "draw"])
-def test_nothing_given_says_what_is_needed(capsys: pytest.CaptureFixture[str], verb: str) -> None:
-    assert "required" in complaint(capsys, verb)
+@pytest.mark.parametrize(
+    ("verb", "needed"),
+    [
+        ("train", "needs --out and --data.folder, or a config that says it: --config FILE"),
+        ("evaluate", "needs --ckpt_path"),
+        ("prepare", "needs SOURCE and OUT"),
+        ("draw", "needs OUT"),
+        ("predict", "needs VIDEOS and --ckpt_path"),
+    ],
+)
+def test_nothing_given_says_what_is_needed(capsys: pytest.CaptureFixture[str], verb: str, needed: str) -> None:
+    said = complaint(capsys, verb)
+    assert needed in said
+    assert f"see besnet {verb} --help" in said
+
+
+def test_the_version_and_the_verbs_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    for word, start in (("--version", f"besnet {version('besnet')}"), ("help", "besnet: train and evaluate")):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([word])
+        assert stopped.value.code == 0
+        assert capsys.readouterr().out.startswith(start)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([])
+    assert stopped.value.code == 2
+    assert "usage: besnet VERB" in capsys.readouterr().err
+
+
+def test_launch_and_lab_refuse_a_slip_before_they_start_anything(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert "'trian': train or evaluate is expected" in complaint(capsys, "launch", "trian", "--config", "x.yaml")
+    slip = config(tmp_path, "out: here\ndata: {folder: there, batchsize: 4}\n")
+    words = (f"--config={slip}", f"--out={tmp_path / 'lab'}")
+    assert "'data.batchsize': did you mean 'data.batch_size'" in complaint(capsys, "lab", *words)
+    assert not (tmp_path / "lab").exists()
 
 
 def test_unknown_verbs_get_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,8 +93,9 @@ def test_unknown_verbs_get_the_nearest_name(capsys: pytest.CaptureFixture[str]) 
         ("model: {widht: 8}", "'model.widht': did you mean 'model.width'"),
         ("recipe: {label_smooting: 0.1}", "'recipe.label_smooting': did you mean 'recipe.label_smoothing'"),
         ("recipes: {lr: 0.1}", "'recipes.lr': did you mean 'recipe.lr'"),
-        ("recipe: {lr: fast}", 'recipe.lr": Expected a float. Got value: fast'),
-        ("model: {block: bottle}", "bottle"),
+        ("recipe: {lr: fast}", "recipe.lr: a number is expected, not fast"),
+        ("model: {block: bottle}", "model.block: 'bottleneck', 'basic' are expected, not bottle"),
+        ("trainer: {max_epochs: two}", "trainer.max_epochs: a whole number or null is expected, not two"),
         ("recipe: {lr: -1}", "recipe.lr must be positive, not -1"),
         ("data: {clip: {num_frames: 0}}", "num_frames 0"),
         ("model: [", "config.yaml"),
@@ -85,7 +120,9 @@ def test_missing_folders_and_files_are_named(capsys: pytest.CaptureFixture[str],
     assert "nowhere" in complaint(capsys, "train", *words)
     assert "nowhere.csv" in complaint(capsys, "prepare", tmp_path / "nowhere.csv", tmp_path / "out")
     assert "nowhere.ckpt" in complaint(capsys, "evaluate", f"--ckpt_path={tmp_path / 'nowhere.ckpt'}")
-    assert "nowhere.yaml" in complaint(capsys, "train", f"--config={tmp_path / 'nowhere.yaml'}")
+    for verb, rest in (("train", ""), ("lab", f"--out={tmp_path / 'lab'}")):
+        words = [word for word in (f"--config={tmp_path / 'nowhere.yaml'}", rest) if word]
+        assert complaint(capsys, verb, *words).endswith("nowhere.yaml: there is no such config")
 
 
 def test_tables_are_checked_before_any_work(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -146,7 +146,9 @@ def load(path: Path, device: Any = "cpu") -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(f"{path}: refused: it holds more than tensors and plain values") from error
+        raise ValueError(
+            f"{path}: refused: no checkpoint, or one that holds more than tensors and plain values"
+        ) from error
     except Exception as error:  # what a damaged or foreign file makes torch raise is anything
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"{path}: not a readable checkpoint ({why})") from error
@@ -162,5 +164,8 @@ def resolve(path: Path) -> Path:
     inner = path / "checkpoints"
     found, damaged = newest(inner if inner.is_dir() else path)
     if found is None:
-        raise ValueError(f"{path}: no checkpoint that verifies in this folder ({len(damaged)} damaged)")
+        if (path / "model.safetensors").is_file():
+            raise ValueError(f"{path}: an exported model, not a run: its checkpoint is wanted here")
+        why = f"every checkpoint in it is damaged ({len(damaged)})" if damaged else "no checkpoint in this folder"
+        raise ValueError(f"{path}: {why}")
     return found

@@ -5,6 +5,7 @@ import io
 import os
 import sys
 from collections.abc import MutableMapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,9 +22,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     short_waits(os.environ)
-    if not words or words[0] in ("-h", "--help"):
+    if words in (["help"], ["-h"], ["--help"]):
         print(usage())
-        sys.exit(0 if words else WRONG_USE)
+        sys.exit(0)
+    if words == ["--version"]:
+        print(f"besnet {version('besnet')}")
+        sys.exit(0)
+    if not words:
+        print(usage(), file=sys.stderr)
+        sys.exit(WRONG_USE)
     verb, rest = words[0], words[1:]
     if rest and f"{verb} {rest[0]}" in VERBS:  # verbs of two words
         verb, rest = f"{verb} {rest[0]}", rest[1:]
@@ -80,6 +87,10 @@ def call(verb: str, words: list[str]) -> int:
         parser.add_argument(str(name), nargs="+", type=Path, help="files, or folders whose videos are all taken")
     names = parser.add_function_arguments(function, as_positional=verb in POSITIONAL, fail_untyped=True, skip=listed)
     settings = parser.instantiate(parse(parser, words))
+    if verb == "lab":
+        from besnet.cli.training import train_parser
+
+        parse(train_parser("train"), ["--config", str(settings["config"]), "--out", str(settings["out"])])
     result = function(**{str(name): settings[str(name)] for name in [*listed, *names]})
     if verb == "prepare":
         result = verb_function("coverage")(settings["out"])
@@ -105,6 +116,9 @@ def launch(verb: str, words: list[str]) -> int:
     from besnet.jobs.launch import launch as launch_job
 
     cut = next((number for number, word in enumerate(words) if word in ("train", "evaluate")), len(words))
+    near = [word for word in words if difflib.get_close_matches(word, ("train", "evaluate"))]
+    if cut == len(words) and near:
+        raise ValueError(f"launch: {near[0]!r}: train or evaluate is expected")
     parser = new_parser(verb)
     names = parser.add_function_arguments(launch_job, skip={"command"})
     settings = parser.instantiate(parse(parser, words[:cut]))

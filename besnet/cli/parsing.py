@@ -15,6 +15,9 @@ UNKNOWN = re.compile(
 )
 
 
+KINDS = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "NoneType": "null"}
+
+
 def new_parser(verb: str) -> "ArgumentParser":
     """An argument parser that neither guesses abbreviations nor reads the environment."""
     from jsonargparse import ArgumentParser
@@ -33,12 +36,44 @@ def parse(parser: "ArgumentParser", words: list[str]) -> "Namespace":
     if message.startswith("Problems parsing config"):
         files = [word.partition("=")[2] or words[place + 1] for place, word in enumerate(words) if "--config" in word]
         raise ValueError(f"{' '.join(files)}: not readable as YAML: {message.partition(':')[2].strip()}")
+    if " arguments are required: " in message:
+        raise ValueError(lacking(parser, message.rpartition(": ")[2].split(", ")))
+    absent = re.fullmatch(r"Parser key \"config\": File does not exist: '(.*)'", message)
+    if absent:
+        raise ValueError(f"{absent[1]}: there is no such config")
+    value = re.match(r"Parser key \"(?P<key>[\w.]+)\": (?P<why>.*)", message)
+    if value:
+        raise ValueError(f"{value['key']}: {expected(value['why'])}")
     unknown = UNKNOWN.search(message)
     if unknown:
         word = unknown["option"] or f"{unknown['group'] or ''}{'.' if unknown['group'] else ''}{unknown['key']}"
         near = difflib.get_close_matches(word, known_keys(parser), n=1)
         raise ValueError(f"unknown argument {word!r}" + (f": did you mean {near[0]!r}?" if near else "; see --help"))
     raise ValueError(re.sub(r"<class '([\w.]+)'>", r"\1", message))
+
+
+def lacking(parser: "ArgumentParser", names: list[str]) -> str:
+    """What to write: the arguments that a command line lacks, as they are written on it."""
+    by_position = {action.dest for action in parser._actions if not action.option_strings}
+    shown = [name.upper() if name in by_position else f"--{name}" for name in names]
+    config = ", or a config that says it: --config FILE" if "config" in known_keys(parser) else ""
+    return f"{parser.prog.removeprefix('besnet ')}: needs {' and '.join(shown)}{config}; see {parser.prog} --help"
+
+
+def expected(why: str) -> str:
+    """jsonargparse's account of a value that does not fit, as people say it."""
+    why = re.sub(r"<class '([\w.]+)'>", r"\1", why)
+    choices = re.search(r"typing\.Literal\[(?P<choices>[^]]*)\]\.? Got value: (?P<value>.*)", why)
+    if choices:
+        return f"{choices['choices']} are expected, not {choices['value']}"
+    union = re.search(r"Subtypes: \[(?P<types>.*?)\] Errors: .* Given value: (?P<value>.*)", why)
+    if union:
+        kinds = [KINDS.get(kind, kind) for kind in union["types"].split(", ")]
+        return f"{' or '.join(kinds)} is expected, not {union['value']}"
+    single = re.fullmatch(r"Expected an? (?P<type>\w+)\. Got value: (?P<value>.*)", why)
+    if single:
+        return f"{KINDS.get(single['type'], single['type'])} is expected, not {single['value']}"
+    return why
 
 
 def known_keys(parser: "ArgumentParser") -> list[str]:
@@ -56,4 +91,6 @@ def plain(parser: "ArgumentParser", parsed: "Namespace") -> dict[str, Any]:
 
 def one_line(error: BaseException) -> str:
     """A message without its line breaks."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}"
     return " ".join(str(error).split()) or type(error).__name__

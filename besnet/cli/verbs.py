@@ -18,10 +18,10 @@ VERBS = {
     "features": "write what a network sees in videos, before it names it, as NPZ",
     "doctor": "look at this machine, this code and the run's folder before a training; takes its arguments",
     "launch": "start a training or an evaluation on many ranks, here or by Slurm, and again when it fails",
-    "export": "write a checkpoint's network as one file for other runtimes",
+    "export": "write a checkpoint's network as a model folder, as ONNX or for torch.export",
     "bench model": "time a network here: parameters, GFLOP, memory, clips/s, share of the device's speed",
     "bench budget": "GPU hours that a config takes, from what is counted and what is assumed",
-    "demo": "all of the above on drawn videos, in a few minutes on a CPU",
+    "demo": "draw videos, prepare, train and evaluate, in a few minutes on a CPU",
 }
 
 

@@ -34,10 +34,14 @@ def summary(manifest: Manifest, worst: int = 5) -> str:
         found = cover.of_split(split)
         if sum(found.values()):
             lines.append(f"  {split:5} " + ", ".join(f"{found[state]:,} {state}" for state in STATES))
+    if not any(sum(cover.of_split(split).values()) for split in SPLITS[1:]):
+        lines.append("  no val and no test videos, which evaluation wants: folders test/CLASS/, a column, or --test")
     lacking = cover.counts[:, :-1, 1:].sum(axis=(0, 2))
     for number in [n for n in np.argsort(-lacking, kind="stable")[:worst] if lacking[n]]:
         total = int(cover.counts[:, number].sum())
         lines.append(f"  lacks {int(lacking[number]):,} of {total:,} {manifest.classes[number]}")
+    if (lacking > 0).sum() > worst:
+        lines.append(f"  and {(lacking > 0).sum() - worst:,} more classes, each video in manifest.jsonl")
     broken = np.flatnonzero(manifest.columns["state"] == STATES.index("broken"))
     lines += [f"  broken {manifest[int(n)].id}: {manifest[int(n)].why}" for n in broken[:worst]]
     if len(broken) > worst:
@@ -51,8 +55,8 @@ def difference(manifest: Manifest) -> str:
     lacking = {split: sum(cover.of_split(split).values()) - cover.of_split(split)["ready"] for split in SPLITS}
     told = [f"{count:,} of {split}" for split, count in lacking.items() if count]
     if not told:
-        return "Every video of the official list is ready."
+        return "Every video of the list is ready."
     return (
-        f"Of the official list {' and '.join(told)} cannot be used: an accuracy on what is left is another number than "
+        f"Of the list {' and '.join(told)} cannot be used: an accuracy on what is left is another number than "
         "one on the whole list, and evaluation prints both."
     )

@@ -42,7 +42,7 @@ def finish(
     counts = arrays.get("confusion")
     results["run"] = {
         "revision": revision(),
-        "command": shlex.join(["besnet", "evaluate", *sys.argv[1:]]),
+        "command": shlex.join(["besnet", *(["evaluate"] if sys.argv[1:2] != ["evaluate"] else []), *sys.argv[1:]]),
         "cost": cost,
         "host": os.uname().nodename,
         "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),

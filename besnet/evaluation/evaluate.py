@@ -11,7 +11,7 @@ import numpy as np
 from besnet.checkpoints import store
 from besnet.checkpoints.header import Trained, rebuild
 from besnet.data.labels import canonical
-from besnet.data.manifest import Manifest
+from besnet.data.manifest import SPLITS, Manifest
 from besnet.evaluation.account import finish
 from besnet.evaluation.comparison import check_comparable
 from besnet.evaluation.loop import Looking, answers
@@ -78,7 +78,8 @@ def evaluate(
     crop_size = plan.crop_size or config["data"]["crop_size"]
     rows = manifest.select(split, state=None)
     if not len(rows):
-        raise ValueError(f"{manifest.folder}: no video in the split {split}")
+        there = [name for name in SPLITS if len(manifest.select(name, state=None))]
+        raise ValueError(f"{manifest.folder}: no video in the split {split}; there are: {', '.join(there)}")
     labels = own_labels(manifest, rows, trained.classes)
     if against is not None:
         check_comparable(against, trained.classes, split, [manifest[int(row)].id for row in rows])

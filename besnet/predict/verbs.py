@@ -60,7 +60,8 @@ def predict(
 
     def look(file: Path) -> Prediction:
         found = model.predict(file)
-        print(f"{file}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in found.top()), flush=True)
+        top = ", ".join(f"{name} {100 * share:.1f} %" for name, share in found.top())
+        print(f"{file}: {top}" + (" (shorter than a clip, looped)" if found.looped else ""), flush=True)
         if timeline is not None:
             write_timeline(timeline / f"{names[file]}.csv", model.timeline(file, every_sec))
         return found

@@ -44,7 +44,6 @@ def coverage_page(data: Path, out: Path | None = None) -> Path:
     _reasons(page, manifest)
     path = out or data / "coverage.html"
     page.write(path)
-    print(f"coverage: {path}")
     return path
 
 

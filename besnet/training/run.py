@@ -117,6 +117,8 @@ def train(
         if rank == 0:
             print(f"stopped by a signal and saved at step {engine.global_step}; the same command goes on from there")
         return STOPPED
+    if rank == 0:
+        print(f"finished at step {engine.global_step}: besnet evaluate --ckpt_path {out}")
     return 0
 
 
@@ -227,4 +229,7 @@ def report_start(data: VideoData, parameters: int, checkpoint: Path | None, worl
         f"{data.manifest.name}: {len(data.train_rows)} training videos, {len(data.manifest.classes)} classes; "
         f"{parameters / 1e6:.2f} M parameters; {world_size} rank{'s' * (world_size > 1)} x {data.batch_size} clips"
     )
+    left = data.order.clips % data.order.global_batch // data.order.repeats
+    if left:
+        print(f"{left} videos sit out each epoch, others each time: they do not fill a batch")
     print(f"going on from {checkpoint.name}" if checkpoint else "starting from the beginning", flush=True)
