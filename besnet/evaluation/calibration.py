@@ -78,10 +78,10 @@ def calibrate(fitted: Path, reported: Path | None = None, run_folder: Path | Non
         reported: folder of an evaluation of another split by the same checkpoint, to report on.
         run_folder: folder of the run; by default the one that `fitted` lies in.
     """
+    about, probabilities, labels = stored(fitted)
     folder = run_folder or (fitted.parent.parent if fitted.parent.name == "evaluations" else None)
     if folder is None:
         raise ValueError(f"{fitted}: not below a run's evaluations: name the run's folder with --run_folder")
-    about, probabilities, labels = stored(fitted)
     if about["split"] == "test":
         raise ValueError(f"{fitted}: a temperature must not be fitted on the test split: evaluate --split val first")
     temperature = fit_temperature(probabilities, labels)

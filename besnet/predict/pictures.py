@@ -65,7 +65,7 @@ def painted(frames: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def timeline(prediction: Prediction) -> Figure:
-    """The probabilities of the likeliest classes along a video."""
-    numbers = [prediction.classes.index(name) for name, _ in prediction.top(5)]
+    """The probabilities along a video of the five classes that are likeliest anywhere in it."""
+    numbers = np.argsort(-prediction.clips.max(axis=0), kind="stable")[:5]
     curves = {prediction.classes[number]: prediction.clips[:, number] for number in numbers}
     return timeline_plot(prediction.times_sec.mean(axis=1), curves)
