@@ -1,6 +1,7 @@
 """Evaluation counts every video once, on any number of ranks, and says what it did not see."""
 
 import json
+import shlex
 import re
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ def test_results_are_the_same_at_one_two_and_three_ranks(trained: Path, tmp_path
         assert process.returncode == 0, err
         assert printed.count("expected 9  evaluated 9  missing 0") == 1
         files[ranks] = out
+        command_of_page = json.loads((out / "results.json").read_text())["run"]["command"]
+        assert shlex.split(command_of_page) == ["besnet", "evaluate", *words], "the page's command runs as it stands"
     assert results(files[1]) == results(files[2]) == results(files[3])
     first, second, third = (np.load(files[ranks] / "predictions.npz") for ranks in (1, 2, 3))
     for name in ("ids", "labels", "probabilities", "confusion"):

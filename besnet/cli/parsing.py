@@ -54,9 +54,12 @@ def parse(parser: "ArgumentParser", words: list[str]) -> "Namespace":
 
 def lacking(parser: "ArgumentParser", names: list[str]) -> str:
     """What to write: the arguments that a command line lacks, as they are written on it."""
+    from jsonargparse import ActionConfigFile
+
     by_position = {action.dest for action in parser._actions if not action.option_strings}
     shown = [name.upper() if name in by_position else f"--{name}" for name in names]
-    config = ", or a config that says it: --config FILE" if "config" in known_keys(parser) else ""
+    reads_config = any(isinstance(action, ActionConfigFile) for action in parser._actions)
+    config = ", or a config that says it: --config FILE" if reads_config else ""
     return f"{parser.prog.removeprefix('besnet ')}: needs {' and '.join(shown)}{config}; see {parser.prog} --help"
 
 
