@@ -1,8 +1,8 @@
 """Evaluation counts every video once, on any number of ranks, and says what it did not see."""
 
 import json
-import shlex
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
