@@ -75,10 +75,10 @@ def test_wrong_arguments_are_found_before_the_first_training(
     ("section", "value", "why"),
     [
         ("trainer", None, "trainer holds no settings"),
-        ("data", None, "data holds no settings"),
+        ("data", None, "needs --data.folder"),
         ("data", {"folder": "nowhere"}, "nowhere: no prepared data here"),
-        ("data", {"folder": None}, "data.folder is missing"),
-        ("data", {"folder": "nowhere", "clip": {"frames": 4}}, "unexpected keyword argument 'frames'"),
+        ("data", {"folder": None}, "needs --data.folder"),
+        ("data", {"folder": "nowhere", "clip": {"frames": 4}}, "did you mean 'data.clip.num_frames'"),
         ("evaluation", {"num_crops": 0}, "must be at least 1"),
         ("evaluation", {"pairs": None}, "not iterable"),
         ("evaluation", {"pairs": [["left", "rigth"]]}, "has no class 'rigth'"),

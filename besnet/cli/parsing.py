@@ -33,9 +33,11 @@ def parse(parser: "ArgumentParser", words: list[str]) -> "Namespace":
         return parser.parse_args(words)
     except ArgumentError as error:
         message = one_line(error)
+    files = [word.partition("=")[2] or words[place + 1] for place, word in enumerate(words) if "--config" in word]
     if message.startswith("Problems parsing config"):
-        files = [word.partition("=")[2] or words[place + 1] for place, word in enumerate(words) if "--config" in word]
         raise ValueError(f"{' '.join(files)}: not readable as YAML: {message.partition(':')[2].strip()}")
+    if message.startswith("Unexpected config"):
+        raise ValueError(f"{' '.join(files)}: no settings in it, a line 'name: value' each")
     if " arguments are required: " in message:
         raise ValueError(lacking(parser, message.rpartition(": ")[2].split(", ")))
     absent = re.fullmatch(r"Parser key \"config\": File does not exist: '(.*)'", message)
