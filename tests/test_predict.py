@@ -16,8 +16,10 @@ import besnet
 from besnet import cli
 from besnet.checkpoints import store
 from besnet.checkpoints.header import rebuild
+from besnet.data.clips import read_clips
 from besnet.data.manifest import Manifest
 from besnet.evaluation.calibration import tempered
+from besnet.video.reader import Reader
 from tests import command, moving_squares
 
 
@@ -40,6 +42,22 @@ def test_an_answer_is_that_of_the_evaluation(run: Path, squares: Path) -> None:
         expected = probabilities[ids.index(manifest[row].id)].mean(axis=0)
         np.testing.assert_allclose(model.predict(video).probabilities, expected, atol=1e-6)
         np.testing.assert_allclose(model.predict(video.read_bytes()).probabilities, expected, atol=1e-6)
+
+
+def test_thirty_views_come_from_one_read(run: Path, squares: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a read decodes each frame once, see test_reader.py."""
+    reads = []
+
+    def counted(reader: Reader, numbers: np.ndarray) -> torch.Tensor:
+        reads.append(numbers.shape)
+        return read_clips(reader, numbers)
+
+    monkeypatch.setattr("besnet.predict.model.read_clips", counted)
+    manifest = Manifest.load(squares)
+    video = squares.parent / manifest[int(manifest.select("test")[0])].path
+    answer = besnet.load(run, num_clips=10, num_crops=3).predict(video)
+    assert reads == [(10, 4)]
+    assert len(answer.clips) == 10
 
 
 def test_a_temperature_that_was_fitted_is_applied(run: Path, squares: Path) -> None:
