@@ -30,7 +30,7 @@ from tests import command, moving_squares
 
 INTERVAL = 5  # steps between checkpoints
 STEPS_PER_EPOCH = 6
-STEPS_PER_KILL = 20  # so that the run is not over before the last kill
+STEPS_PER_KILL = 60  # so that the run is not over before the last kill
 TARGETS = ("rank 0", "rank 1", "loader worker", "launcher")
 MOMENTS = ("inside a save", "after progress", "while starting")
 

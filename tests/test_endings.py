@@ -72,8 +72,8 @@ def test_a_dead_loader_worker_ends_the_run(squares: Path, tmp_path: Path) -> Non
 def test_a_worker_that_hangs_is_noticed_by_the_watchdog(squares: Path, tmp_path: Path) -> None:
     words = command.train_words(squares, tmp_path, *LONG, "--data.workers=1", "--saving.watchdog_minutes=0.1")
     process = command.start("train", *words)
-    worker = command.loader_workers(process.pid, 1)[0]
     command.wait_for_step(tmp_path, 2)
+    worker = command.loader_workers(process.pid, 1)[0]  # now, as helpers of the start may have been there before
     worker.send_signal(signal.SIGSTOP)
     _, err = process.communicate(timeout=60)
     assert process.returncode == endings.HUNG
