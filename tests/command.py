@@ -42,7 +42,10 @@ def start(verb: str, *words: str, ranks: int = 1, own_group: bool = False) -> su
 
 
 def loader_workers(rank: int, least: int) -> list[psutil.Process]:
-    """The loader workers of a rank, by its process id, as soon as there are enough: children of its fork server."""
+    """The loader workers of a rank, by its process id, as soon as there are enough: children of its fork server.
+
+    Before the first step such a child may also be a helper of the start, which soon ends.
+    """
     deadline_sec = time.monotonic() + 120
     while time.monotonic() < deadline_sec:
         workers = [worker for child in psutil.Process(rank).children() for worker in workers_under(child)]

@@ -1,6 +1,7 @@
 """Failures end a run soon, with one line and a documented code, and leave the last good checkpoint."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from besnet import cli
 from besnet.checkpoints import store
@@ -60,20 +62,35 @@ def test_out_of_memory_names_what_to_lower(squares: Path, tmp_path: Path, capsys
 
 def test_a_dead_loader_worker_ends_the_run(squares: Path, tmp_path: Path) -> None:
     process = command.start("train", *command.train_words(squares, tmp_path, *LONG, "--data.workers=2"))
-    worker = command.loader_workers(process.pid, 2)[1]
     command.wait_for_step(tmp_path, 2)
+    worker = command.loader_workers(process.pid, 2)[1]
     worker.kill()
     _, err = process.communicate(timeout=60)
-    assert process.returncode == endings.WORKER_DIED
-    assert f"besnet: rank 0: loader worker with process id {worker.pid} died" in err
+    assert process.returncode == endings.WORKER_DIED, err
+    assert re.search(rf"besnet: rank 0: loader worker (with process id {worker.pid} )?died", err)
     assert command.gone(worker)
+
+
+def test_a_worker_that_dies_with_a_batch_in_its_hands_is_a_dead_worker() -> None:
+    """Its tensors are fetched from it when they are wanted; it is no file of the user's that is not there."""
+    context = torch.multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    worker = context.Process(target=queue.put, args=(torch.ones(3),))
+    worker.start()
+    worker.join()
+    with pytest.raises((OSError, EOFError)) as failed:
+        queue.get(timeout=20)
+    ending = endings.explain(failed.value, "")
+    assert isinstance(ending, endings.Ending)
+    assert ending.code == endings.WORKER_DIED
+    assert endings.explain(OSError(28, "No space left on device"), "").args[0] == 28
 
 
 def test_a_worker_that_hangs_is_noticed_by_the_watchdog(squares: Path, tmp_path: Path) -> None:
     words = command.train_words(squares, tmp_path, *LONG, "--data.workers=1", "--saving.watchdog_minutes=0.1")
     process = command.start("train", *words)
     command.wait_for_step(tmp_path, 2)
-    worker = command.loader_workers(process.pid, 1)[0]  # now, as helpers of the start may have been there before
+    worker = command.loader_workers(process.pid, 1)[0]
     worker.send_signal(signal.SIGSTOP)
     _, err = process.communicate(timeout=60)
     assert process.returncode == endings.HUNG

@@ -14,6 +14,8 @@
 """
 
 import re
+import traceback
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -31,6 +33,12 @@ IN_WORKER = re.compile(r"Caught (\w+) in DataLoader worker process (\d+)\.")
 NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.I)
 NO_SHARED_MEMORY = re.compile(r"shared memory|torch_\d+_\d+_\d+|/dev/shm|Bus error")
 LOST_RANK = re.compile(r"gloo|NCCL|[Cc]onnection (closed|reset|refused)|Timed out waiting|Broken pipe|TCPStore")
+
+
+GOES_ON = (
+    ": it was killed, or this machine is short of memory or of shared memory (`besnet doctor` tells); the same command "
+    "goes on from the last checkpoint"
+)
 
 
 class Ending(Exception):  # noqa: N818  (no error: a documented way to end)
@@ -52,14 +60,15 @@ def explain(error: BaseException, sizes: str) -> BaseException:
         return ValueError(f"loader worker {worker[2]}: {text.strip().splitlines()[-1].partition(': ')[2]}")
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return Ending(OUT_OF_MEMORY, f"out of memory with {sizes}")
+    if isinstance(error, OSError | EOFError) and between_processes(error):
+        return Ending(WORKER_DIED, f"loader worker died while it handed over a batch{GOES_ON}")
     if not isinstance(error, RuntimeError):
         return error
     dead = DEAD_WORKER.search(text)
     if dead:
         return Ending(
             WORKER_DIED,
-            f"loader worker with process id {dead[1]} died: it was killed, or this machine is short of memory or of "
-            "shared memory (`besnet doctor` tells); the same command goes on from the last checkpoint",
+            f"loader worker with process id {dead[1]} died{GOES_ON}",
         )
     if NO_SHARED_MEMORY.search(text) and "rror" in text and not LOST_RANK.search(text):
         return Ending(
@@ -73,3 +82,8 @@ def explain(error: BaseException, sizes: str) -> BaseException:
         reason = " ".join(text.strip().splitlines()[0].split())[:160]
         return Ending(HUNG, f"another rank was lost or did not answer in time ({reason}); start the whole job again")
     return error
+
+
+def between_processes(error: BaseException) -> bool:
+    """Whether an error came up where tensors travel between processes: the other one is gone then."""
+    return any("multiprocessing" in Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__))
