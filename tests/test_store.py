@@ -104,3 +104,10 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
             store.load(path)
     with pytest.raises(ValueError, match="no checkpoint in this folder"):
         store.load(tmp_path)
+    store.save({"besnet": {}}, tmp_path, 1).write_bytes(b"cut")
+    with pytest.raises(ValueError, match=r"every checkpoint in it is damaged \(1\)"):
+        store.load(tmp_path)
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="an exported model, not a run"):
+        store.load(tmp_path / "exported")

@@ -30,5 +30,4 @@ def new_pages(mode: str) -> int:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
 def test_a_step_uses_the_memory_of_the_one_before() -> None:
-    assert new_pages("keep") < 100
-    assert new_pages("plain") > 100 * 9  # or the setting is for nothing here
+    assert new_pages("keep") < new_pages("plain") / 10  # plain: every page of nine blocks

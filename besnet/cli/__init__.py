@@ -47,7 +47,7 @@ def short_waits(environment: MutableMapping[str, str]) -> None:
     Threads that spin take the cores from the decoders, threads that sleep at once come late (figures in LOG.md).
     """
     environment.setdefault("OMP_WAIT_POLICY", "passive")
-    environment.setdefault("GOMP_SPINCOUNT", "1000")  # about 20 microseconds; goes before the policy, in GNU's library
+    environment.setdefault("GOMP_SPINCOUNT", "1000")  # turns of waiting; goes before the policy, in GNU's library
 
 
 def usage() -> str:

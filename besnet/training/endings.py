@@ -60,16 +60,13 @@ def explain(error: BaseException, sizes: str) -> BaseException:
         return ValueError(f"loader worker {worker[2]}: {text.strip().splitlines()[-1].partition(': ')[2]}")
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return Ending(OUT_OF_MEMORY, f"out of memory with {sizes}")
-    if isinstance(error, OSError | EOFError) and between_processes(error):
+    if isinstance(error, ConnectionError | FileNotFoundError | EOFError) and between_processes(error):
         return Ending(WORKER_DIED, f"loader worker died while it handed over a batch{GOES_ON}")
     if not isinstance(error, RuntimeError):
         return error
     dead = DEAD_WORKER.search(text)
     if dead:
-        return Ending(
-            WORKER_DIED,
-            f"loader worker with process id {dead[1]} died{GOES_ON}",
-        )
+        return Ending(WORKER_DIED, f"loader worker with process id {dead[1]} died{GOES_ON}")
     if NO_SHARED_MEMORY.search(text) and "rror" in text and not LOST_RANK.search(text):
         return Ending(
             OUT_OF_MEMORY,
@@ -85,5 +82,5 @@ def explain(error: BaseException, sizes: str) -> BaseException:
 
 
 def between_processes(error: BaseException) -> bool:
-    """Whether an error came up where tensors travel between processes: the other one is gone then."""
+    """Whether an error came up where tensors travel between processes."""
     return any("multiprocessing" in Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__))
