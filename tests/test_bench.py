@@ -69,10 +69,11 @@ def test_a_budget_counts_clips_and_multiplications(tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("trainer", "clips", "how"),
     [
-        ({}, 3000, "100 videos x 30 epochs"),
-        ({"max_steps": -1}, 3000, "100 videos x 30 epochs"),
+        ({}, 10 * 18 * 16, "10 epochs x 18 micro-batches of 16 clips"),
+        ({"max_steps": -1}, 10 * 18 * 16, "10 epochs x 18 micro-batches of 16 clips"),
         ({"limit_train_batches": 4}, 10 * 4 * 16, "10 epochs x 4 micro-batches of 16 clips"),
-        ({"limit_train_batches": 1000}, 3000, "100 videos x 30 epochs"),
+        ({"limit_train_batches": 1000}, 10 * 18 * 16, "10 epochs x 18 micro-batches of 16 clips"),
+        ({"accumulate_grad_batches": 7, "max_steps": 5}, (18 + 14) * 16, "5 steps of 112 clips"),
         ({"max_steps": 7, "accumulate_grad_batches": 3}, 7 * 3 * 16, "7 steps of 48 clips"),
     ],
 )

@@ -1,5 +1,6 @@
 """`besnet bench budget`: GPU hours of a config, from what is counted and what is assumed."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from besnet.data.manifest import Manifest
 from besnet.models.besnet import BesNet
 from besnet.settings import data_folder, read_settings
+from besnet.training.length import Length
 
 
 @dataclass(frozen=True)
@@ -72,18 +74,18 @@ def training_clips(videos: int, gpus: int, count: Callable[..., int]) -> tuple[i
 
     count: a whole number of the config by its name, and what it is where the config has none.
     """
-    repeats, epochs, at_once = count("data.repeats", 1), count("trainer.max_epochs"), count("data.batch_size", 8) * gpus
-    how = f"{videos} videos x {repeats * epochs} epochs"
-    epoch = videos * repeats
-    batches = count("trainer.limit_train_batches", 0)
-    if 0 < batches * at_once < epoch:
-        epoch = batches * at_once
-        how = f"{epochs} epochs x {batches} micro-batches of {at_once} clips"
-    clips = epochs * epoch
-    steps, at_a_step = count("trainer.max_steps", 0), at_once * count("trainer.accumulate_grad_batches", 1)
-    if 0 < steps * at_a_step < clips:
-        return steps * at_a_step, f"{steps} steps of {at_a_step} clips"
-    return clips, how
+    at_once = count("data.batch_size", 8) * gpus
+    batches = videos * count("data.repeats", 1) // at_once
+    if not batches:
+        raise ValueError(f"{videos} training videos do not fill one batch of {at_once} clips")
+    limit, accumulate = count("trainer.limit_train_batches", batches), count("trainer.accumulate_grad_batches", 1)
+    length = Length(
+        min(batches, limit), accumulate, count("trainer.max_epochs"), count("trainer.max_steps", sys.maxsize)
+    )
+    how = f"{length.epochs} epochs x {length.batches} micro-batches of {at_once} clips"
+    if length.steps < length.epochs * length.steps_per_epoch:
+        how = f"{length.steps} steps of {at_once * min(accumulate, length.batches)} clips"
+    return length.micro_batches * at_once, how
 
 
 def whole_number(config: Path, settings: dict[str, Any], name: str, otherwise: int | None = None) -> int:

@@ -25,10 +25,18 @@ class TrainingOrder(Sampler[list[Key]]):
     batch_size * world_size of it, and rank r every world_size-th of those. The last incomplete global micro-batch of
     an epoch is left out. `epoch` and `samples` (of all ranks, consumed in this epoch) say where iteration starts.
     With `repeats` every video comes that often in one global micro-batch, and an epoch is as many times as long.
+    With `limit` an epoch ends after so many global micro-batches, and the next one begins with its own permutation.
     """
 
     def __init__(
-        self, rows: np.ndarray, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, repeats: int = 1
+        self,
+        rows: np.ndarray,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        repeats: int = 1,
+        limit: int | None = None,
     ) -> None:
         global_batch = batch_size * world_size
         if len(rows) * repeats < global_batch:
@@ -43,7 +51,9 @@ class TrainingOrder(Sampler[list[Key]]):
             )
         self.rows = rows
         self.repeats = repeats
-        self.clips = len(rows) * repeats
+        self.clips = len(rows) * repeats  # of an epoch, those of an incomplete global micro-batch among them
+        if limit is not None:
+            self.clips = min(self.clips, limit * global_batch)
         self.global_batch = global_batch
         self.seed = seed
         self.rank = rank
@@ -72,5 +82,5 @@ class TrainingOrder(Sampler[list[Key]]):
         epoch = self.epoch
         order = self.rows[generator(self.seed, ORDER, epoch).permutation(len(self.rows))]
         keys = [(epoch, int(row), repeat) for row in order for repeat in range(self.repeats)]
-        for start in range(self.samples, len(keys) - self.global_batch + 1, self.global_batch):
+        for start in range(self.samples, self.clips - self.global_batch + 1, self.global_batch):
             yield keys[start : start + self.global_batch][self.rank :: self.world_size]

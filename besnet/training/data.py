@@ -93,8 +93,8 @@ class VideoData(pl.LightningDataModule):
         chosen = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(np.int64)
         return rows[chosen]
 
-    def arrange(self, seed: int, rank: int, world_size: int, failures: FailureLog) -> None:
-        """Fix the order of the clips for this rank."""
+    def arrange(self, seed: int, rank: int, world_size: int, failures: FailureLog, limit: int | None = None) -> None:
+        """Fix the order of the clips for this rank; limit: micro-batches of an epoch, where it is to be shorter."""
         if 0 < len(self.val_rows) < world_size:
             raise ValueError(
                 f"{self.folder}: {len(self.val_rows)} validation videos for {world_size} ranks: raise data.val_videos, "
@@ -102,7 +102,7 @@ class VideoData(pl.LightningDataModule):
             )
         self.seed = seed
         self.failures = failures
-        self.order = TrainingOrder(self.train_rows, self.batch_size, seed, rank, world_size, self.repeats)
+        self.order = TrainingOrder(self.train_rows, self.batch_size, seed, rank, world_size, self.repeats, limit)
 
     def train_dataloader(self) -> DataLoader[Clip]:
         """Micro-batches of drawn clips, from the position of `order` on."""

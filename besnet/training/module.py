@@ -23,6 +23,7 @@ from besnet.training.continuing import recount
 from besnet.training.data import VideoData
 from besnet.training.ema import Average
 from besnet.training.endings import NOT_FINITE, Ending
+from besnet.training.length import Length
 from besnet.training.loss import clip_losses, precision, training_loss
 from besnet.training.recipe import Recipe
 from besnet.training.seen import draw_seen
@@ -67,25 +68,31 @@ class ActionTraining(pl.LightningModule):
         self.micro_batch = 0
         self.epoch = 0
         self.samples = 0
+        self.first = 0  # the first micro-batch of this epoch that this process computes
         self.looped = 0
         self.changed = False  # whether the run goes on under accepted other settings or data
+        self.of_step: list[Tensor] = []  # figures of the micro-batches of a step that is not yet made
         self.tally = torch.zeros(4)
         self.bad_micro_batch = torch.tensor(-1)  # the first one whose loss was not finite; stays on the device
         self.recent: deque[tuple[int, int, float, list[int]]] = deque(maxlen=64)
 
+    @property
+    def length(self) -> Length:
+        """How long this run is."""
+        engine = self.trainer
+        assert engine.max_epochs is not None
+        return Length(len(self.data.order), engine.accumulate_grad_batches, engine.max_epochs, engine.max_steps)
+
+    @property
+    def steps_left(self) -> int:
+        """Optimiser steps that are still to be made; 0 after the last one."""
+        return self.length.steps_left(self.epoch, self.data.order.behind(self.samples), self.trainer.global_step)
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """SGD or AdamW, with a schedule that moves at every step."""
         optimizer = self.recipe.build_optimizer(self.network)
-        # counted here: reading trainer.estimated_stepping_batches would drop the loader's state on a resume
-        assert self.trainer.max_epochs is not None
-        batches = len(self.data.order)
-        if isinstance(self.trainer.limit_train_batches, int):
-            batches = min(batches, self.trainer.limit_train_batches)
-        steps_per_epoch = -(-batches // self.trainer.accumulate_grad_batches)
-        steps = steps_per_epoch * self.trainer.max_epochs
-        if self.trainer.max_steps > 0:
-            steps = min(steps, self.trainer.max_steps)
-        factor = self.recipe.schedule(steps_per_epoch, steps)
+        # not trainer.estimated_stepping_batches: reading it would drop the loader's state on a resume
+        factor = self.recipe.schedule(self.length.steps_per_epoch, self.length.steps)
         scheduler = optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -100,13 +107,18 @@ class ActionTraining(pl.LightningModule):
         """Point the order of the data at this run's position."""
         order = self.data.order
         order.epoch, order.samples = self.epoch, self.samples
+        self.first = order.behind(self.samples)
 
     def on_train_batch_start(self, batch: ClipBatch, batch_idx: int) -> None:
         """Record failed videos before anything is learned from their substitutes."""
         self.failures.append(batch.failures)
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        """Loss of one micro-batch under freshly drawn dilations."""
+        """Loss of one micro-batch under freshly drawn dilations, as its share of a step wants it.
+
+        Lightning divides it by accumulate_grad_batches, also where a step has fewer: so that a step is always that of
+        one batch of all its clips, it is multiplied by what the division takes too much.
+        """
         clips, targets = self.inputs(batch)
         if not self.micro_batch and self.global_rank == 0:
             sheet = Path(self.trainer.default_root_dir) / "contact_sheet.png"
@@ -116,13 +128,28 @@ class ActionTraining(pl.LightningModule):
         logits = self.network(clips.contiguous(memory_format=self.memory_format), self.draw_dilations())
         loss = training_loss(logits, targets, self.recipe.label_smoothing, self.recipe.hardest)
         self.watch(loss.detach(), batch.rows)
+        share = self.length.accumulate / self.length.window(self.data.order.behind(self.samples), self.first)
         self.micro_batch += 1
         self.epoch, self.samples = self.data.order.after(self.epoch, self.samples)
         self.looped += batch.looped
         top1, top5 = precision(logits.detach(), batch.labels)
-        values = {"Train/Loss": loss.detach(), "Train/Prec@1": top1, "Train/Prec@5": top5}
-        self.log_dict(values, batch_size=len(batch.rows))
-        return loss
+        self.log_step(torch.stack([loss.detach(), top1, top5]), len(batch.rows))
+        return loss * share
+
+    def log_step(self, figures: Tensor, clips: int) -> None:
+        """Log the figures (loss, precisions) of this micro-batch, averaged with those of its step so far."""
+        self.of_step.append(figures)
+        values = dict(
+            zip(("Train/Loss", "Train/Prec@1", "Train/Prec@5"), torch.stack(self.of_step).mean(0), strict=True)
+        )
+        self.log_dict(values, batch_size=clips)
+        if self.step_is_made:
+            self.of_step = []
+
+    @property
+    def step_is_made(self) -> bool:
+        """Whether the micro-batch before this position was the last one of a step."""
+        return self.data.order.behind(self.samples) % self.trainer.accumulate_grad_batches == 0
 
     def inputs(self, batch: ClipBatch) -> tuple[Tensor, Tensor]:
         """What the network sees of a micro-batch (B, 3, T, crop_size, crop_size), and what it has to say: class numbers
@@ -260,17 +287,16 @@ class ActionTraining(pl.LightningModule):
         self.epoch, self.samples = position["epoch"], position["samples"]
         self.micro_batch, self.looped = position["micro_batch"], position["looped"]
         if self.changed:
+            # the same place in the list of videos, should each of them now give another number of clips
+            before = checkpoint["besnet"]["config"]["data"].get("repeats", 1)
+            self.samples = self.samples // before * self.data.order.repeats
             self.epoch, self.samples = self.data.order.here(self.epoch, self.samples)
         self._recount(checkpoint["loops"]["fit_loop"])
 
     def _recount(self, loop: dict[str, Any]) -> None:
         """Set Lightning's counters to this position."""
         batches = len(self.data.order)
-        if isinstance(self.trainer.limit_train_batches, int):  # then an epoch of Lightning's is not one of the order's
-            batches = min(batches, self.trainer.limit_train_batches)
-            epochs, behind = divmod(self.micro_batch, batches)
-        else:
-            epochs, behind = self.epoch, self.data.order.behind(self.samples) if self.samples else 0
+        epochs, behind = self.epoch, self.data.order.behind(self.samples) if self.samples else 0
         if not behind:  # saved with the last batch of an epoch, which is not over before its hooks have run
             epochs, behind = epochs - 1, batches
         recount(loop, epochs, behind, batches)
@@ -281,10 +307,7 @@ class ActionTraining(pl.LightningModule):
             return
         optimizer, scheduler = self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler
         assert isinstance(scheduler, optim.lr_scheduler.LambdaLR)
-        steps_per_epoch = -(-len(self.data.order) // self.trainer.accumulate_grad_batches)
-        step = (
-            self.epoch * steps_per_epoch + self.data.order.behind(self.samples) // self.trainer.accumulate_grad_batches
-        )
+        step = self.length.steps - self.steps_left
         fresh = self.recipe.build_optimizer(self.network).param_groups
         scheduler.last_epoch = step
         scheduler.base_lrs = [group["lr"] for group in fresh]

@@ -15,6 +15,7 @@ from torch import nn
 
 from besnet.data.clips import ClipBatch
 from besnet.progress import Line, clock
+from besnet.training.module import ActionTraining
 
 
 class Progress(pl.Callback):
@@ -27,19 +28,18 @@ class Progress(pl.Callback):
         self.line = Line(every_sec)
         self.started_sec = time.monotonic()
         self.clips = 0
-        self.batches = 0
+        self.first_step = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self.started_sec = time.monotonic()
-        self.clips = self.batches = 0
+        self.clips, self.first_step = 0, trainer.global_step
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: ClipBatch, batch_idx: int
     ) -> None:
         """Count, and print when it is time."""
         self.clips += len(batch.rows) * trainer.world_size
-        self.batches += 1
         now = time.monotonic()
         rate = self.clips / max(now - self.started_sec, 1e-6)
         if is_logged(trainer):
@@ -51,7 +51,7 @@ class Progress(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """One line that stays for every epoch."""
         now = time.monotonic()
-        if trainer.is_global_zero and self.batches:
+        if trainer.is_global_zero and self.clips:
             self._print(
                 trainer, self.clips / max(now - self.started_sec, 1e-6), now, int(trainer.num_training_batches) - 1
             )
@@ -63,9 +63,9 @@ class Progress(pl.Callback):
 
     def _print(self, trainer: pl.Trainer, rate: float, now: float, batch_idx: int) -> None:
         total = trainer.num_training_batches
-        assert trainer.max_epochs is not None
-        left = (trainer.max_epochs - trainer.current_epoch) * total - batch_idx - 1
-        eta_sec = (now - self.started_sec) / max(self.batches, 1) * left
+        task = trainer.lightning_module
+        assert isinstance(task, ActionTraining)
+        eta_sec = (now - self.started_sec) / max(trainer.global_step - self.first_step, 1) * task.steps_left
         figures = trainer.callback_metrics
         shown = [
             f"{name} {float(figures[key]):.{digits}f}"
@@ -157,6 +157,8 @@ def draw_graph(logger: TensorBoardLogger, network: nn.Module, num_frames: int) -
 
 
 def is_logged(trainer: pl.Trainer) -> bool:
-    """Whether the step that has just ended is one of those whose figures are written down."""
+    """Whether a step has just ended, and is one of those whose figures are written down."""
+    task = trainer.lightning_module
+    assert isinstance(task, ActionTraining)
     every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by Lightning at run time
-    return trainer.global_step % every == 0
+    return task.step_is_made and trainer.global_step % every == 0

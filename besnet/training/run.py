@@ -60,6 +60,8 @@ def train(
     check_writable(out)
     check_fits(recipe, data, model, trainer, config["evaluation"]["pairs"])
     trainer = as_launched(trainer)
+    # the order of the data ends an epoch, not the trainer
+    limit, trainer = trainer["limit_train_batches"], trainer | {"limit_train_batches": None}
     pl.seed_everything(seed, verbose=False)
     arguments = model | {"num_classes": len(data.manifest.classes)}
     network = BesNet(**arguments)
@@ -84,8 +86,9 @@ def train(
     if pretrained is not None and checkpoint is None:
         started = load_pretrained(network, pretrained, data.manifest.classes)
     failures = FailureLog(out, rank, len(data.train_rows))
-    data.arrange(seed, rank, world_size, failures)
-    scaled = recipe.for_batch(data.batch_size * world_size * engine.accumulate_grad_batches)
+    data.arrange(seed, rank, world_size, failures, limit)
+    # an epoch may have fewer micro-batches than a step wants
+    scaled = recipe.for_batch(data.order.global_batch * min(engine.accumulate_grad_batches, len(data.order)))
     task = ActionTraining(network, scaled, data, seed, failures, about, channels_last)
     task.changed = changed
     if rank == 0:
@@ -166,7 +169,7 @@ def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Tra
                 Progress(),
                 OwedCheck(table),
                 Board(),
-                Verdict(saving.phases, settings.get("log_every_n_steps") or 50),
+                Verdict(saving.phases),
                 saving,
             ],
             plugins=[AtomicFiles()],
@@ -229,7 +232,10 @@ def report_start(data: VideoData, parameters: int, checkpoint: Path | None, worl
         f"{data.manifest.name}: {len(data.train_rows)} training videos, {len(data.manifest.classes)} classes; "
         f"{parameters / 1e6:.2f} M parameters; {world_size} rank{'s' * (world_size > 1)} x {data.batch_size} clips"
     )
-    left = data.order.clips % data.order.global_batch // data.order.repeats
+    order = data.order
+    left = len(order.rows) - len(order) * order.global_batch // order.repeats
     if left:
-        print(f"{left} videos sit out each epoch, others each time: they do not fill a batch")
+        limited = order.clips < len(order.rows) * order.repeats
+        why = "trainer.limit_train_batches" if limited else "they do not fill a batch"
+        print(f"{left} videos sit out each epoch, others each time: {why}")
     print(f"going on from {checkpoint.name}" if checkpoint else "starting from the beginning", flush=True)

@@ -108,7 +108,7 @@ class Saving(pl.Callback):
             raise pl_module.not_finite()
         if trainer.global_step == self.last_step:
             return
-        if over(trainer):
+        if not pl_module.steps_left:
             # before any save: a checkpoint of the last step is that of a finished network
             pl_module.finish()
         if stop:
@@ -146,13 +146,6 @@ class Saving(pl.Callback):
         self.last_time_sec = time.monotonic()
         if trainer.is_global_zero:
             store.prune(self.folder, self.keep)
-
-
-def over(trainer: pl.Trainer) -> bool:
-    """Whether the step that has just been made is the last one of the run."""
-    assert trainer.max_epochs is not None
-    last_batch = trainer.is_last_batch and trainer.current_epoch + 1 >= trainer.max_epochs
-    return last_batch or 0 < trainer.max_steps <= trainer.global_step
 
 
 def not_finite(network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> torch.Tensor:

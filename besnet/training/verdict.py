@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from besnet.training.checks import usable_cores
 from besnet.training.data import VideoData
 from besnet.training.phases import STEP, Phases
+from besnet.training.progress import is_logged
 
 WARM_UP = 5  # micro-batches: workers start, memory is found, kernels are chosen
 LEAST = 20  # micro-batches that a verdict needs
@@ -21,9 +22,8 @@ ALL_REDUCE = "all-reduce"
 class Verdict(pl.Callback):
     """Writes the phases' shares of the step to TensorBoard, and what bounds the run on standard output at its end."""
 
-    def __init__(self, phases: Phases, every_steps: int) -> None:
+    def __init__(self, phases: Phases) -> None:
         self.phases = phases
-        self.every_steps = every_steps
         self.batches = 0
         self.before = dict(phases.seconds)
         self.start = dict(phases.seconds)
@@ -33,7 +33,7 @@ class Verdict(pl.Callback):
         self.batches += 1
         if self.batches <= WARM_UP:
             self.before = self.start = dict(self.phases.seconds)
-        elif trainer.is_global_zero and trainer.global_step % self.every_steps == 0 and trainer.logger:
+        elif trainer.is_global_zero and is_logged(trainer) and trainer.logger:
             now = dict(self.phases.seconds)
             shares = share({name: now[name] - self.before[name] for name in STEP})
             trainer.logger.log_metrics({f"Time/{name}": part for name, part in shares.items()}, trainer.global_step)
