@@ -1,7 +1,6 @@
 """`besnet bench model`: what a network costs here, in time, memory and multiplications."""
 
 from dataclasses import asdict
-from json import dumps
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +8,7 @@ import torch
 
 from besnet.bench.cases import OUR_I3D, PEER_I3D, Cases
 from besnet.bench.costs import AGAIN, measure, table
+from besnet.files import write_json
 from besnet.models.besnet import BesNet
 from besnet.training.memory import keep_freed_memory
 
@@ -78,4 +78,4 @@ def bench_model(
     print("\n".join(notes))
     if json is not None:
         content = {"setting": bench.describe(), "notes": notes, "costs": [asdict(cost) for cost in costs]}
-        json.write_text(dumps(content, indent=1) + "\n")
+        write_json(json, content)

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from besnet.checkpoints import store
 from besnet.checkpoints.header import Trained, rebuild
+from besnet.files import replacing, write_json
 from besnet.models.besnet import BesNet
 
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
@@ -45,7 +46,8 @@ def write(folder: Path, given: Given, transforms: dict[str, Any], metrics: dict[
     folder.mkdir(parents=True, exist_ok=True)
     trained = given.trained
     weights = {name: weight.contiguous() for name, weight in trained.network.state_dict().items()}
-    save_file(weights, folder / WEIGHTS)
+    with replacing(folder / WEIGHTS) as file:
+        file.write(save(weights))
     about = {
         "model": trained.model,
         "classes": trained.classes,
@@ -61,7 +63,7 @@ def write(folder: Path, given: Given, transforms: dict[str, Any], metrics: dict[
         "versions": trained.versions,
         "weights": store.file_hash(folder / WEIGHTS),
     }
-    (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
+    write_json(folder / ABOUT, about)
 
 
 def read(folder: Path) -> Given:

@@ -6,12 +6,12 @@ import os
 import pickle
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
 import torch
+
+from besnet.files import sync_folder
 
 NAME = re.compile(r"step_(\d{9})-([0-9a-f]{16})\.ckpt")
 ATTEMPTS = 3
@@ -61,35 +61,6 @@ def file_hash(path: Path) -> str:
     """First 16 hexadecimal digits of a file's SHA-256."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file (UTF-8), whole or not at all."""
-    _write(path, lambda file: file.write(text.encode(errors="backslashreplace")))
-
-
-def write_arrays(path: Path, **arrays: np.ndarray) -> None:
-    """Write arrays as a compressed NPZ, whole or not at all."""
-    _write(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
-
-
-def _write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as file:
-        fill(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def verifies(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from besnet.data.manifest import COLUMNS, SPLITS, STATES, DataSet, Manifest, Passport, Row, Shard, read_dataset
+from besnet.files import replacing
 
 
 def write_manifest(
@@ -27,7 +27,7 @@ def write_manifest(
     The same rows give the same bytes.
     """
     summary = Summary(classes, encode or {})
-    with Replacing(folder / "manifest.jsonl") as file:
+    with replacing(folder / "manifest.jsonl") as file:
         for row in rows:
             compact = {key: value for key, value in vars(row).items() if value != DEFAULTS[key]}
             line = TO_JSON(compact).encode() + b"\n"
@@ -36,7 +36,7 @@ def write_manifest(
     write_columns(folder, summary)
     rows_count, size = len(summary.columns), summary.size
     about = DataSet(name, list(classes), summary.passport, root, rows_count, size, encode or {}, list(shards))
-    with Replacing(folder / "dataset.json") as file:
+    with replacing(folder / "dataset.json") as file:
         file.write(json.dumps(asdict(about), indent=1).encode() + b"\n")
     return Manifest.load(folder)
 
@@ -80,34 +80,9 @@ def summarise(folder: Path) -> Summary:
 
 def write_columns(folder: Path, summary: Summary) -> None:
     """Write manifest.npy."""
-    with Replacing(folder / "manifest.npy") as file:
+    with replacing(folder / "manifest.npy") as file:
         np.save(file, np.array(summary.columns, dtype=COLUMNS), allow_pickle=False)
 
 
 TO_JSON = json.JSONEncoder().encode
 DEFAULTS = {f.name: f.default for f in fields(Row)}
-
-
-class Replacing:
-    """A file that takes its name only when it is complete and on the disk."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.partial = path.with_name(path.name + ".partial")
-
-    def __enter__(self) -> Any:
-        self.file = open(self.partial, "wb")
-        return self.file
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self.file:
-            if kind is None:
-                self.file.flush()
-                os.fsync(self.file.fileno())
-        if kind is not None:
-            self.partial.unlink(missing_ok=True)
-            return
-        os.replace(self.partial, self.path)
-        descriptor = os.open(self.path.parent, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from besnet.data.manifest import Shard
-from besnet.data.manifest_writing import Replacing
+from besnet.files import replacing
 
 VIDEO_MEMBERS = {
     "mp4", "avi", "webm", "mkv", "mov", "mpg", "mpeg", "mpe", "m4v", "f4v", "flv", "wmv", "3gp", "3g2", "asf", "ts",
@@ -65,7 +65,7 @@ def write_shard(path: Path, samples: Iterable[dict[str, Any]]) -> None:
     """
     from webdataset import TarWriter  # takes seconds to import
 
-    with Replacing(path) as file:
+    with replacing(path) as file:
         writer = TarWriter(file, user="besnet", group="besnet", mode=0o444, mtime=0, encoder=False)
         for sample in samples:
             writer.write(sample)

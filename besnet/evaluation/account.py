@@ -1,8 +1,6 @@
 """Answers → the account of an evaluation: counted, written, shown."""
 
 import contextlib
-import csv
-import json
 import os
 import shlex
 import sys
@@ -12,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from besnet.checkpoints import store
 from besnet.checkpoints.header import revision
 from besnet.data.manifest import Manifest
 from besnet.evaluation import calibration, comparison, metrics
 from besnet.evaluation.loop import Answer
+from besnet.files import write_arrays, write_json, write_table
 from besnet.report.evaluation_page import evaluation_page, percent
 from besnet.report.sheet import scaled
 
@@ -47,8 +45,8 @@ def finish(
         "host": os.uname().nodename,
         "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
     }
-    store.write_arrays(folder / "predictions.npz", **arrays)
-    store.write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
+    write_arrays(folder / "predictions.npz", **arrays)
+    write_json(folder / "results.json", results)
     if (labels < 0).any():
         write_submission(folder / "submission.csv", arrays, about["classes"])
     mistakes = worst_mistakes(manifest, arrays, rows, about["classes"])
@@ -138,13 +136,12 @@ def worst_mistakes(
 
 def write_submission(path: Path, arrays: dict[str, np.ndarray], classes: list[str]) -> None:
     """The five most probable classes of every video without a label."""
-    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", *(f"class_{place}" for place in range(1, 6))])
-        for name, label, views in zip(arrays["ids"], arrays["labels"], arrays["probabilities"], strict=True):
-            if label < 0:
-                best = np.argsort(-views.mean(axis=0), kind="stable")[:5]
-                writer.writerow([name, *(classes[number] for number in best)])
+    table = [["id", *(f"class_{place}" for place in range(1, 6))]]
+    for name, label, views in zip(arrays["ids"], arrays["labels"], arrays["probabilities"], strict=True):
+        if label < 0:
+            best = np.argsort(-views.mean(axis=0), kind="stable")[:5]
+            table.append([name, *(classes[number] for number in best)])
+    write_table(path, table)
 
 
 def show(results: dict[str, Any], folder: Path) -> None:

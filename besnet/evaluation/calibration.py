@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from besnet.checkpoints import store
+from besnet.files import write_json
 
 BINS = 15
 FILE = "calibration.json"
@@ -107,7 +107,7 @@ def calibrate(fitted: Path, reported: Path | None = None, run_folder: Path | Non
         print(
             f"calibration error on {len(labels)} videos of the split {other['split']}: {before} before, {after} after"
         )
-    store.write_text(folder / FILE, json.dumps(found, indent=1) + "\n")
+    write_json(folder / FILE, found)
     print(f"stored: {folder / FILE}")
 
 

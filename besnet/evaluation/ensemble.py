@@ -1,14 +1,13 @@
 """Several evaluations' stored probabilities as one answer: nothing is decoded or computed again."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from besnet.checkpoints import store
 from besnet.evaluation.calibration import predictions, reliability
 from besnet.evaluation.metrics import accuracies
+from besnet.files import write_arrays, write_json
 from besnet.report.evaluation_page import percent
 from besnet.report.page import Cell, Page
 
@@ -42,8 +41,8 @@ def ensemble(evaluations: list[Path], out: Path) -> None:
         **{name: figures(values, labels, expected) for name, values in combined.items()},
     }
     out.mkdir(parents=True, exist_ok=True)
-    store.write_arrays(out / "predictions.npz", ids=first["ids"], labels=labels, **combined)
-    store.write_text(out / "results.json", json.dumps(results, indent=1) + "\n")
+    write_arrays(out / "predictions.npz", ids=first["ids"], labels=labels, **combined)
+    write_json(out / "results.json", results)
     page = Page(f"{about['data']['name']} · {about['split']}", f"ensemble of {len(evaluations)} evaluations")
     rows = [line(member["folder"], member) for member in results["members"]]
     rows += [line(f"{name} of probabilities", results[name]) for name in combined]

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from besnet.checkpoints import store
 from besnet.data.clips import EvaluationViews, loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.transforms import evaluation_views
 from besnet.evaluation.ranks import Ranks
 from besnet.evaluation.views import ViewPlan
+from besnet.files import sync_folder, write_arrays
 from besnet.progress import Meter
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
@@ -106,13 +106,13 @@ def stream(
 def write_part(folder: Path, rank: int, batch: list[Answer]) -> None:
     """Leave answers on the disk, whole or not at all; a video that could not be read is tried again instead."""
     read = [answer for answer in batch if answer.probabilities is not None]
-    store.write_arrays(
+    write_arrays(
         folder / f"part-{rank}-{time.time_ns()}.npz",
         read=np.array([answer.row for answer in read]),
         looped=np.array([answer.looped for answer in read]),
         probabilities=np.array([answer.probabilities for answer in read], dtype=np.float32),
     )
-    store.sync_folder(folder)
+    sync_folder(folder)
 
 
 def read_parts(folder: Path) -> Iterator[Answer]:

@@ -3,9 +3,9 @@
 Those gathered in training belong to single draws of the dilations; averaged activations vary less.
 """
 
+import hashlib
 import io
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,11 +17,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from besnet.checkpoints.header import Trained
-from besnet.checkpoints.store import file_hash, sync_folder
+from besnet.checkpoints.store import file_hash
 from besnet.data.clips import EvaluationViews, loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.transforms import evaluation_views
 from besnet.evaluation.ranks import Ranks
+from besnet.files import replacing
 from besnet.models.besnet import BesNet
 from besnet.models.recalibration import load_statistics, mean_of_batches, measure_batch
 from besnet.video.reader import Backend
@@ -108,14 +109,12 @@ def recalibrated(
 
 def write(checkpoint: Path, about: dict[str, Any], statistics: Tensor) -> Path:
     """Keep statistics as `<checkpoint>-<first 16 digits of their SHA-256>.norms`, whole or not at all."""
-    partial = checkpoint.parent / f".partial-norms-{os.getpid()}"
-    with open(partial, "wb") as file:
-        torch.save({"about": json.dumps(about), "statistics": statistics}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    path = checkpoint.parent / f"{checkpoint.stem}-{file_hash(partial)}.norms"
-    os.replace(partial, path)
-    sync_folder(path.parent)
+    content = io.BytesIO()
+    torch.save({"about": json.dumps(about), "statistics": statistics}, content)
+    digest = hashlib.sha256(content.getvalue()).hexdigest()[:16]
+    path = checkpoint.parent / f"{checkpoint.stem}-{digest}.norms"
+    with replacing(path) as file:
+        file.write(content.getvalue())
     return path
 
 

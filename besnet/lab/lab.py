@@ -1,6 +1,5 @@
 """One question, one command: controls x seeds trained, evaluated in every way, and a page with intervals."""
 
-import json
 import os
 import shlex
 import sys
@@ -16,6 +15,7 @@ from besnet.checkpoints.header import revision
 from besnet.data.manifest import Manifest
 from besnet.evaluation.evaluate import own_labels
 from besnet.evaluation.views import ViewPlan
+from besnet.files import write_json, write_text
 from besnet.lab import results
 from besnet.lab.asking import check_data, check_numbers, clip_and_views, find_controls, sort_factors
 from besnet.lab.plan import Checkpoint, Plan, chunks
@@ -119,7 +119,7 @@ def lab(
             "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         },
     }
-    store.write_text(out / "results.json", json.dumps(report, indent=1) + "\n")
+    write_json(out / "results.json", report)
     lab_page(report, {name: curve(out / "runs" / name / "metrics.csv") for name in jobs}).write(out / "report.html")
     failed = [name for name, job in jobs.items() if job.code != 0]
     if failed:
@@ -134,7 +134,7 @@ def begin(out: Path, text: str, config: Path) -> None:
     if kept.exists() and kept.read_text() != text:
         raise ValueError(f"{out}: this lab was begun with another {config.name}: restore it, or choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    kept.write_text(text)
+    write_text(kept, text)
 
 
 def free_slots(settings: dict[str, Any], at_once: int | None, threads: int) -> list[Slot]:

@@ -22,6 +22,7 @@ from besnet.data.orphans import end_with_launcher
 from besnet.data.transforms import evaluation_views
 from besnet.evaluation.ranks import choose_device
 from besnet.evaluation.recalibration import BATCH_SIZE, spread_rows
+from besnet.files import write_arrays
 from besnet.lab.plan import CHUNK, Checkpoint, Plan, chunk_file, chunks
 from besnet.lab.uses import Use, at_factor, network_for, ready_network, uses
 from besnet.models.recalibration import measure_batch
@@ -95,9 +96,7 @@ def recalibrate(plan: Plan, root: Path, worker: int, workers: int) -> None:
             measure_batch(network, torch.cat([evaluation_views(clip.to(device), plan.crop_size, 1) for clip in batch]))
             for batch in batches
         ]
-        store.write_arrays(
-            path, measured=torch.stack(measured).numpy(), clips=np.array([len(batch) for batch in batches])
-        )
+        write_arrays(path, measured=torch.stack(measured).numpy(), clips=np.array([len(batch) for batch in batches]))
 
 
 def look(plan: Plan, root: Path, worker: int, workers: int) -> None:
@@ -151,7 +150,7 @@ def answer_group(
                 name: np.concatenate(kept[checkpoint][use]) if read else np.zeros((0, 0), dtype=np.float32)
                 for name, (use, _) in networks[checkpoint].items()
             }
-            store.write_arrays(chunk_file(plan.place(root, checkpoint), number), **facts, **found)
+            write_arrays(chunk_file(plan.place(root, checkpoint), number), **facts, **found)
 
 
 def views_of(video: Seen, place: int, plan: Plan, device: torch.device) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from besnet.data.manifest import Manifest
+from besnet.files import write_json
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
 
@@ -68,7 +69,7 @@ class Plan:
     def write(self, path: Path) -> None:
         """Write the plan for the processes that look."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        write_json(path, asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> "Plan":

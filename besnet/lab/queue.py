@@ -1,6 +1,5 @@
 """Runs of a lab: commands that wait for a free device, with the account of every attempt."""
 
-import json
 import os
 import resource
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from besnet.data.orphans import LAUNCHER
+from besnet.files import Journal
 from besnet.progress import Line, clock
 from besnet.training.endings import HOPELESS
 
@@ -47,24 +47,13 @@ class Attempts:
     """What was run, how it ended and what it cost: one line of JSON each, only ever appended to."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.known: list[dict[str, Any]] = []
-        if path.exists():
-            for line in path.read_text().splitlines():
-                try:
-                    self.known.append(json.loads(line))
-                except json.JSONDecodeError:
-                    continue  # cut by a crash: that attempt is made again
+        self.journal = Journal(path)
+        self.known: list[dict[str, Any]] = list(self.journal.records())
 
     def add(self, **facts: Any) -> None:
         """Note an attempt durably."""
         self.known.append(facts)
-        with open(self.path, "a") as file:
-            if file.tell() and not self.path.read_bytes().endswith(b"\n"):
-                file.write("\n")
-            file.write(json.dumps(facts) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self.journal.append(facts)
 
     def done(self, name: str, command: list[str]) -> bool:
         """Whether this very command has already ended well."""

@@ -14,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 
 from besnet.checkpoints import model_folder
 from besnet.data.transforms import MEAN, STD
+from besnet.files import replacing, write_json
 from besnet.models.besnet import BesNet
 from besnet.models.folding import fold
 from besnet.predict.model import with_temperature
@@ -56,10 +57,11 @@ def export(ckpt_path: Path, to: Literal["folder", "onnx", "torch-export"] = "fol
             # torch asks for one plain tensor in each storage; filters that lie channels-last are as complete
             warnings.filterwarnings("ignore", message="No complete tensor found in the group")
             warnings.filterwarnings("ignore", message="The given buffer is not writable")
-            torch.export.save(export_program(network, num_frames, crop_size), target)
+            with replacing(target) as file:
+                torch.export.save(export_program(network, num_frames, crop_size), file)
             run = torch.export.load(target).module()
     if to != "folder":
-        target.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
+        write_json(target.with_suffix(".json"), about)
     off = difference(run, network, num_frames, crop_size)
     if not off <= CLOSE:
         raise ValueError(f"{target}: its logits differ from the network's by {off:.1e}, more than {CLOSE}: not usable")
@@ -131,10 +133,9 @@ def export_onnx(model: BesNet, file: Path, num_frames: int, crop_size: int) -> N
         # The exporter warns about its own use of deprecated functions, of which nobody here can do anything.
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        torch.onnx.export(
+        program = torch.onnx.export(
             fold(model).cpu(),
             (example(model, num_frames, crop_size).cpu(),),
-            str(file),
             dynamo=True,
             verbose=False,
             input_names=["clips"],
@@ -142,6 +143,9 @@ def export_onnx(model: BesNet, file: Path, num_frames: int, crop_size: int) -> N
             dynamic_shapes=({0: Dim("clips")},),
             external_data=False,
         )
+    assert program is not None
+    with replacing(file) as stream:
+        stream.write(program.model_proto.SerializeToString())
 
 
 def example(model: BesNet, num_frames: int, crop_size: int) -> Tensor:

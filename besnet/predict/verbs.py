@@ -1,15 +1,15 @@
 """The verbs `predict` and `features`: files and folders of videos in, answers out; a broken file stops nobody."""
 
-import csv
 import os
 from collections.abc import Callable, Iterator
-from json import dumps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from besnet import files
 from besnet.data.prepare.files import videos_below
+from besnet.files import replacing, write_arrays, write_table
 from besnet.predict.model import Model, Prediction, load
 from besnet.progress import Meter
 
@@ -73,7 +73,8 @@ def predict(
         from besnet.predict.pictures import sheet as draw_sheet
 
         drawn = list(found.values())[:MOST_DRAWN]
-        draw_sheet(model, drawn).save(sheet)
+        with replacing(sheet) as file:
+            draw_sheet(model, drawn).save(file, format="png")
         print(f"picture: {sheet}" + (f" (the first {len(drawn)} videos)" if len(drawn) < len(found) else ""))
     return FAILED if failed else 0
 
@@ -104,7 +105,7 @@ def features(
     found, failed = each(files, model.features)
     if not found:
         raise ValueError("none of the videos could be read: nothing was written")
-    np.savez(out, features=np.stack(list(found.values())), videos=np.array([str(file) for file in found]))
+    write_arrays(out, features=np.stack(list(found.values())), videos=np.array([str(file) for file in found]))
     print(f"{out}: {len(found)} videos x {len(next(iter(found.values())))} features")
     return FAILED if failed else 0
 
@@ -164,7 +165,7 @@ def write_json(file: Path, model: Model, found: dict[Path, Prediction], failed: 
     ]
     answers += [{"video": str(path), "why": why} for path, why in failed.items()]
     about = {"calibrated": model.calibrated, "num_clips": model.plan.num_clips, "num_crops": model.plan.num_crops}
-    file.write_text(dumps(about | {"videos": answers}, indent=1) + "\n")
+    files.write_json(file, about | {"videos": answers})
     print(f"answers: {file}")
 
 
@@ -180,12 +181,12 @@ def write_timeline(table: Path, prediction: Prediction) -> None:
     """A CSV (a line a clip) and a picture of one video."""
     from besnet.predict.pictures import timeline as draw
 
-    with open(table, "w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["start_sec", "end_sec", "answer", *prediction.classes])
-        for (start_sec, end_sec), shares in zip(prediction.times_sec, prediction.clips, strict=True):
-            answer = prediction.classes[int(shares.argmax())]
-            writer.writerow([f"{start_sec:.3f}", f"{end_sec:.3f}", answer, *(f"{share:.4f}" for share in shares)])
+    rows = [["start_sec", "end_sec", "answer", *prediction.classes]]
+    for (start_sec, end_sec), shares in zip(prediction.times_sec, prediction.clips, strict=True):
+        answer = prediction.classes[int(shares.argmax())]
+        rows.append([f"{start_sec:.3f}", f"{end_sec:.3f}", answer, *(f"{share:.4f}" for share in shares)])
+    write_table(table, rows)
     figure = draw(prediction)
-    figure.savefig(table.with_suffix(".png"), dpi=110, bbox_inches="tight")
+    with replacing(table.with_suffix(".png")) as file:
+        figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
     print(f"timeline: {table} and {table.with_suffix('.png').name}")

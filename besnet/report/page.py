@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from besnet.checkpoints import store
+from besnet.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -145,4 +145,4 @@ class Page:
 
     def write(self, path: Path) -> None:
         """Write the page, whole or not at all."""
-        store.write_text(path, self.html())
+        write_text(path, self.html())

@@ -1,6 +1,5 @@
 """The data set: videos of moving stick figures as H.264 files, and the table that lists them."""
 
-import csv
 import multiprocessing
 import os
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from besnet.files import write_table
 from besnet.stick_figures.actions import CLASSES
 from besnet.stick_figures.body import Person, draw_person
 from besnet.stick_figures.scene import Scene, Variant, draw_scene, render
@@ -137,11 +137,5 @@ def draw_dataset(out: Path, variant: Variant = "easy", seed: int = 0, train_vide
             print(f"\r{line}   " if live else line, end="\n" if not live or done == len(jobs) else "", file=sys.stderr,
                   flush=True)  # fmt: skip
 
-    temporary = table.with_suffix(".csv.part")
-    with temporary.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["label", "path", "split", "person"])
-        writer.writerows([job.label, job.path, job.split, job.person_name] for job in jobs)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, table)
+    header = ("label", "path", "split", "person")
+    write_table(table, [header, *((job.label, job.path, job.split, job.person_name) for job in jobs)])

@@ -1,6 +1,5 @@
 """One training run: a folder that holds its config, its checkpoints and its figures, and that goes on where it was."""
 
-import json
 import logging
 import os
 import sys
@@ -19,6 +18,7 @@ from besnet.checkpoints.header import header
 from besnet.checkpoints.pretrained import load_pretrained
 from besnet.data.failures import FailureLog
 from besnet.data.orphans import start_fork_server
+from besnet.files import write_json, write_text
 from besnet.models.besnet import BesNet
 from besnet.training.board import Board
 from besnet.training.consistency import as_launched, check_fits
@@ -220,10 +220,10 @@ def check_writable(run: Path) -> None:
 def describe(run: Path, about: dict[str, Any], fresh: bool) -> None:
     """Write config.yaml (the resolved configuration) and run.json (revision, versions, passport, command)."""
     config = {key: value for key, value in about["config"].items() if key != "world_size"}
-    (run / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    write_text(run / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     facts = {key: about[key] for key in ("revision", "versions", "passport", "model", "classes")}
     facts["world_size"] = about["config"]["world_size"]
-    (run / "run.json").write_text(json.dumps(facts | {"command": sys.argv}, indent=1) + "\n")
+    write_json(run / "run.json", facts | {"command": sys.argv})
 
 
 def report_start(data: VideoData, parameters: int, checkpoint: Path | None, world_size: int) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from besnet.data.transforms import pixels
+from besnet.files import replacing
 from besnet.report.sheet import contact_sheet
 
 MOST_CLIPS, MOST_FRAMES = 16, 16
@@ -19,7 +20,8 @@ def draw_seen(path: Path, clips: Tensor, targets: Tensor, classes: list[str]) ->
     frames = pixels(clips[:MOST_CLIPS]).cpu().numpy()
     chosen = np.linspace(0, frames.shape[1] - 1, min(MOST_FRAMES, frames.shape[1])).round().astype(int)
     strips = [(text(target, classes), clip[chosen]) for clip, target in zip(frames, targets, strict=False)]
-    contact_sheet(strips).save(path)
+    with replacing(path) as file:
+        contact_sheet(strips).save(file, format="png")
 
 
 def text(target: Tensor, classes: list[str]) -> str:

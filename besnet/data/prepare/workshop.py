@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from besnet.data.manifest import Manifest
-from besnet.data.manifest_writing import Replacing
 from besnet.data.prepare.examine import Job, Outcome
+from besnet.files import replacing
 
 
 def plan_of(jobs: Sequence[Job], settings: dict[str, Any]) -> str:
@@ -148,7 +148,7 @@ class Workshop:
         """Let go of the folder; if all is done, note that and remove what is no longer needed."""
         os.close(self._journal)
         if finished:
-            with Replacing(self.out / ".plan") as file:
+            with replacing(self.out / ".plan") as file:
                 file.write(self.plan.encode())
             shutil.rmtree(self.folder)
         os.close(self._lock)
