@@ -10,6 +10,8 @@ SECTIONS = ("model", "data", "data.clip", "recipe", "saving", "evaluation", "tra
 
 def read_settings(config: Path) -> tuple[str, dict[str, Any]]:
     """A config's text and its values; every section that is there holds settings. ValueError if it cannot be one."""
+    if config.exists() and not config.is_file():
+        raise ValueError(f"{config}: not a file that can be read as a config")
     text = config.read_text()
     try:
         settings = yaml.safe_load(text)

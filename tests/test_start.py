@@ -140,9 +140,9 @@ def test_what_torchrun_started_is_what_trains(monkeypatch: pytest.MonkeyPatch) -
     """Processes that each took themselves for the only one would write into one folder."""
     settings = {"devices": "auto", "num_nodes": 1}
     assert as_launched(settings) == settings
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    ranks = {"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "here", "MASTER_PORT": "29500"}
+    for name, value in ({"TORCHELASTIC_RUN_ID": "none"} | ranks).items():
+        monkeypatch.setenv(name, value)
     assert as_launched(settings) == {"devices": 2, "num_nodes": 2}
     fitting = {"devices": 2, "num_nodes": 2}
     assert as_launched(fitting) == fitting

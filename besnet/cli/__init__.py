@@ -1,36 +1,38 @@
 """The command line: text → objects, one verb a job. The only room that prints usage."""
 
 import difflib
-import io
 import os
 import sys
-from collections.abc import MutableMapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
 from besnet.cli.parsing import new_parser, one_line, parse
+from besnet.cli.process import WRONG_USE, complain, leave, set_up
 from besnet.cli.verbs import POSITIONAL, VERBS, verb_function
-
-WRONG_USE = 2
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run `besnet VERB ...` and leave with its exit code: 0, 2 for wrong use, 75 for stopped and saved."""
     words = sys.argv[1:] if arguments is None else arguments
-    for stream in (sys.stdout, sys.stderr):  # a file's name need not be UTF-8
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    short_waits(os.environ)
+    try:
+        set_up(os.environ)
+    except ValueError as error:
+        complain(str(error))
+    leave(lambda: choose(words))
+
+
+def choose(words: list[str]) -> int:
+    """Find the verb and run it; returns the exit code."""
     if words in (["help"], ["-h"], ["--help"]):
         print(usage())
-        sys.exit(0)
+        return 0
     if words == ["--version"]:
         print(f"besnet {version('besnet')}")
-        sys.exit(0)
+        return 0
     if not words:
         print(usage(), file=sys.stderr)
-        sys.exit(WRONG_USE)
+        return WRONG_USE
     verb, rest = words[0], words[1:]
     if rest and f"{verb} {rest[0]}" in VERBS:  # verbs of two words
         verb, rest = f"{verb} {rest[0]}", rest[1:]
@@ -38,16 +40,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         near = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f": did you mean {near[0]!r}?" if near else f": the verbs are {', '.join(VERBS)}"
         complain(f"there is no verb {verb!r}{hint}")
-    sys.exit(run(verb, rest))
-
-
-def short_waits(environment: MutableMapping[str, str]) -> None:
-    """Have torch's threads sleep soon while they wait, unless the user says otherwise; read when torch is loaded.
-
-    Threads that spin take the cores from the decoders, threads that sleep at once come late (figures in LOG.md).
-    """
-    environment.setdefault("OMP_WAIT_POLICY", "passive")
-    environment.setdefault("GOMP_SPINCOUNT", "1000")  # turns of waiting; goes before the policy, in GNU's library
+    return run(verb, rest)
 
 
 def usage() -> str:
@@ -62,13 +55,15 @@ def run(verb: str, words: list[str]) -> int:
     """Run one verb; what the user can mend becomes one line and exit code 2."""
     from besnet.data.orphans import end_with_launcher
 
-    end_with_launcher()
     try:
+        end_with_launcher()
         if verb in ("train", "doctor"):
             from besnet.cli.training import train
 
             return train(verb, words)
         return launch(verb, words) if verb == "launch" else call(verb, words)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         complain(one_line(error))
     except KeyboardInterrupt:
@@ -123,9 +118,3 @@ def launch(verb: str, words: list[str]) -> int:
     names = parser.add_function_arguments(launch_job, skip={"command"})
     settings = parser.instantiate(parse(parser, words[:cut]))
     return launch_job(command=words[cut:], **{name: settings[name] for name in names})
-
-
-def complain(message: str) -> NoReturn:
-    """Say what is wrong in one line and leave with exit code 2."""
-    print(f"besnet: {message}", file=sys.stderr)
-    sys.exit(WRONG_USE)

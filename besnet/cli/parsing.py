@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from besnet.cli.verbs import VERBS
@@ -29,11 +30,16 @@ def parse(parser: "ArgumentParser", words: list[str]) -> "Namespace":
     """Parse the command line. ValueError with one line that names the argument, and the nearest name there is."""
     from argparse import ArgumentError
 
+    configs, others = apart(parser, words)
+    files = [file for _, file in configs]
+    for file in files:
+        if Path(file).exists() and not Path(file).is_file():
+            raise ValueError(f"{file}: not a file that can be read as a config")
     try:
-        return parser.parse_args(words)
+        # an argument of the command line goes before a config's, wherever it stands
+        return parser.parse_args([f"{name}={file}" for name, file in configs] + others)
     except ArgumentError as error:
         message = one_line(error)
-    files = [word.partition("=")[2] or words[place + 1] for place, word in enumerate(words) if "--config" in word]
     if message.startswith("Problems parsing config"):
         raise ValueError(f"{' '.join(files)}: not readable as YAML: {message.partition(':')[2].strip()}")
     if message.startswith("Unexpected config"):
@@ -52,6 +58,26 @@ def parse(parser: "ArgumentParser", words: list[str]) -> "Namespace":
         near = difflib.get_close_matches(word, known_keys(parser), n=1)
         raise ValueError(f"unknown argument {word!r}" + (f": did you mean {near[0]!r}?" if near else "; see --help"))
     raise ValueError(re.sub(r"<class '([\w.]+)'>", r"\1", message))
+
+
+def apart(parser: "ArgumentParser", words: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """A command line's configs as (--config, file) in their order, and the other words."""
+    from jsonargparse import ActionConfigFile
+
+    names = {
+        name for action in parser._actions if isinstance(action, ActionConfigFile) for name in action.option_strings
+    }
+    configs, others, rest = [], [], iter(words)
+    for word in rest:
+        name, equals, file = word.partition("=")
+        if name not in names:
+            others.append(word)
+            continue
+        file = file if equals else next(rest, "")
+        if not file:
+            raise ValueError(f"{name}: the name of a file is expected")
+        configs.append((name, file))
+    return configs, others
 
 
 def lacking(parser: "ArgumentParser", names: list[str]) -> str:

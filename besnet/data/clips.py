@@ -17,7 +17,7 @@ from besnet.data.augment import Augmentation, Change
 from besnet.data.failures import Failure
 from besnet.data.manifest import Manifest
 from besnet.data.order import AUGMENT, CLIP, SUBSTITUTE, Key, generator
-from besnet.data.orphans import Orphan
+from besnet.data.orphans import Orphan, start_fork_server
 from besnet.video.reader import Backend, Box, Reader
 from besnet.video.sampling import ClipShape, is_short, random_clip, uniform_clips
 
@@ -236,6 +236,7 @@ def loader_settings(workers: int, device: torch.device) -> dict[str, Any]:
     """DataLoader arguments that are the same for training and evaluation."""
     settings: dict[str, Any] = {"num_workers": workers, "pin_memory": device.type == "cuda"}
     if workers:
+        start_fork_server()
         # fork would copy the parent's threads and locks, on which decoders hang
         settings |= {"multiprocessing_context": "forkserver", "prefetch_factor": 2, "persistent_workers": True}
         settings["worker_init_fn"] = Orphan(os.getpid())

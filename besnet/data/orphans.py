@@ -4,13 +4,20 @@ import contextlib
 import os
 import select
 import signal
+import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
 
+import psutil
+
+from besnet.environment import LAUNCHER, whole_number
+
 ORPHANED = 137  # exit code of a rank whose launcher is gone: as if the same SIGKILL had hit it
-LAUNCHER = "BESNET_LAUNCHER"  # process id of `besnet launch` or `besnet lab`, whose end is the end of all
+SAFE_PATH = "PYTHONSAFEPATH"  # keeps the working folder off the path of Python processes that start with it
+LONGEST_TMPDIR = 70  # of the 107 characters of a socket's path, less those of its own name
 FOR_THE_READER = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
@@ -39,8 +46,8 @@ class Orphan:
 
     def __call__(self, worker: int) -> None:
         """Watch from a thread of the worker's own."""
-        for number in FOR_THE_READER:
-            signal.signal(number, signal.SIG_IGN)
+        for signum in FOR_THE_READER:
+            signal.signal(signum, signal.SIG_IGN)
         when_ended(self.reader, self.end)
 
     def end(self) -> None:
@@ -53,24 +60,53 @@ class Orphan:
 
 
 def start_fork_server() -> None:
-    """Start the process that loader workers are forked from; signals that ask for a stop do not reach it."""
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in FOR_THE_READER}
+    """Start the process that loader workers are forked from; signals that ask for a stop do not reach it.
+
+    It never executes files of the working folder. ValueError where TMPDIR is too long for its sockets.
+    """
+    temporary = tempfile.gettempdir()
+    if len(os.fsencode(temporary)) > LONGEST_TMPDIR:
+        raise ValueError(
+            f"TMPDIR={temporary}: too long for the sockets of loader workers: choose a folder of at most "
+            f"{LONGEST_TMPDIR} characters, or no workers"
+        )
+    previous = {signum: signal.signal(signum, signal.SIG_IGN) for signum in FOR_THE_READER} if in_main_thread() else {}
+    unsafe = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
     try:
         forkserver.ensure_running()
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        if unsafe is None:
+            del os.environ[SAFE_PATH]
+        else:
+            os.environ[SAFE_PATH] = unsafe
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+
+def in_main_thread() -> bool:
+    """Whether this thread may set signal handlers."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def end_with_launcher() -> None:
     """End this process when its launcher or its torchrun is killed; call it before anything that takes time."""
-    if LAUNCHER in os.environ:
-        when_ended(int(os.environ[LAUNCHER]), lambda: os._exit(ORPHANED))
+    end_with(whole_number(LAUNCHER, 0, least=1))
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return
     launcher = os.getppid()
     if launcher == 1 and not launches(Path("/proc/1/cmdline")):
         os._exit(ORPHANED)  # killed before this line: its orphans are given to process 1
+    when_ended(launcher, lambda: os._exit(ORPHANED))
+
+
+def end_with(launcher: int) -> None:
+    """End this process when the one that `BESNET_LAUNCHER` names ends; 0 stands for none."""
+    if not launcher:
+        return
+    if not psutil.pid_exists(launcher):
+        print(f"besnet: {LAUNCHER}={launcher}: that launcher has ended: so does this process", file=sys.stderr)
+        os._exit(ORPHANED)
     when_ended(launcher, lambda: os._exit(ORPHANED))
 
 

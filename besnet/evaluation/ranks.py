@@ -1,6 +1,5 @@
 """This process among those that evaluate together."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +8,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+
+from besnet.environment import refuse_bare_srun, started_as
 
 
 @dataclass(frozen=True)
@@ -39,22 +40,23 @@ class Ranks:
 @contextmanager
 def joined(device: str) -> Iterator[Ranks]:
     """Join the processes that torchrun started, if it did. ValueError if the device is not there."""
-    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    refuse_bare_srun()
+    started = started_as()
     place = choose_device(device)
-    if world_size == 1:
+    if started.world_size == 1:
         yield Ranks(0, 1, place)
         return
     # gloo: nothing travels but one list at the end; the slowest rank may take hours longer than the fastest
     dist.init_process_group("gloo", timeout=timedelta(hours=12))
     try:
-        yield Ranks(rank, world_size, place)
+        yield Ranks(started.rank, started.world_size, place)
     finally:
         dist.destroy_process_group()
 
 
 def choose_device(device: str) -> torch.device:
     """`auto` is this rank's GPU where there is one, else the CPU. ValueError for a GPU that is not there."""
-    local = int(os.environ.get("LOCAL_RANK", 0))
+    local = started_as().local_rank
     if device == "auto":
         device = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
     if device.startswith(("cuda", "gpu")):

@@ -1,12 +1,12 @@
 """Looks at a training before it is started: this machine, this code, this data, and the run it would go on with."""
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from besnet.checkpoints import store
 from besnet.checkpoints.header import revision
+from besnet.environment import whole_number
 from besnet.models.besnet import BesNet
 from besnet.training.checks import Finding, machine
 from besnet.training.continuing import differences
@@ -26,7 +26,7 @@ def doctor(
     """
     network = BesNet(**model | {"num_classes": len(data.manifest.classes)})
     parameters = sum(weight.numel() for weight in network.parameters())
-    world_size = int(os.environ.get("WORLD_SIZE", 0))
+    world_size = whole_number("WORLD_SIZE", 0)
     named = str(trainer["devices"]).isdecimal()  # else as many as will be started
     devices = int(trainer["devices"]) if named else 1
     nodes = int(trainer.get("num_nodes") or 1)

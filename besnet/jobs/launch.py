@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from besnet.data.orphans import LAUNCHER
+from besnet.environment import LAUNCHER
 from besnet.jobs.slurm import script
 from besnet.training.endings import HOPELESS
 

@@ -6,7 +6,8 @@ torchrun itself leaves with 1 whatever happened; a launcher has to know whether 
 import os
 import sys
 
-from besnet.data.orphans import LAUNCHER, ORPHANED, when_ended
+from besnet.data.orphans import end_with
+from besnet.environment import LAUNCHER, whole_number
 from besnet.training.endings import HOPELESS, STOPPED
 
 SIGNALS = "SIGTERM,SIGINT,SIGUSR1,SIGHUP"
@@ -41,6 +42,5 @@ def summary(codes: list[int]) -> int:
 
 
 if __name__ == "__main__":
-    if LAUNCHER in os.environ:
-        when_ended(int(os.environ[LAUNCHER]), lambda: os._exit(ORPHANED))
+    end_with(whole_number(LAUNCHER, 0, least=1))
     sys.exit(torchrun(sys.argv[1:]))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from besnet.data.orphans import LAUNCHER
+from besnet.environment import LAUNCHER
 from besnet.files import Journal
 from besnet.progress import Line, clock
 from besnet.training.endings import HOPELESS

@@ -4,6 +4,7 @@ import difflib
 import os
 from typing import Any
 
+from besnet.environment import refuse_bare_srun, started_as
 from besnet.training.data import VideoData
 from besnet.training.recipe import Recipe
 
@@ -15,8 +16,9 @@ def as_launched(settings: dict[str, Any]) -> dict[str, Any]:
 
     ValueError if they ask for another number: each process would train by itself, in the same folder.
     """
-    started = int(os.environ.get("WORLD_SIZE", 1))
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", started))
+    refuse_bare_srun()
+    ranks = started_as()
+    started, here = ranks.world_size, ranks.local_world_size
     if "TORCHELASTIC_RUN_ID" in os.environ and settings["devices"] in ("auto", -1, "-1"):
         settings = settings | {"devices": here}
         if settings["num_nodes"] == 1:

@@ -13,6 +13,11 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    TorchElasticEnvironment,
+)
 
 from besnet.checkpoints.header import header
 from besnet.checkpoints.pretrained import load_pretrained
@@ -172,7 +177,7 @@ def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Tra
                 Verdict(saving.phases),
                 saving,
             ],
-            plugins=[AtomicFiles()],
+            plugins=[AtomicFiles(), cluster_environment()],
             profiler=saving.phases,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
@@ -188,6 +193,11 @@ def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Tra
     if getattr(engine.strategy, "_layer_sync", None) and engine.strategy.root_device.type == "cpu":
         engine.strategy._layer_sync = SyncNorms()  # type: ignore[attr-defined]  # where ranks are parallel
     return engine
+
+
+def cluster_environment() -> ClusterEnvironment:
+    """The ranks that torchrun started, or those that this process starts; other schedulers' variables mean nothing."""
+    return TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
 
 
 def quieten() -> None:
