@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from besnet.data.coverage import coverage, difference, summary
+from besnet.data.coverage import coverage, difference, remarks, summary
 from besnet.data.manifest import Row
 from besnet.data.manifest_writing import write_manifest
 from besnet.report.coverage_page import coverage_page
@@ -30,6 +30,27 @@ def test_counts_by_split_class_and_state(tmp_path: Path) -> None:
     assert "broken c<&>: c: damaged" in text
     assert "1 of train and 1 of val cannot be used" in difference(manifest)
     assert "Every video" in difference(write_manifest(tmp_path, "x", ["run"], ".", ROWS[:1]))
+
+
+def test_the_same_bytes_in_two_splits_or_classes_are_said(tmp_path: Path) -> None:
+    rows = [
+        Row("a", 0, "train", "ready", hash="1"),
+        Row("b", 0, "train", "ready", hash="2", why="2 pictures at the start left out"),
+        Row("c", 1, "train", "ready", hash="1"),
+        Row("d", 0, "test", "ready", hash="1"),
+        Row("e", 0, "test", "ready", hash="3"),
+        Row("f", 1, "val", "broken", "damaged", hash="3"),
+    ]
+    manifest = write_manifest(tmp_path, "x", ["run", "walk"], ".", rows)
+    page = coverage_page(tmp_path).read_text()
+    for expected in (
+        "1 times the same bytes in train and test: a and d",
+        "1 times the same bytes in train with two labels: a and c",
+        "1 videos not whole, such as b: 2 pictures at the start left out",
+    ):
+        assert expected in summary(manifest)
+        assert expected in page
+    assert remarks(write_manifest(tmp_path, "x", ["run"], ".", ROWS[:1])) == []
 
 
 def test_the_page_names_what_lacks_and_fetches_nothing(tmp_path: Path) -> None:

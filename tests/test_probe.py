@@ -11,8 +11,11 @@ from besnet.video.probe import probe
 @pytest.mark.parametrize(
     ("name", "facts"),
     [
-        ("odd/nasa_13013_rotated.mp4", {"frames": 17, "width": 270, "height": 480, "rotation": 90, "codec": "h264"}),
-        ("odd/video_90.mov", {"frames": 3, "width": 320, "height": 568, "rotation": 270}),
+        (
+            "odd/nasa_13013_rotated.mp4",
+            {"frames": 17, "width": 270, "height": 480, "orientation": (True, False, True), "codec": "h264"},
+        ),
+        ("odd/video_90.mov", {"frames": 3, "width": 320, "height": 568, "orientation": (True, True, False)}),
         ("odd/discard_first_keyframe.mp4", {"frames": 25, "nominal_frames": 30, "fps": 25, "duration_sec": 1}),
         ("odd/testsrc2_odd_height_and_width_444.mp4", {"width": 321, "height": 241, "pixel_format": "yuv444p"}),
         ("odd/test_non_zero_start.mp4", {"frames": 12, "duration_sec": 0.4}),

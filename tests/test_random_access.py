@@ -19,7 +19,7 @@ INTRA_REFRESH = "intra-refresh=1:keyint=20:bframes=0"
 
 
 def whole_decode(path: Path) -> np.ndarray:
-    to_rgb = ToRGB()
+    to_rgb = ToRGB(path.name)
     with av.open(str(path)) as container:
         return np.stack([to_rgb(frame) for frame in container.decode(video=0)])
 
@@ -46,7 +46,7 @@ def test_a_part_can_begin_anywhere(params: str, tmp_path: Path) -> None:
     truth = whole_decode(path)
     with PyAVReader(path, "v") as reader:
         for first in range(0, 55, 7):
-            found = {n: ToRGB()(frame).copy() for n, frame in reader.frames(first, first + 4)}
+            found = {n: ToRGB(path.name)(frame).copy() for n, frame in reader.frames(first, first + 4)}
             assert list(found) == list(range(first, first + 5))
             assert all(np.array_equal(found[n], truth[n]) for n in found)
 

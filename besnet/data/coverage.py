@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from besnet.data.manifest import SPLITS, STATES, Manifest
+from besnet.data.manifest import SPLITS, STATES, Manifest, Row
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,27 @@ def summary(manifest: Manifest, worst: int = 5) -> str:
     lines += [f"  broken {manifest[int(n)].id}: {manifest[int(n)].why}" for n in broken[:worst]]
     if len(broken) > worst:
         lines.append(f"  and {len(broken) - worst:,} more broken videos, each with its reason in manifest.jsonl")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  {remark}" for remark in remarks(manifest))])
+
+
+def remarks(manifest: Manifest) -> list[str]:
+    """What is worth knowing of videos that are ready, a sentence each: the same bytes twice, and what was left out."""
+    first: dict[str, Row] = {}
+    pairs: dict[str, list[tuple[str, str]]] = {}
+    cut: list[Row] = []
+    for number in np.flatnonzero(manifest.columns["state"] == STATES.index("ready")).tolist():
+        row = manifest[number]
+        if row.why:
+            cut.append(row)
+        other = first.setdefault(row.hash, row) if row.hash else row
+        if other.split != row.split:
+            pairs.setdefault(f"the same bytes in {other.split} and {row.split}", []).append((other.id, row.id))
+        elif other.label != row.label:
+            pairs.setdefault(f"the same bytes in {row.split} with two labels", []).append((other.id, row.id))
+    found = [f"{len(ids):,} times {what}: {ids[0][0]} and {ids[0][1]}" for what, ids in pairs.items()]
+    if cut:
+        found.append(f"{len(cut):,} videos not whole, such as {cut[0].id}: {cut[0].why}")
+    return found
 
 
 def difference(manifest: Manifest) -> str:

@@ -40,7 +40,7 @@ class Row:
     label: int  # index into the classes; -1 without a label
     split: str
     state: State
-    why: str = ""  # why it is missing or broken
+    why: str = ""  # why it is missing or broken; of a ready video, what was left out of it
     path: str = ""  # relative to the manifest's root: a video, or the shard that holds it
     offset: int = 0  # first byte of the video in the shard
     size: int = 0  # bytes; of a whole file too

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from besnet.data.coverage import coverage, difference
+from besnet.data.coverage import coverage, difference, remarks
 from besnet.data.manifest import SPLITS, STATES, Manifest
 from besnet.report.page import Page
 
@@ -30,7 +30,8 @@ def coverage_page(data: Path, out: Path | None = None) -> Path:
             *((f"{n:,}", s) for n, s in zip(totals.tolist(), STATES, strict=True)),
         ]
     )
-    page.text(difference(manifest))
+    for text in (difference(manifest), *remarks(manifest)):
+        page.text(text)
     page.heading("Splits")
     page.table(
         ["split", *STATES, "ready"],

@@ -1,7 +1,8 @@
 """Exact frames with decord; equal to PyAV's, tested on every real file.
 
 decord seeks by its own count of frames. Where that count is not the shown frames in order (frames marked as hidden,
-unreliable time stamps) it hands out other frames than asked for without an error, so such a video is refused.
+unreliable time stamps, transport streams) it hands out other frames than asked for without an error, it does not mirror
+pictures, and its choice among several streams is its own: a video whose first frame is not PyAV's is refused.
 """
 
 import io
@@ -13,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from besnet.video.container import VideoError
-from besnet.video.reader import Reader
+from besnet.video.pyav_reader import PyAVReader
 
 AT_ONCE = 32  # frames that decord holds beside those which are handed out
 
 
-class DecordReader(Reader):
+class DecordReader(PyAVReader):
     """Reads with decord; the container is still checked and numbered in the same way as for PyAV."""
 
     def __init__(self, source: Path | bytes, name: str) -> None:
@@ -39,6 +40,14 @@ class DecordReader(Reader):
         if not same or np.abs(starts - starts[0] - self.times_sec).max() > 0.002:
             self.close()
             raise VideoError(f"{name}: decord does not number its frames exactly; read it with backend pyav")
+        try:
+            (_, expected), (_, found) = next(super()._decode(np.array([0]))), next(self._decode(np.array([0])))
+        except VideoError as error:
+            self.close()
+            raise VideoError(f"{name}: decord cannot read it ({error}): read it with backend pyav") from None
+        if not np.array_equal(expected, found):
+            self.close()
+            raise VideoError(f"{name}: decord shows another first frame; read it with backend pyav")
 
     def _decode(self, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         import decord
@@ -47,7 +56,7 @@ class DecordReader(Reader):
             try:
                 pictures = self._decord.get_batch(some.tolist()).asnumpy()
             except (decord.DECORDError, RuntimeError) as error:
-                raise VideoError(f"{self.name}: damaged: {str(error).splitlines()[0]}") from None
+                raise VideoError(f"{self.name}: damaged: {str(error).splitlines()[0].rpartition('] ')[2]}") from None
             yield from zip(some.tolist(), pictures, strict=True)
 
     def close(self) -> None:

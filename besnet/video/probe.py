@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from besnet.video.container import name_of
+from besnet.video.orientation import Orientation
 from besnet.video.pyav_reader import PyAVReader
 
 
@@ -19,7 +20,7 @@ class VideoFacts:
     duration_sec: float  # from the first frame to the end of the last
     width: int
     height: int
-    rotation: int  # degrees anticlockwise by which decoded frames are turned
+    orientation: Orientation  # what is done to decoded frames
     codec: str
     pixel_format: str
     container: str
@@ -53,7 +54,7 @@ def facts_of(reader: PyAVReader) -> VideoFacts:
         duration_sec=length,
         width=reader.width,
         height=reader.height,
-        rotation=reader.rotation,
+        orientation=reader.orientation,
         codec=stream.codec_context.name,
         pixel_format=str(stream.codec_context.pix_fmt),
         container=reader._container.format.name,

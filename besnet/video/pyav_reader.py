@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from besnet.video.container import VideoError, words
+from besnet.video.fields import WholeFrames
+from besnet.video.orientation import Orientation, orientation_of
 from besnet.video.reader import Reader
+from besnet.video.references import says_orientation
 
 
 class PyAVReader(Reader):
@@ -19,18 +23,20 @@ class PyAVReader(Reader):
     def __init__(self, source: Path | bytes, name: str) -> None:
         super().__init__(source, name)
         self._decoder = self._stream.codec_context
-        self._to_rgb = ToRGB()
+        self._whole = WholeFrames(self.time_base)
+        first = self._index.packets[0]
+        # The stream may say it once for all of the frames; the decoder tells it with the first alone.
+        said = says_orientation(first, self._decoder.name, self._decoder.extradata)
+        self._to_rgb = ToRGB(name, self.orientation if said else None)
 
-    @property
-    def rotation(self) -> int:
-        """Degrees anticlockwise by which decoded frames are turned to stand upright."""
-        if self._to_rgb.rotation is None:
-            self.read([0])
-        return self._to_rgb.rotation or 0
+    @cached_property
+    def orientation(self) -> Orientation:
+        """What is done to decoded frames to stand upright."""
+        return next(orientation_of(frame, self.name) for _, frame in self.frames(0, 0))
 
     @property
     def coded_size(self) -> tuple[int, int]:
-        """(width, height) before rotation."""
+        """(width, height) of decoded frames, before they are turned upright."""
         return self._stream.width, self._stream.height
 
     @property
@@ -76,8 +82,18 @@ class PyAVReader(Reader):
         raise VideoError(f"{self.name}: {why}")
 
     def _every_frame(self) -> Iterator[Any]:
-        for packet in [*self._index.packets, None]:
-            yield from self._decoder.decode(packet)
+        for position in range(len(self._index.packets)):
+            yield from self._at(position)
+        yield from map(self._whole, self._decoder.decode(None))
+
+    def _at(self, position: int) -> list[Any]:
+        """The frames that come out of the decoder when it is given a packet."""
+        try:
+            return [self._whole(frame) for frame in self._decoder.decode(self._index.packets[position])]
+        except av.FFmpegError:
+            if position in self._index.failing:
+                return []
+            raise
 
     def _empty(self) -> None:
         """Also after an error or an early stop the next read must find an empty decoder."""
@@ -143,13 +159,14 @@ class PyAVReader(Reader):
     def _run(self, start: int, end: int, keep: np.ndarray | None = None) -> Iterator[Any]:
         """Decode the packets start..end that are to be kept, then ask for what the decoder still holds back."""
         index = self._index
-        # Shown before the key frame that decoding starts at: may refer to frames before it and is not wanted.
-        chosen = index.ticks[start : end + 1] >= index.ticks[start]
+        chosen = np.ones(end + 1 - start, dtype=bool)
+        if start:  # shown before the key frame that decoding starts at: may refer to frames before it and is not wanted
+            chosen = index.ticks[start : end + 1] >= index.ticks[start]
         if keep is not None:
             chosen &= keep[start : end + 1]
         for offset in np.flatnonzero(chosen):
-            yield from self._decoder.decode(index.packets[start + offset])
-        yield from self._decoder.decode(None)
+            yield from self._at(start + int(offset))
+        yield from map(self._whole, self._decoder.decode(None))
         self._decoder.flush_buffers()
 
 
@@ -160,10 +177,11 @@ class ToRGB:
     filter that decord takes too, so that both readers give the same values.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, orientation: Orientation | None = None) -> None:
+        self._name = name
+        self._orientation = orientation  # of all frames; None where each tells its own
         self._reformatter = VideoReformatter()
         self._graph: Any = None
-        self.rotation: int | None = None  # of the last frame, 0, 90, 180 or 270
 
     def __call__(self, frame: Any) -> np.ndarray:
         if frame.format.components[0].bits > 8:
@@ -174,9 +192,8 @@ class ToRGB:
         plane = rgb.planes[0]
         rows = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)[: rgb.height, : 3 * rgb.width]
         picture = rows.reshape(rgb.height, rgb.width, 3)
-        turns = round(frame.rotation / 90) % 4
-        self.rotation = 90 * turns
-        return np.rot90(picture, turns) if turns else picture
+        orientation = orientation_of(frame, self._name) if self._orientation is None else self._orientation
+        return orientation.apply(picture)
 
     def _filter(self, frame: Any) -> Any:
         if self._graph is None:

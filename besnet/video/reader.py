@@ -9,7 +9,8 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from besnet.video.container import FrameIndex, VideoError, index_frames, name_of, open_container
+from besnet.video.container import VideoError, name_of, open_container
+from besnet.video.frame_index import FrameIndex, index_frames
 
 Backend = Literal["pyav", "decord"]
 Box = tuple[int, int, int, int]  # top, left, height, width in pixels of the upright frame
@@ -38,6 +39,11 @@ class Reader(ABC):
 
     def __len__(self) -> int:
         return len(self.times_sec)
+
+    @property
+    def dropped(self) -> int:
+        """Pictures before the first frame that refer to some before the beginning of the file: they have no number."""
+        return self._index.dropped
 
     @property
     def height(self) -> int:

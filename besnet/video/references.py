@@ -1,24 +1,98 @@
-"""Which pictures of an H.264 stream no other picture refers to.
+"""What the pictures of a stream say of themselves, read without decoding: not referred to, not shown, turned.
 
-The decoder can be spared those that nobody asked for, and what it gives for the others stays the same bits: the
-stream itself says of each picture whether it is used for reference (nal_ref_idc, Rec. ITU-T H.264, 7.4.1).
+The decoder can be spared pictures that nobody asked for and no other refers to, and what it gives for the others stays
+the same bits: an H.264 stream says of each picture whether it is used for reference (nal_ref_idc, Rec. ITU-T H.264,
+7.4.1). VP8 and VP9 have pictures that are only referred to and never shown (show_frame; RFC 6386, 9.1; VP9 bitstream
+specification, 7.2).
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+SEI_UNITS = {"h264": (6,), "hevc": (39, 40)}
+DISPLAY_ORIENTATION = 47  # payload type of the SEI message, in both
+
+
+def hidden(packets: list[Any], codec: str) -> np.ndarray:
+    """bool (packets,): True where a packet holds only a picture that is never shown."""
+    test = {"vp8": _hidden_vp8, "vp9": _hidden_vp9}.get(codec)
+    if test is None:
+        return np.zeros(len(packets), dtype=bool)
+    return np.array([test(memoryview(packet)) for packet in packets], dtype=bool)
+
+
+def _hidden_vp8(data: memoryview) -> bool:
+    return not data[0] & 0x10
+
+
+def _hidden_vp9(data: memoryview) -> bool:
+    if data[-1] & 0xE0 == 0xC0:
+        return False  # several frames in one packet, of which the last is shown
+    profile_3 = data[0] & 0x30 == 0x30  # has one reserved bit more
+    show_existing, show = (0x04, 0x01) if profile_3 else (0x08, 0x02)
+    return data[0] >> 6 == 2 and not data[0] & show_existing and not data[0] & show
 
 
 def unreferenced(packets: list[Any], codec: str, extradata: bytes | None) -> np.ndarray:
     """bool (packets,): True where the picture may be left out without touching another; False where unknown."""
     found = np.zeros(len(packets), dtype=bool)
-    # Extradata that begins with 1 is an avcC record: each unit of the stream is preceded by its length.
-    if codec != "h264" or not extradata or extradata[0] != 1 or len(extradata) < 5:
+    length_bytes = _length_bytes(codec, extradata)
+    if codec != "h264" or not length_bytes:
         return found
-    length_bytes = (extradata[4] & 3) + 1
     for n, packet in enumerate(packets):
         found[n] = not _is_reference(memoryview(packet), length_bytes)
     return found
+
+
+def says_orientation(packet: Any, codec: str, extradata: bytes | None) -> bool:
+    """Whether a packet of H.264 or HEVC says how its pictures, and those after it, are turned to stand upright."""
+    if codec not in SEI_UNITS:
+        return False
+    length_bytes = _length_bytes(codec, extradata)
+    units = _units(bytes(packet), length_bytes) if length_bytes else iter(bytes(packet).split(b"\0\0\1"))
+    for unit in units:
+        kind, payload = (unit[:1], unit[1:]) if codec == "h264" else (unit[:1], unit[2:])
+        number = kind[0] & 31 if kind and codec == "h264" else kind[0] >> 1 & 63 if kind else -1
+        if number in SEI_UNITS[codec] and DISPLAY_ORIENTATION in _messages(payload.replace(b"\0\0\3", b"\0\0")):
+            return True
+    return False
+
+
+def _messages(payload: bytes) -> Iterator[int]:
+    """Payload types of an SEI unit's messages: each type and size is a sum of bytes that ends with one below 255."""
+    at = 0
+
+    def number() -> int:
+        nonlocal at
+        total = 0
+        while at < len(payload) and payload[at] == 255:
+            total, at = total + 255, at + 1
+        total, at = total + (payload[at] if at < len(payload) else 0), at + 1
+        return total
+
+    while at + 2 < len(payload):
+        yield number()
+        size = number()
+        at += size
+
+
+def _length_bytes(codec: str, extradata: bytes | None) -> int:
+    """How many bytes before each unit say its length; 0 where units begin with a start code instead."""
+    # Extradata that begins with 1 is an avcC or hvcC record: each unit of the stream is preceded by its length.
+    at = {"h264": 4, "hevc": 21}.get(codec, 0)
+    if not at or not extradata or extradata[0] != 1 or len(extradata) <= at:
+        return 0
+    return (extradata[at] & 3) + 1
+
+
+def _units(data: bytes, length_bytes: int) -> Iterator[bytes]:
+    at = 0
+    while at + length_bytes < len(data):
+        end = at + length_bytes + int.from_bytes(data[at : at + length_bytes], "big")
+        yield data[at + length_bytes : end]
+        at = end
 
 
 def _is_reference(data: memoryview, length_bytes: int) -> bool:

@@ -155,11 +155,11 @@ def _rows(entries: list[Entry], labels: list[int], workshop: Workshop, packer: "
             yield Row(entry.id, label, entry.split, "broken", outcome.why, entry.path or "")
         elif packer:
             path, offset = packer.places[n]
-            yield Row(entry.id, label, entry.split, "ready", "", path, offset, **outcome.facts, in_shard=True)
+            place: dict[str, Any] = {"path": path, "offset": offset, "in_shard": True}
+            yield Row(entry.id, label, entry.split, "ready", **place, **outcome.facts)
         else:
-            inside = entry.size is not None
-            path = entry.path or ""
-            yield Row(entry.id, label, entry.split, "ready", "", path, entry.offset, **outcome.facts, in_shard=inside)
+            place = {"path": entry.path or "", "offset": entry.offset, "in_shard": entry.size is not None}
+            yield Row(entry.id, label, entry.split, "ready", **place, **outcome.facts)
 
 
 def _check_writable(out: Path) -> None:

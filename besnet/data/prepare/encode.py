@@ -20,6 +20,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from besnet.video.container import VideoError, words
+from besnet.video.orientation import Orientation
 from besnet.video.pyav_reader import PyAVReader
 
 GRID = 4  # every fourth frame refers to no other kind: a reader that keeps to these decodes nothing else
@@ -66,19 +67,19 @@ class Encoded:
 class _Target:
     width: int
     height: int
-    turns: int  # quarter turns anticlockwise after scaling
+    orientation: Orientation  # what is done to the scaled frames
     time_base: Fraction
     rate: Fraction
 
 
 def encode(reader: PyAVReader, first: int, last: int, short_side: int) -> Encoded:
-    """Re-encode the frames first..last of an open video; time stamps are kept, rotation is applied, sound dropped.
+    """Re-encode the frames first..last of an open video; time stamps are kept, frames stand upright, sound is dropped.
 
     Raises VideoError where the video does not decode completely.
     """
     target = _target(reader, short_side)
     source = _Source(reader, first, last, target)
-    size = (target.height, target.width) if target.turns % 2 else (target.width, target.height)
+    size = (target.height, target.width) if target.orientation.transposed else (target.width, target.height)
     trial = _write(source.trial, target, size, CRF_FIRST, TRIAL_PRESET)
     crf = _round(CRF_FIRST + _room(_quality(source.trial, trial)) + TRIAL_OFFSET)
     for attempt in range(ATTEMPTS):
@@ -133,7 +134,7 @@ def _target(reader: PyAVReader, short_side: int) -> _Target:
     scale = min(1.0, short_side / min(width, height))
     even = [max(2, 2 * int(side * scale / 2 + (0.5 if scale < 1 else 0))) for side in (width, height)]
     rate = Fraction(max(1.0, (len(reader) - 1) / max(reader.times_sec[-1], 1e-3))).limit_denominator(1001)
-    return _Target(even[0], even[1], reader.rotation // 90, reader.time_base, rate)
+    return _Target(even[0], even[1], reader.orientation, reader.time_base, rate)
 
 
 def _round(crf: float) -> float:
@@ -159,21 +160,21 @@ class _Scaler:
     def __call__(self, frame: Any, ticks: int) -> Any:
         t = self.target
         scaled = self._reformatter.reformat(frame, t.width, t.height, "yuv420p", interpolation="BICUBIC", threads=1)
-        if t.turns:
-            scaled = _turn(scaled, t.turns)
+        if any(t.orientation):
+            scaled = _upright(scaled, t.orientation)
         scaled.pts, scaled.time_base = ticks, t.time_base
         scaled.pict_type = 0  # the encoder decides
         return scaled
 
 
-def _turn(frame: Any, turns: int) -> Any:
-    """A yuv420p frame turned by quarter turns anticlockwise."""
-    width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
+def _upright(frame: Any, orientation: Orientation) -> Any:
+    """A yuv420p frame turned and mirrored."""
+    width, height = (frame.height, frame.width) if orientation.transposed else (frame.width, frame.height)
     turned = av.VideoFrame(width, height, "yuv420p")
     for plane, into in zip(frame.planes, turned.planes, strict=True):
         rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
         padded = np.zeros((into.height, into.line_size), np.uint8)
-        padded[:, : into.width] = np.rot90(rows, turns)
+        padded[:, : into.width] = orientation.apply(rows)
         into.update(padded.tobytes())
     turned.color_range, turned.colorspace = frame.color_range, frame.colorspace
     return turned

@@ -59,6 +59,11 @@ def examine(job: Job) -> Outcome:
     source = read_range(job.path, job.offset, job.size or 0) if inside else path
     with PyAVReader(source, path.name) as reader:
         first, last = part(job, reader)
+        left_out = (
+            f"{reader.dropped} pictures at the start left out: they need others from before the file begins"
+            if reader.dropped
+            else ""
+        )
         check_total(last + 1 - first, reader.coded_size, reader.name)
         if job.mode == "encode":
             made = encode(reader, first, last, job.short_side)
@@ -90,6 +95,8 @@ def examine(job: Job) -> Outcome:
         "hash": digest if made is None else hash_bytes(made.data),
         "source_hash": digest,
     }
+    if left_out:
+        row["why"] = left_out
     return Outcome(job.number, facts=row, extra=extra)
 
 
@@ -97,7 +104,7 @@ def decode_all(reader: PyAVReader) -> None:
     """Decode every frame, and some that follow key frames on their own too, as training does: they must be equal."""
     numbers = reader.after_key_frames()
     chosen = numbers[np.unique(np.linspace(0, len(numbers) - 1, ALONE).astype(int))] if len(numbers) else numbers
-    to_rgb = ToRGB()
+    to_rgb = ToRGB(reader.name, reader.orientation)
     kept = {n: hash_bytes(to_rgb(f).tobytes()) for n, f in reader.frames(0, len(reader) - 1) if n in chosen}
     for number, digest in kept.items():
         if hash_bytes(reader.read([number]).tobytes()) != digest:

@@ -14,7 +14,7 @@ from besnet.data.manifest_writing import summarise, write_columns
 from besnet.data.prepare.examine import Job, Outcome, hash_file
 from besnet.data.shards import members
 
-FACTS = ("size", "frames", "fps", "duration_sec", "width", "height", "hash", "source_hash")
+FACTS = ("size", "frames", "fps", "duration_sec", "width", "height", "hash", "source_hash", "why")
 ROW_KEYS = {"id", "label", "split", "class"}
 
 
@@ -47,7 +47,8 @@ class Previous:
         row = self._manifest[number]
         path = self._manifest.local(row) if self._manifest.about.shards else ""
         note = list(self._notes[number]) if number in self._notes else None
-        return {"facts": {name: getattr(row, name) for name in FACTS}, "path": path, "offset": row.offset, "note": note}
+        facts = {name: getattr(row, name) for name in FACTS if getattr(row, name) != ""}
+        return {"facts": facts, "path": path, "offset": row.offset, "note": note}
 
 
 def _load(folder: Path) -> Manifest:
