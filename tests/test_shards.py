@@ -17,8 +17,9 @@ import av
 import numpy as np
 import pytest
 
-from besnet.data.manifest import Manifest, hash_bytes
+from besnet.data.manifest import Manifest
 from besnet.data.prepare import prepare
+from besnet.data.row import hash_bytes
 from besnet.data.shards import members, write_shard
 from besnet.video.reader import open_video
 

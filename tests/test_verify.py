@@ -13,9 +13,12 @@ from threading import Thread
 import numpy as np
 import pytest
 
+from besnet.data.clips import EvaluationViews
 from besnet.data.manifest import Manifest
+from besnet.data.manifest_writing import load_checked
 from besnet.data.prepare import prepare
 from besnet.data.verify import verify
+from besnet.video.sampling import ClipShape
 
 NAMES = ("unordered.mov", "video_90.mov", "test_non_zero_start.mp4", "nasa_13013_rotated.mp4")
 
@@ -195,3 +198,69 @@ def test_many_processes_fetch_a_shard_once(remote: Manifest, data: Path) -> None
     command = [sys.executable, "-c", script, str(remote.folder)]
     running = [subprocess.Popen(command, env=os.environ) for _ in range(3)]
     assert [process.wait() for process in running] == [0, 0, 0]
+
+
+def pointed_elsewhere(data: Path, change: dict[str, object]) -> Manifest:
+    """The first row of a data set changed by an editor that keeps the rest in order; its hash stays."""
+    lines = [json.loads(line) for line in (data / "manifest.jsonl").read_text().splitlines()]
+    lines[0] |= change
+    rewrite(data, lines)
+    return Manifest.load(data)
+
+
+def rewrite(data: Path, lines: list[dict[str, object]]) -> None:
+    whole = [json.dumps(line).encode() + b"\n" for line in lines]
+    (data / "manifest.jsonl").write_bytes(b"".join(whole))
+    table = np.load(data / "manifest.npy")
+    table["begin"] = np.cumsum([0, *map(len, whole[:-1])])
+    np.save(data / "manifest.npy", table)
+    about = json.loads((data / "dataset.json").read_text())
+    about["size"] = sum(map(len, whole))
+    (data / "dataset.json").write_text(json.dumps(about))
+
+
+@pytest.mark.parametrize("kind", ["shards", "in place", "hash too"])
+def test_a_row_that_leads_to_another_videos_bytes(kind: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if kind == "in place":
+        prepare(data.parent / "t.csv", data.parent / "indexed", index_only=True, workers=1)
+        data = data.parent / "indexed"
+    manifest = Manifest.load(data)
+    views = EvaluationViews(manifest, np.arange(2), ClipShape(num_frames=2, frame_interval=1), 1)
+    assert views[0].frames is not None
+    other = manifest[1]
+    change: dict[str, object] = {"path": other.path, "offset": other.offset, "size": other.size}
+    if kind == "hash too":
+        change["hash"] = other.hash
+    manifest = pointed_elsewhere(data, change)
+    assert verify(data) == 1
+    said = capsys.readouterr().out
+    if kind == "hash too":
+        assert "not the rows that the passport" in said
+        with pytest.raises(ValueError, match="not the rows that the passport"):
+            load_checked(data)
+        return
+    assert f"{manifest[0].id}: its bytes have changed" in said
+    views = EvaluationViews(manifest, np.arange(2), ClipShape(num_frames=2, frame_interval=1), 1)
+    assert views[0].frames is None
+    assert "holds other bytes than were prepared" in views[0].why
+    assert views[1].frames is not None
+
+
+CHANGES: list[dict[str, object]] = [
+    {"offset": -1}, {"offset": 2**40}, {"offset": True}, {"size": 2**40}, {"size": -5}, {"size": 1.5}, {"label": -7},
+    {"label": 3}, {"label": "0"}, {"split": "9"}, {"split": 9}, {"state": "fine"}, {"frames": -1}, {"width": 10**9},
+    {"fps": float("nan")}, {"duration_sec": -1.0}, {"in_shard": "yes"}, {"id": 7}, {"unknown": 1}, {"hash": None},
+]  # fmt: skip
+
+
+def test_a_row_out_of_its_bounds_is_named_wherever_it_is_opened(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = {name: (data / name).read_bytes() for name in ("dataset.json", "manifest.jsonl", "manifest.npy")}
+    for change in CHANGES:
+        manifest = pointed_elsewhere(data, change)
+        with pytest.raises(ValueError, match=r"manifest\.jsonl: line 1: |ends before byte"):
+            manifest.open(0)
+        assert verify(data, sizes_only=True) == 1, change
+        assert "1 wrong" in capsys.readouterr().out
+        for name, content in whole.items():
+            (data / name).write_bytes(content)
+    assert verify(data) == 0

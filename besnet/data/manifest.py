@@ -8,50 +8,25 @@ The columns are memory-mapped and rows are read from the file when they are aske
 of both, and none holds rows of its own.
 """
 
-import hashlib
 import json
 import os
 import weakref
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from besnet.data.cache import check_address, fetch
-from besnet.data.places import check_size, inside
+from besnet.data.places import check_size, hash_file, inside, read_range
+from besnet.data.row import SPLITS, STATES, Row, State, hash_bytes, parse
 from besnet.video.reader import Backend, Reader, open_video
 
 FORMAT = 1
-State = Literal["ready", "missing", "broken"]
-STATES: tuple[State, ...] = ("ready", "missing", "broken")
-SPLITS = ("train", "val", "test")
 
 # begin: where the row's line starts in manifest.jsonl.
 COLUMNS = np.dtype([("begin", "<i8"), ("label", "<i4"), ("split", "i1"), ("state", "i1"), ("duration_sec", "<f4")])
-
-
-@dataclass(frozen=True)
-class Row:
-    """One video: what it shows, where its bytes are, and the facts measured when it was prepared."""
-
-    id: str
-    label: int  # index into the classes; -1 without a label
-    split: str
-    state: State
-    why: str = ""  # why it is missing or broken; of a ready video, what was left out of it
-    path: str = ""  # relative to the manifest's root: a video, or the shard that holds it
-    offset: int = 0  # first byte of the video in the shard
-    size: int = 0  # bytes; of a whole file too
-    frames: int = 0
-    fps: float = 0.0
-    duration_sec: float = 0.0
-    width: int = 0  # upright
-    height: int = 0
-    hash: str = ""  # of the bytes that are read, see hash_bytes
-    source_hash: str = ""  # of the file that was prepared
-    in_shard: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,11 +63,6 @@ class DataSet:
     format: int = FORMAT
 
 
-def hash_bytes(data: bytes | memoryview) -> str:
-    """128 bits of BLAKE2b as hexadecimal digits: the hash of every video, row and shard here."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
 class Manifest:
     """All videos of a prepared data set, by row number."""
 
@@ -100,6 +70,7 @@ class Manifest:
         self.folder = folder
         self.about = about
         self.columns = columns
+        self._checked = np.zeros(len(columns), dtype=bool)  # rows whose bytes this process has hashed
         self._lines = lines  # file descriptor; positional reads may be shared by threads and forked processes
         weakref.finalize(self, os.close, lines)
 
@@ -168,9 +139,18 @@ class Manifest:
         begin = int(self.columns["begin"][row])
         end = int(self.columns["begin"][row + 1]) if row + 1 < len(self) else self.about.size
         try:
-            return Row(**json.loads(os.pread(self._lines, end - begin, begin)))
-        except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{self.folder / 'manifest.jsonl'}: line {row + 1} is damaged ({error})") from None
+            if not 0 <= begin <= end <= self.about.size:
+                raise ValueError("manifest.npy does not say where it is")
+            found = parse(os.pread(self._lines, end - begin, begin), len(self.classes))
+            if (found.label, SPLITS.index(found.split), STATES.index(found.state)) != self._columns_of(row):
+                raise ValueError("manifest.npy says another label, split or state")
+        except ValueError as error:
+            raise ValueError(f"{self.folder / 'manifest.jsonl'}: line {row + 1}: {error}") from None
+        return found
+
+    def _columns_of(self, row: int) -> tuple[int, int, int]:
+        columns = self.columns[row]
+        return int(columns["label"]), int(columns["split"]), int(columns["state"])
 
     def select(self, split: str, state: State | None = "ready") -> np.ndarray:
         """Row numbers of a split, ascending: int64. `state` None takes the missing and broken too."""
@@ -182,15 +162,26 @@ class Manifest:
         return np.flatnonzero(chosen)
 
     def open(self, row: int, backend: Backend = "pyav") -> Reader:
-        """Open a video for reading. VideoError (a ValueError) or OSError where that fails."""
+        """Open a video for reading. VideoError (a ValueError) or OSError where that fails.
+
+        The first time in a process, its bytes must have the row's hash.
+        """
         facts = self[row]
         if facts.state != "ready":
             raise ValueError(f"{facts.id}: {facts.state}: {facts.why}")
         path = self.local(facts)
-        if not facts.in_shard:
+        source: Path | bytes
+        if facts.in_shard:
+            source = read_range(path, facts.offset, facts.size)
+        else:
             check_size(path, facts.size)
-            return open_video(Path(path), backend, name=path)
-        return open_video(read_range(path, facts.offset, facts.size), backend, name=facts.id)
+            source = Path(path)
+        if facts.hash and not self._checked[row]:
+            found = hash_bytes(source) if isinstance(source, bytes) else hash_file(source)[0]
+            if found != facts.hash:
+                raise ValueError(f"{facts.id}: {path} holds other bytes than were prepared: run `besnet verify`")
+            self._checked[row] = True
+        return open_video(source, backend, name=facts.id if facts.in_shard else path)
 
     def local(self, facts: Row) -> str:
         """The file on this machine that holds a row's video; a remote shard is fetched into the cache."""
@@ -205,15 +196,6 @@ class Manifest:
     @cached_property
     def _shards(self) -> dict[str, Shard]:
         return {shard.path: shard for shard in self.about.shards}
-
-
-def read_range(path: str, offset: int, size: int) -> bytes:
-    """`size` bytes of a file from `offset`. ValueError where there are fewer."""
-    with open(path, "rb", buffering=0) as file:
-        data = os.pread(file.fileno(), size, offset)
-    if len(data) != size:
-        raise ValueError(f"{path}: ends before byte {offset + size}: run `besnet verify`")
-    return data
 
 
 def read_dataset(folder: Path) -> DataSet:

@@ -1,8 +1,12 @@
 """Where a manifest's rows lead: never out of their root, and to files that are still those which were prepared."""
 
+import hashlib
 import os
+import stat
 from contextlib import suppress
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+
+from besnet.data.row import MAX_FILE_BYTES
 
 
 def inside(root: str, path: str, id: str) -> str:
@@ -19,3 +23,29 @@ def check_size(path: str, size: int) -> None:
         found = os.stat(path).st_size
         if found != size:
             raise ValueError(f"{path}: changed since it was prepared ({found} bytes, not {size}): run `besnet verify`")
+
+
+def read_range(path: str, offset: int, size: int) -> bytes:
+    """`size` bytes of a file from `offset`. ValueError where there are fewer."""
+    with open(path, "rb", buffering=0) as file:
+        # before anything is allocated for what a row or a tar claims
+        if size > MAX_FILE_BYTES or not 0 <= offset <= offset + size <= os.fstat(file.fileno()).st_size:
+            raise ValueError(f"{path}: ends before byte {offset + size}: run `besnet verify`")
+        data = os.pread(file.fileno(), size, offset)
+    if len(data) != size:
+        raise ValueError(f"{path}: ends before byte {offset + size}: run `besnet verify`")
+    return data
+
+
+def hash_file(path: Path) -> tuple[str, int]:
+    """(hash as of row.hash_bytes, bytes) of a regular file. ValueError where it is larger than a video may be."""
+    digest = hashlib.blake2b(digest_size=16)
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise ValueError(f"{path.name}: not a regular file")
+        if facts.st_size > MAX_FILE_BYTES:
+            raise ValueError(f"{path.name}: {facts.st_size} bytes are above the limit of {MAX_FILE_BYTES}")
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest(), facts.st_size

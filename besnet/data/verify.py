@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from besnet.data.cache import fetch
-from besnet.data.manifest import COLUMNS, Manifest, Shard
-from besnet.data.manifest_writing import summarise
-from besnet.data.places import inside
+from besnet.data.manifest import Manifest, Row, Shard
+from besnet.data.manifest_writing import load_checked
+from besnet.data.places import hash_file, inside, read_range
 from besnet.data.prepare.examine import Job
 from besnet.data.prepare.pool import run_jobs
+from besnet.data.row import hash_bytes
 from besnet.data.shards import describe
 
 SHOWN = 10
@@ -24,13 +25,14 @@ def verify(
     """Check shards, or videos read in place, against the manifest; before a job, or after copying.
 
     The manifest itself: its labels, splits, states and hashes are those of the passport, its columns those of its rows.
-    Shards: each is there, with its size, hash and number of videos. Videos in place: each is there with its size.
+    Shards: each is there, with its size, hash and number of videos. Videos: each is where its row says, with its size
+    and hash.
     Prints what is wrong. Leaves with 0 if nothing is, else with 1.
 
     Args:
         data: Folder written by `besnet prepare`.
         decode: Share of the ready videos to decode completely as well, 0 to 1; 1 decodes all.
-        sizes_only: Leave out the hashes of shards: seconds for any data set, but altered bytes stay unseen.
+        sizes_only: Leave out the hashes of shards and videos: seconds for any data set, but altered bytes stay unseen.
         workers: Threads that hash, processes that decode; by default one a processor core.
         deadline_sec: Seconds after which a video that is decoded counts as broken.
     """
@@ -38,7 +40,8 @@ def verify(
         raise ValueError(f"--decode {decode}: a share from 0 to 1")
     manifest = Manifest.load(data)
     count = workers or os.cpu_count() or 1
-    wrong = [*wrong_rows(manifest), *wrong_bytes(manifest, sizes_only, count)]
+    wrong = list(wrong_rows(manifest))
+    wrong += wrong_bytes(manifest, sizes_only, not wrong, count)
     checked = 0
     if not wrong and decode:
         ready = np.flatnonzero(manifest.columns["state"] == 0)
@@ -60,16 +63,14 @@ def verify(
 def wrong_rows(manifest: Manifest) -> Iterator[str]:
     """One line where the manifest's own files were changed."""
     try:
-        columns = np.array(summarise(manifest.folder).columns, dtype=COLUMNS)
+        load_checked(manifest.folder)
     except (OSError, ValueError) as error:
         yield str(error)
-        return
-    if not np.array_equal(manifest.columns, columns):
-        yield f"{manifest.folder / 'manifest.npy'}: not the columns of the rows in manifest.jsonl: prepare it again"
 
 
-def wrong_bytes(manifest: Manifest, sizes_only: bool, workers: int) -> Iterator[str]:
-    """What differs from the manifest, one line each."""
+def wrong_bytes(manifest: Manifest, sizes_only: bool, rows: bool, workers: int) -> Iterator[str]:
+    """What differs from the manifest, one line each: shards, then `rows`, each at its place with its hash."""
+    faulty: set[str] = set()
 
     def shard_fault(shard: Shard) -> str:
         try:
@@ -87,18 +88,37 @@ def wrong_bytes(manifest: Manifest, sizes_only: bool, workers: int) -> Iterator[
         except (OSError, ValueError) as error:
             return str(error)
 
-    with ThreadPoolExecutor(workers) as pool:
-        yield from filter(None, pool.map(shard_fault, manifest.about.shards))
-    if manifest.about.shards:
-        return
-    for row in np.flatnonzero(manifest.columns["state"] == 0).tolist():
-        facts = manifest[row]
+    def row_fault(row: int) -> str:
         try:
-            size = os.path.getsize(inside(manifest.root, facts.path, facts.id))
-            if (size < facts.offset + facts.size) if facts.in_shard else (size != facts.size):
-                yield f"{facts.id}: {facts.path} has {size} bytes, not {facts.offset + facts.size}"
+            facts = manifest[row]
+            return "" if facts.path in faulty else wrong_place(manifest, facts, sizes_only)
         except (OSError, ValueError) as error:
-            yield f"{facts.id}: {error}"
+            return str(error)
+
+    with ThreadPoolExecutor(workers) as pool:
+        for shard, fault in zip(manifest.about.shards, pool.map(shard_fault, manifest.about.shards), strict=True):
+            if fault:
+                faulty.add(shard.path)
+                yield fault
+        if rows:
+            ready = np.flatnonzero(manifest.columns["state"] == 0).tolist()
+            yield from filter(None, pool.map(row_fault, ready))
+
+
+def wrong_place(manifest: Manifest, facts: Row, sizes_only: bool) -> str:
+    """What is wrong with the place that a ready row names; "" where its bytes lie there."""
+    shards = {shard.path: shard.size for shard in manifest.about.shards}
+    if shards and facts.path not in shards:
+        return f"{facts.id}: {facts.path} is none of the shards in dataset.json"
+    path = inside(manifest.root, facts.path, facts.id)
+    size = shards[facts.path] if shards else os.path.getsize(path)
+    if (size < facts.offset + facts.size) if facts.in_shard else (size != facts.size):
+        return f"{facts.id}: {facts.path} has {size} bytes, not {facts.offset + facts.size}"
+    if sizes_only or not facts.hash:
+        return ""
+    here = manifest.local(facts)
+    found = hash_bytes(read_range(here, facts.offset, facts.size)) if facts.in_shard else hash_file(Path(here))[0]
+    return "" if found == facts.hash else f"{facts.id}: its bytes have changed (hash {found}, not {facts.hash})"
 
 
 def decoding_failures(manifest: Manifest, rows: np.ndarray, workers: int, deadline_sec: float) -> Iterator[str]:

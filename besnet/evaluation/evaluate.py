@@ -12,6 +12,7 @@ from besnet.checkpoints import store
 from besnet.checkpoints.header import Trained, rebuild
 from besnet.data.labels import canonical
 from besnet.data.manifest import SPLITS, Manifest
+from besnet.data.manifest_writing import load_checked
 from besnet.evaluation.account import finish
 from besnet.evaluation.comparison import check_comparable
 from besnet.evaluation.loop import Looking, answers
@@ -72,7 +73,7 @@ def evaluate(
         checkpoint["besnet"]["model"]["dilations"] = dilations
     trained = rebuild(checkpoint, raw_weights)
     config = trained.config
-    manifest = Manifest.load(data or Path(config["data"]["folder"]))
+    manifest = load_checked(data or Path(config["data"]["folder"]))
     plan = ViewPlan(**config["evaluation"]).with_views(num_clips, num_crops)
     shape = ClipShape(**config["data"]["clip"])
     crop_size = plan.crop_size or config["data"]["crop_size"]

@@ -22,6 +22,7 @@ from besnet.data.clips import (
 )
 from besnet.data.failures import FailureLog
 from besnet.data.manifest import Manifest
+from besnet.data.manifest_writing import load_checked
 from besnet.data.order import TrainingOrder
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
@@ -74,7 +75,7 @@ class VideoData(pl.LightningDataModule):
         self.batch_size = batch_size
         self.workers = workers
         self.backend: Backend = backend
-        self.manifest = Manifest.load(folder)
+        self.manifest = load_checked(folder)
         self.train_rows = self.manifest.select("train")
         if not len(self.train_rows):
             raise ValueError(f"{folder}: no readable video in the train split")

@@ -1,20 +1,18 @@
 """What is done to each video once: read its facts, decode every frame, hash its bytes, and encode or copy it."""
 
-import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from besnet.data.manifest import hash_bytes, read_range
+from besnet.data.places import hash_file, read_range
 from besnet.data.prepare.encode import encode
-from besnet.video.container import MAX_PACKET_BYTES, VideoError, check_total
+from besnet.data.row import hash_bytes
+from besnet.video.container import VideoError, check_total
 from besnet.video.probe import facts_of
 from besnet.video.pyav_reader import PyAVReader, ToRGB
 
-MAX_FILE_BYTES = MAX_PACKET_BYTES * 3 // 2  # sound and padding included
 ALONE = 8  # frames that are also decoded on their own
 KEY_FRAMES_SEC = 10  # a piece cut at key frames is longer than was asked for by less than this
 
@@ -134,15 +132,3 @@ def part(job: Job, reader: PyAVReader) -> tuple[int, int]:
     if not len(chosen):
         raise VideoError(f"{reader.name}: no frame between {job.start_sec:g} s and {job.end_sec:g} s")
     return int(chosen[0]), int(chosen[-1])
-
-
-def hash_file(path: Path) -> tuple[str, int]:
-    """(hash as in manifest.hash_bytes, bytes) of a file."""
-    digest = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > MAX_FILE_BYTES:
-            raise VideoError(f"{path.name}: {size} bytes are above the limit of {MAX_FILE_BYTES}")
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest(), size

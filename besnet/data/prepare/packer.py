@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from besnet.data.manifest import Shard, read_range
+from besnet.data.manifest import Shard
+from besnet.data.places import read_range
 from besnet.data.prepare.examine import Job
 from besnet.data.prepare.listing import Entry
 from besnet.data.prepare.workshop import Workshop

@@ -9,9 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from besnet.data.manifest import Manifest, hash_bytes, read_range
+from besnet.data.manifest import Manifest
 from besnet.data.manifest_writing import summarise, write_columns
-from besnet.data.prepare.examine import Job, Outcome, hash_file
+from besnet.data.places import hash_file, read_range
+from besnet.data.prepare.examine import Job, Outcome
+from besnet.data.row import hash_bytes
 from besnet.data.shards import members
 
 FACTS = ("size", "frames", "fps", "duration_sec", "width", "height", "hash", "source_hash", "why")

@@ -6,7 +6,7 @@ Only members named like videos and labels are looked at, as bytes; pickles and a
 import json
 from pathlib import Path, PurePosixPath
 
-from besnet.data.manifest import read_range
+from besnet.data.places import read_range
 from besnet.data.prepare.files import Files
 from besnet.data.prepare.listing import Entry, Listing, split_in
 from besnet.data.shards import LABEL_MEMBERS, MAX_LABEL_BYTES, VIDEO_MEMBERS, Member, members

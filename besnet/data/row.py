@@ -1,0 +1,66 @@
+"""One row of a manifest, and what its fields may be: a row that says anything else is refused where it is read."""
+
+import hashlib
+import json
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from besnet.video.container import MAX_PACKET_BYTES
+
+State = Literal["ready", "missing", "broken"]
+STATES: tuple[State, ...] = ("ready", "missing", "broken")
+SPLITS = ("train", "val", "test")
+
+MAX_FILE_BYTES = MAX_PACKET_BYTES * 3 // 2  # a video's, sound and padding included
+MOST = {"offset": 2**62, "size": MAX_FILE_BYTES, "frames": 2**31, "width": 2**16, "height": 2**16}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One video: what it shows, where its bytes are, and the facts measured when it was prepared."""
+
+    id: str
+    label: int  # index into the classes; -1 without a label
+    split: str
+    state: State
+    why: str = ""  # why it is missing or broken; of a ready video, what was left out of it
+    path: str = ""  # relative to the manifest's root: a video, or the shard that holds it
+    offset: int = 0  # first byte of the video in the shard
+    size: int = 0  # bytes; of a whole file too
+    frames: int = 0
+    fps: float = 0.0
+    duration_sec: float = 0.0
+    width: int = 0  # upright
+    height: int = 0
+    hash: str = ""  # of the bytes that are read, see hash_bytes
+    source_hash: str = ""  # of the file that was prepared
+    in_shard: bool = False
+
+
+TYPES = {field.name: {"label": int}.get(field.name, type(field.default)) for field in fields(Row)}
+TYPES |= {"id": str, "split": str, "state": str}
+
+
+def parse(line: bytes, classes: int) -> Row:
+    """The row that a line of manifest.jsonl holds. ValueError where a field is missing, unknown or out of its range."""
+    try:
+        values = json.loads(line)
+        row = Row(**values)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"damaged ({error})") from None
+    for name, value in values.items():
+        wanted: tuple[type, ...] = (int, float) if TYPES[name] is float else (TYPES[name],)
+        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+            raise ValueError(f"{name} {value!r:.40}: not a {wanted[-1].__name__}")
+        if isinstance(value, int | float) and not 0 <= value <= MOST.get(name, 1e15) and name != "label":
+            raise ValueError(f"{name} {value}: out of its range")
+    if row.split not in SPLITS or row.state not in STATES:
+        raise ValueError(f"split {row.split!r:.40}, state {row.state!r:.40}: not one of those there are")
+    if not -1 <= row.label < classes:
+        raise ValueError(f"label {row.label}: there are {classes} classes")
+    return row
+
+
+def hash_bytes(data: bytes | memoryview) -> str:
+    """128 bits of BLAKE2b as hexadecimal digits: the hash of every video, row and shard here."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
