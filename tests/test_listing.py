@@ -189,8 +189,10 @@ def test_tables_as_spreadsheets_write_them(tmp_path: Path, mark: str) -> None:
         ("walk", "A/b.mp4", "train"),
         ("clap", "A/c.mp4", "test"),
     ]
-    held = list_source(table, None, {"val": "LABEL=walk"}, 1)
-    assert held.entries[0].split == "val"
+    with open(table, "a") as file:
+        file.write("\r\n" + mark.join(("walk", "A/d.mp4", "train")))
+    held = list_source(table, None, {"val": "PATH=A/d.mp4"}, 1)
+    assert held.entries[2].split == "val"
 
 
 def test_a_table_named_from_where_it_lies_is_named_after_its_folder(

@@ -12,6 +12,7 @@ import pytest
 from besnet.data.labels import ClassFinder, canonical, known_lists
 from besnet.data.manifest import Manifest, Row
 from besnet.data.prepare import prepare
+from besnet.data.prepare.listing import number_labels
 from besnet.data.prepare.sources import list_source
 
 
@@ -173,7 +174,7 @@ def test_tars_that_lie_are_refused(video: Path, tmp_path: Path) -> None:
 def test_what_a_tar_would_lose_is_refused(tmp_path: Path, files: dict[str, bytes], message: str) -> None:
     tar_with(tmp_path / "0.tar", files)
     with pytest.raises(ValueError, match=message):
-        list_source(tmp_path, None, {}, 1)
+        number_labels(list_source(tmp_path, None, {}, 1), None)
 
 
 def test_numbers_in_a_tar(tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ def test_numbers_in_a_tar(tmp_path: Path) -> None:
     tar_with(tmp_path / "0.tar", marked)
     listing = list_source(tmp_path, None, {}, 1)
     assert [(entry.id, entry.label) for entry in listing.entries] == [("0/a", "1"), ("0/b", None)]
-    assert listing.classes == ["0", "1"]
+    assert number_labels(listing, None) == (["0", "1"], [1, -1])
 
 
 def test_a_file_in_two_classes(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from besnet.data.places import read_text
+
 LISTS = Path(__file__).resolve().parents[2] / "data"  # data/<data set>/classes.txt
 
 
@@ -23,10 +25,7 @@ def known_lists() -> dict[str, list[str]]:
 
 def read_classes(path: Path) -> list[str]:
     """Class names of a text file, one a line."""
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: the class list cannot be read: {error}") from None
+    names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if len({canonical(name) for name in names}) != len(names):
         raise ValueError(f"{path}: a class is listed twice")
     return names

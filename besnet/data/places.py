@@ -1,12 +1,16 @@
 """Where a manifest's rows lead: never out of their root, and to files that are still those which were prepared."""
 
 import hashlib
+import json
 import os
 import stat
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from besnet.data.row import MAX_FILE_BYTES
+
+MAX_LIST_BYTES = 500_000_000  # a table or an annotation file; Kinetics-700's are a tenth
 
 
 def inside(root: str, path: str, id: str) -> str:
@@ -35,6 +39,31 @@ def read_range(path: str, offset: int, size: int) -> bytes:
     if len(data) != size:
         raise ValueError(f"{path}: ends before byte {offset + size}: run `besnet verify`")
     return data
+
+
+def read_text(path: Path, first: int | None = None) -> str:
+    """The text of a list, or its `first` bytes. ValueError where it is no regular file, too large, or no text."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode):
+                raise ValueError(f"{path}: not a regular file")
+            if first is None and facts.st_size > MAX_LIST_BYTES:
+                raise ValueError(f"{path}: {facts.st_size} bytes are above the limit of {MAX_LIST_BYTES} for a list")
+            data = file.read(first if first is not None else MAX_LIST_BYTES)
+        return data.decode("utf-8-sig", errors="strict" if first is None else "replace")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds. ValueError where it cannot be read."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: cannot be read: brackets within brackets without end") from None
 
 
 def hash_file(path: Path) -> tuple[str, int]:

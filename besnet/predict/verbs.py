@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from besnet import files
-from besnet.data.prepare.files import videos_below
+from besnet.data.prepare.files import Files
 from besnet.files import replacing, write_arrays, write_table
 from besnet.predict.model import Model, Prediction, load
 from besnet.progress import Meter
@@ -135,11 +135,16 @@ def listed(videos: list[Path]) -> list[Path]:
 
 
 def _listed(videos: list[Path]) -> Iterator[Path]:
+    """What is left out of a folder is printed; a folder that cannot be listed counts as a file that cannot be read."""
     for path in videos:
-        if path.is_dir():
-            yield from (path / name for name in videos_below(path))
-        else:
+        if not path.is_dir():
             yield path
+            continue
+        files = Files(path)
+        if left_out := [*filter(None, [files.not_videos()]), *(f"prepared data in {at}" for at in files.prepared)]:
+            print(f"{path}: left out: {', '.join(left_out)}", flush=True)
+        yield from (path / name for name in files.videos)
+        yield from map(Path, files.closed)
 
 
 def check_writable(files: list[Path]) -> None:

@@ -1,11 +1,10 @@
 """The files below a folder: videos, tars, and how much else there is."""
 
-import json
 import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
+from besnet.data.places import read_json
 from besnet.data.shards import VIDEO_MEMBERS
 
 VIDEO_ENDINGS = {f".{ending}" for ending in VIDEO_MEMBERS}
@@ -19,7 +18,7 @@ class Files:
     `out` and every folder that `besnet prepare` has written or is writing: its shards are no source.
 
     Attributes: `videos`, named like videos; `tars`; `others`, {ending: how many files have it}; `folders`;
-    `prepared`, the folders passed over that are data sets of ours.
+    `prepared`, the folders passed over that are data sets of ours; `closed`, {folder that cannot be listed: why}.
     """
 
     def __init__(self, root: Path, out: Path | None = None) -> None:
@@ -29,8 +28,9 @@ class Files:
         self.others: Counter[str] = Counter()
         self.folders: set[str] = set()
         self.prepared: list[str] = []
+        self.closed: dict[str, str] = {}
         seen = {os.path.realpath(out)} - {os.path.realpath(root)} if out else set()
-        for at, folders, files in os.walk(root, followlinks=True):
+        for at, folders, files in os.walk(root, onerror=self._cannot_list, followlinks=True):
             real = os.path.realpath(at)
             relative = os.path.relpath(at, root)
             ours = _ours(at, folders, files)
@@ -47,6 +47,22 @@ class Files:
                 if name[0] != "." and name.lower() not in SILENT:
                     self._add(os.path.normpath(os.path.join(relative, name)))
 
+    def _cannot_list(self, error: OSError) -> None:
+        self.closed[str(error.filename)] = error.strerror or str(error)
+
+    def check_open(self) -> None:
+        """ValueError naming the folders that cannot be listed: what lies in them would be left out."""
+        if self.closed:
+            named = ", ".join(f"{folder} ({why})" for folder, why in list(self.closed.items())[:5])
+            more = f" and {len(self.closed) - 5} more" if len(self.closed) > 5 else ""
+            raise ValueError(f"folders that cannot be listed: {named}{more}: make them readable or move them elsewhere")
+
+    def not_videos(self) -> str:
+        """In words, how many files are not named like videos; "" where all are."""
+        count = self.others.total()
+        endings = ", ".join(f"{ending} {many}" for ending, many in sorted(self.others.items()))
+        return f"{count} file{'s' * (count > 1)} not named like videos ({endings})" if count else ""
+
     def _add(self, path: str) -> None:
         ending = os.path.splitext(path)[1].lower()
         if ending in VIDEO_ENDINGS:
@@ -57,11 +73,6 @@ class Files:
             self.others[ending or "no ending"] += 1
 
 
-def videos_below(folder: Path) -> Iterator[str]:
-    """Paths of the files below a folder that are named like videos, relative to it, in sorted order."""
-    return iter(Files(folder).videos)
-
-
 def _ours(at: str, folders: list[str], files: list[str]) -> bool:
     """Whether `besnet prepare` has written here, or is writing."""
     if ".work" in folders:
@@ -69,7 +80,7 @@ def _ours(at: str, folders: list[str], files: list[str]) -> bool:
     if "dataset.json" not in files:
         return False
     try:
-        about = json.loads(Path(at, "dataset.json").read_bytes())
-    except (OSError, ValueError):
+        about = read_json(Path(at, "dataset.json"))
+    except ValueError:
         return False
     return isinstance(about, dict) and {"format", "passport", "rows"} <= about.keys()

@@ -14,6 +14,9 @@ SPLIT_NAMES = {
 }  # fmt: skip
 
 
+MAX_CLASSES = 100_000
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One video of a source."""
@@ -39,7 +42,7 @@ class Listing:
     root: Path
     entries: list[Entry]
     classes: list[str] | None = None  # in the source's own order, where it has one
-    numbered: bool = False  # labels are numbers that count into the class list
+    counts: bool = False  # labels that are all numbers count into a class list, from 0
 
 
 def split_named(name: str, where: str) -> str:
@@ -68,27 +71,44 @@ def number_labels(listing: Listing, classes: Sequence[str] | None) -> tuple[list
     """(class names, the label number of each entry; -1 without a label).
 
     Names come from `classes`, else from the source, else from an official list with exactly these labels, else they
-    are the training labels in alphabetical order, each in one spelling. ValueError for a label that is not among them.
+    are the training labels in alphabetical order (numbers in theirs), each in one spelling. Labels that are all numbers
+    count into `classes`, unless these are the classes' names. ValueError for a label that is not among them.
     """
     entries = listing.entries
     names = list(classes or listing.classes or [])
+    labels = {e.label for e in entries if e.label is not None}
+    numbers = bool(labels) and all(label.isdecimal() for label in labels)
+    if numbers and (classes or listing.counts) and not labels <= set(names):
+        most = max(labels, key=lambda label: (len(label.lstrip("0")), label.lstrip("0")))
+        first = next(e for e in entries if e.label == most)
+        if len(most) > 9 or int(most) >= MAX_CLASSES:
+            raise ValueError(f"{first.where}: label {most[:20]}: above {MAX_CLASSES:,} it is no class")
+        names = names or [str(n) for n in range(int(most) + 1)]
+        if int(most) >= len(names):
+            raise ValueError(f"{first.where}: label {int(most)}, but there are {len(names)} classes, counted from 0")
+        return names, [-1 if e.label is None else int(e.label) for e in entries]
     if not names:
-        training = {e.label for e in entries if e.split == "train" and e.label is not None}
-        found = training or {e.label for e in entries if e.label is not None}
+        found = {e.label for e in entries if e.split == "train" and e.label is not None} or labels
         one_spelling = {canonical(label): label for label in sorted(found, reverse=True)}
-        names = official_classes(found) or sorted(one_spelling.values())
+        order = sorted(one_spelling.values())
+        if all(label.isdecimal() for label in order):
+            order.sort(key=lambda label: (len(label.lstrip("0")), label.lstrip("0")))
+        names = official_classes(found) or order
     if not names:
         raise ValueError(f"{listing.name}: no video has a label; give the class list with --classes")
-    if listing.numbered:
-        return names, [_numbered(e, len(names)) for e in entries]
     if len({canonical(name) for name in names}) != len(names):
         raise ValueError(f"{listing.name}: the source's class list has a class twice")
+    _tell_merged(labels)
     finder = ClassFinder(names)
     return names, [-1 if e.label is None else finder(e.label, e.where) for e in entries]
 
 
-def _numbered(entry: Entry, count: int) -> int:
-    number = -1 if entry.label is None else int(entry.label)
-    if number >= count:
-        raise ValueError(f"{entry.where}: label {number}, but there are {count} classes")
-    return number
+def _tell_merged(labels: set[str]) -> None:
+    """Print which labels are taken for one class though they are written differently."""
+    spellings: dict[str, list[str]] = {}
+    for label in sorted(labels):
+        spellings.setdefault(canonical(label), []).append(label)
+    merged = [" = ".join(map(repr, several)) for several in spellings.values() if len(several) > 1]
+    if merged:
+        more = f" and {len(merged) - 5} more" if len(merged) > 5 else ""
+        print(f"written differently, taken for one class: {', '.join(merged[:5])}{more}")

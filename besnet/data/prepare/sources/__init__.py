@@ -6,6 +6,7 @@ from besnet.data.prepare.files import Files
 from besnet.data.prepare.listing import Listing
 from besnet.data.prepare.sources.folders import list_folders
 from besnet.data.prepare.sources.kinetics import annotations_in, list_kinetics
+from besnet.data.prepare.sources.plain_list import is_plain_list, list_plain
 from besnet.data.prepare.sources.rows import columns
 from besnet.data.prepare.sources.something import list_something
 from besnet.data.prepare.sources.table import list_table
@@ -21,18 +22,24 @@ def list_source(
         raise ValueError(f"{source}: no such file or folder")
     if videos is not None and not videos.is_dir():
         raise ValueError(f"{videos}: no such folder of videos")
-    if source.is_file():
+    if not source.is_dir():
         if "youtube_id" not in columns(source) and source.suffix.lower() != ".json":
-            return list_table(source, videos, held_out)
+            if not is_plain_list(source):
+                return list_table(source, videos, held_out)
+            _refuse(held_out, source)
+            return list_plain([source], videos)
         _refuse(held_out, source)
-        return list_kinetics([source], Files(videos or source.parent, out), _kinetics_name(source))
-    files = Files(videos or source, out)
+        return list_kinetics([source], _files(videos or source.parent, out), _kinetics_name(source))
+    files = _files(videos or source, out)
     published = _list_published(source, files, official_split)
     if published is None and (table := _table_in(source)):
         return list_table(table, videos, held_out)
     _refuse(held_out, source)
     if published is not None:
         return published
+    lists = [file for file in sorted([*source.glob("*.csv"), *source.glob("*.txt")]) if is_plain_list(file)]
+    if lists:
+        return list_plain(lists, videos)
     if videos is not None:
         raise ValueError(f"{source}: no annotations of a known kind in it, and only with such does --videos go")
     if files.tars and files.videos:
@@ -41,6 +48,12 @@ def list_source(
             "give the folder of the one kind, or move the other kind elsewhere"
         )
     return list_webdataset(files) if files.tars else list_folders(files)
+
+
+def _files(folder: Path, out: Path | None) -> Files:
+    files = Files(folder, out)
+    files.check_open()
+    return files
 
 
 def _list_published(source: Path, files: Files, official_split: int) -> Listing | None:

@@ -19,6 +19,10 @@ def list_folders(files: Files) -> Listing:
         parts = PurePosixPath(path).parts
         above = SPLIT_NAMES.get(parts[0].lower()) if len(parts) > 1 else None
         below = SPLIT_NAMES.get(parts[1].lower()) if len(parts) > 2 else None
+        named = [n for n, part in enumerate(parts[:-1]) if part.lower() in SPLIT_NAMES]
+        if len(named) > 1 or any(n > 1 for n in named):
+            deep = "/".join(parts[: named[-1] + 1])
+            raise ValueError(f"{folder}: {deep} is named like a split, but splits lie right above or below the classes")
         label: str | None
         if len(parts) == 1:
             outside += 1
@@ -63,9 +67,8 @@ def _tell(files: Files, outside: int) -> None:
         if len(parts) == (2 if parts[0].lower() in SPLIT_NAMES else 1):
             empty.append(path)
     told = []
-    if count := files.others.total():
-        endings = ", ".join(f"{ending} {many}" for ending, many in sorted(files.others.items()))
-        told.append(f"{count} file{'s' * (count > 1)} not named like videos ({endings})")
+    if others := files.not_videos():
+        told.append(others)
     if outside:
         told.append(f"{outside} video{'s' * (outside > 1)} outside class folders")
     if empty:

@@ -4,13 +4,13 @@ Files are found under every name in use: `<id>_<start:06d>_<end:06d>.<ending>` (
 `<id>.<ending>`, at any depth: flat, in class folders, in split folders.
 """
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from besnet.data.labels import canonical
+from besnet.data.places import read_json
 from besnet.data.prepare.files import Files
 from besnet.data.prepare.listing import Entry, Listing, split_in, split_named
 from besnet.data.prepare.sources.matching import by_stem, choose, settle
@@ -73,10 +73,7 @@ def _table(file: Path) -> Iterator[Note]:
 
 def _json(file: Path) -> Iterator[Note]:
     """{id: {"annotations": {"label", "segment": [start, end]}, "subset"}}, as they are published, too."""
-    try:
-        items = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file}: cannot be read: {error}") from None
+    items = read_json(file)
     if not isinstance(items, dict):
         raise ValueError(f"{file}: not Kinetics' JSON: no object of video ids")
     for id, item in items.items():

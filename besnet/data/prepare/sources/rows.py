@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from besnet.data.places import read_text
+
 
 def read_rows(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
     """(column names in small letters, iterator of (line number, row)) of a table. ValueError where it is none."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as a table: {error}") from None
-    lines = _fields(text, path)
+    lines = _fields(read_text(path), path)
     names = [name.strip().lower() for name in next(lines, (1, []))[1]]
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice:
+        raise ValueError(f"{path}: has the column {twice!r} twice: rename the one that is not meant")
 
     def rows() -> Iterator[tuple[int, dict[str, str]]]:
         for line, fields in lines:
@@ -26,12 +27,14 @@ def read_rows(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]
 
 
 def columns(path: Path) -> list[str]:
-    """Column names in small letters of what may be a table; of any other file, whatever its first line holds."""
+    """Column names in small letters of what may be a table; of any other file, whatever its first line holds.
+
+    ValueError where it cannot be read.
+    """
+    first = io.StringIO(read_text(path, 1 << 16)).readline()
     try:
-        with open(path, encoding="utf-8-sig", errors="replace") as file:
-            first = file.readline(1 << 16)
         return [name.strip().lower() for _, fields in _fields(first, path) for name in fields]
-    except (OSError, ValueError):
+    except ValueError:
         return []
 
 

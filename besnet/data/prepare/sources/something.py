@@ -1,9 +1,9 @@
 """Something-Something v2: JSON lists of video ids with templates, and `<id>.webm` files."""
 
-import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from besnet.data.places import read_json
 from besnet.data.prepare.files import Files
 from besnet.data.prepare.listing import Entry, Listing
 
@@ -52,10 +52,7 @@ def _only(folder: Path, called: str) -> Path:
 
 
 def _read(file: Path, kind: type) -> Any:
-    try:
-        found = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file}: cannot be read: {error}") from None
+    found = read_json(file)
     if not isinstance(found, kind):
         raise ValueError(f"{file}: not a JSON {'list' if kind is list else 'object'}")
     return found

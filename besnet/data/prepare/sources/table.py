@@ -31,7 +31,10 @@ def list_table(path: Path, videos: Path | None, held_out: dict[str, str]) -> Lis
     if not entries:
         raise ValueError(f"{path}: no rows")
     for split, rule in held_out.items():
-        entries = hold_out(entries, columns, rule, split)
+        before, entries = entries, hold_out(entries, columns, rule, split)
+        gone = {entry.split for entry in before} - {entry.split for entry in entries}
+        if gone:
+            raise ValueError(f"--{split} {rule}: takes every row of the split {', '.join(sorted(gone))}")
     root, located = locate(root, entries)
     name = Path(os.path.abspath(path)).parent.name if path.stem in PLAIN_NAMES else path.stem
     return Listing(name, root, located)
@@ -51,18 +54,29 @@ def locate(root: Path, entries: list[Entry]) -> tuple[Path, list[Entry]]:
     for e in entries:
         assert e.path is not None
         relative = os.path.normpath(e.path)
-        there = os.path.lexists(root / relative)
-        if not there and "\\" in relative:
+        why = _absent(root / relative)
+        if why and "\\" in relative:
             slashed = os.path.normpath(e.path.replace("\\", "/"))
-            if os.path.lexists(root / slashed):
-                relative, there = slashed, True
+            if not _absent(root / slashed):
+                relative, why = slashed, ""
         if relative.startswith(".."):
             raise ValueError(f"{e.where}: {e.path!r} leads outside {root}; name the folder above it with --videos")
         first = seen.setdefault(relative, e)
         if first is not e:
             raise ValueError(f"{e.where}: {e.id!r} is listed twice, first in {first.where} as {first.id!r}")
-        located.append(replace(e, path=relative) if there else replace(e, path=None, why=f"no file {relative}"))
+        located.append(replace(e, path=None, why=f"{why} {relative}") if why else replace(e, path=relative))
     return root, located
+
+
+def _absent(path: Path) -> str:
+    """Why there is no file; "" where there is one."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return "no file"
+    except OSError as error:
+        return f"{error.strerror}:"
+    return ""
 
 
 def hold_out(entries: list[Entry], columns: list[dict[str, str]], rule: str, split: str) -> list[Entry]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from besnet.data.labels import canonical
+from besnet.data.places import read_text
 from besnet.data.prepare.files import Files
 from besnet.data.prepare.listing import Entry, Listing
 from besnet.data.prepare.sources.matching import by_stem, choose, settle
@@ -59,8 +60,4 @@ def _found(rows: Iterable[Entry], files: Files, classes: Iterable[str]) -> list[
 
 def _lines(file: Path) -> list[tuple[int, str]]:
     """(line number, line) of the lines that are not empty."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read: {error}") from None
-    return [(at, line.strip()) for at, line in enumerate(text.splitlines(), 1) if line.strip()]
+    return [(at, line.strip()) for at, line in enumerate(read_text(file).splitlines(), 1) if line.strip()]

@@ -5,6 +5,7 @@ Only members named like videos and labels are looked at, as bytes; pickles and a
 
 import json
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from besnet.data.places import read_range
 from besnet.data.prepare.files import Files
@@ -12,7 +13,7 @@ from besnet.data.prepare.listing import Entry, Listing, split_in
 from besnet.data.shards import LABEL_MEMBERS, MAX_LABEL_BYTES, VIDEO_MEMBERS, Member, members
 
 LABEL_KEYS = ("class", "cls", "label", "label_name", "action")
-MAX_CLASSES = 100_000
+MOST_NESTED = 3  # objects within objects of a label's JSON
 
 
 def list_webdataset(files: Files) -> Listing:
@@ -33,21 +34,17 @@ def list_webdataset(files: Files) -> Listing:
                 entries.append(Entry(id, label, split, path, where, offset=video.offset, size=video.size))
     if not entries:
         raise ValueError(f"{folder}: no tar holds a video (members named {', '.join(sorted(VIDEO_MEMBERS))})")
-    labels = {entry.label for entry in entries if entry.label is not None}
-    numbered = bool(labels) and all(label.isdecimal() for label in labels)
-    if numbered:
-        for entry in entries:
-            if entry.label is not None and (len(entry.label) > 9 or int(entry.label) >= MAX_CLASSES):
-                raise ValueError(f"{entry.where}: label {entry.label[:20]}: above {MAX_CLASSES:,} it is no class")
-    classes = [str(n) for n in range(max(map(int, labels)) + 1)] if numbered else None
-    return Listing(folder.resolve().name, folder.resolve(), entries, classes, numbered)
+    unlabelled = [entry for entry in entries if entry.label is None]
+    if unlabelled:
+        print(f"{len(unlabelled):,} of {len(entries):,} videos have no label (the first: {unlabelled[0].where})")
+    return Listing(folder.resolve().name, folder.resolve(), entries, counts=True)
 
 
 def _samples(tar: Path) -> dict[str, list[Member]]:
     """The members of each key that matter. ValueError for a video that would be left out."""
     samples: dict[str, list[Member]] = {}
     for member in members(tar):
-        if member.ending in VIDEO_MEMBERS | LABEL_MEMBERS:
+        if member.ending in VIDEO_MEMBERS or member.ending.rpartition(".")[2] in LABEL_MEMBERS:
             parts = samples.setdefault(member.key, [])
             if member.ending in VIDEO_MEMBERS and any(part.ending in VIDEO_MEMBERS for part in parts):
                 raise ValueError(f"{tar}: {member.key}.{member.ending}: a second video of the key {member.key!r}")
@@ -59,24 +56,37 @@ def _samples(tar: Path) -> dict[str, list[Member]]:
 
 
 def _label(tar: Path, parts: list[Member], where: str) -> str | None:
+    """The label of a key's members; `key.json` comes before `key.info.json`."""
     for ending in ("cls", "json", "txt"):
-        part = next((part for part in parts if part.ending == ending), None)
-        if part is None:
-            continue
-        if part.size > MAX_LABEL_BYTES:
-            raise ValueError(f"{where}: its {ending} member has {part.size} bytes")
-        data = read_range(str(tar), part.offset, part.size)
-        try:
-            text = data.decode("utf-8-sig").strip()
-            about = json.loads(text) if ending == "json" else text
-        except ValueError as error:
-            raise ValueError(f"{where}: its {ending} member cannot be read: {error}") from None
-        given = [about.get(name) for name in LABEL_KEYS] if isinstance(about, dict) else [about]
-        label = next((label for label in given if isinstance(label, str | int)), None)
-        if label is not None:
-            return _text(str(label), where)
-        if isinstance(about, dict) and any(label is not None for label in given):
-            raise ValueError(f"{where}: its label is neither text nor a whole number: {text[:60]}")
+        for part in sorted(parts, key=lambda part: part.ending.count(".")):
+            if part.ending.rpartition(".")[2] != ending:
+                continue
+            if part.size > MAX_LABEL_BYTES:
+                raise ValueError(f"{where}: its {part.ending} member has {part.size} bytes")
+            data = read_range(str(tar), part.offset, part.size)
+            try:
+                text = data.decode("utf-8-sig").strip()
+                about = json.loads(text) if ending == "json" else text
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{where}: its {part.ending} member cannot be read: {error}") from None
+            label = _named(about, where) if isinstance(about, dict) else about
+            if isinstance(label, str | int):
+                return _text(str(label), where)
+    return None
+
+
+def _named(about: dict[str, Any], where: str) -> str | int | None:
+    """The label that an object gives under one of the usual names, its own before those of the objects in it."""
+    level = [about]
+    for _ in range(MOST_NESTED):
+        given = [one[name] for name in LABEL_KEYS for one in level if one.get(name) is not None]
+        given = [label.get("name", label) if isinstance(label, dict) else label for label in given]
+        labels = [label for label in given if isinstance(label, str | int) and not isinstance(label, bool)]
+        if labels:
+            return labels[0]
+        if given:
+            raise ValueError(f"{where}: its label is neither text nor a whole number: {str(given[0])[:60]}")
+        level = [value for one in level for value in one.values() if isinstance(value, dict)]
     return None
 
 

@@ -1,0 +1,48 @@
+"""Lists without a first line that names columns: `path label` or `path,label`, a video a line, as other projects write
+them. The split is what the file's name says."""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from besnet.data.places import read_text
+from besnet.data.prepare.files import VIDEO_ENDINGS
+from besnet.data.prepare.listing import Entry, Listing, split_in
+from besnet.data.prepare.sources.table import locate
+
+SEPARATORS = (",", ";", "\t", " ")
+
+
+def is_plain_list(path: Path) -> bool:
+    """Whether the first line of a text file is a video and its label."""
+    try:
+        return _fields(read_text(path, 1 << 16).strip().splitlines()[0]) is not None
+    except (ValueError, IndexError):
+        return False
+
+
+def list_plain(paths: Sequence[Path], videos: Path | None) -> Listing:
+    """Videos of one or more lists; paths are relative to `videos` (by default the lists' folder), or absolute."""
+    entries = []
+    for path in paths:
+        split = split_in(path.stem) or ("train" if len(paths) == 1 else None)
+        if split is None:
+            raise ValueError(f"{path}: one of several lists, and its name says none of train, val and test")
+        for line, text in enumerate(read_text(path).splitlines(), 1):
+            if not text.strip():
+                continue
+            fields = _fields(text)
+            if fields is None:
+                raise ValueError(f"{path}:{line}: {text:.80}: not a video's path and its label")
+            file, label = fields
+            entries.append(Entry(file, label, split, file, f"{path}:{line}"))
+    root, located = locate((videos or paths[0].parent).resolve(), entries)
+    return Listing(paths[0].resolve().parent.name, root, located, counts=True)
+
+
+def _fields(line: str) -> tuple[str, str] | None:
+    """(path, label) of a line; None where it is something else."""
+    for mark in SEPARATORS:
+        path, label = (part.strip().strip('"') for part in line.strip().rpartition(mark)[::2])
+        if label and PurePosixPath(path).suffix.lower() in VIDEO_ENDINGS:
+            return path, label
+    return None
