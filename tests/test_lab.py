@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,10 @@ import yaml
 
 from besnet import cli
 from besnet.checkpoints import store
+from besnet.data.manifest import Manifest
 from besnet.lab.controls import CONTROLS, find_control
+from besnet.lab.plan import Plan, chunk_file
+from besnet.lab.results import gather
 from besnet.models.besnet import BesNet
 
 CONFIG = {
@@ -97,6 +101,29 @@ def test_its_figures_are_those_of_evaluate(small: Path, tmp_path: Path) -> None:
         stored, said = np.load(chunk), np.load(out / "predictions.npz")
         np.testing.assert_allclose(stored[name], said["probabilities"].mean(axis=1), atol=1e-5)
         assert (stored[name].argmax(1) == said["labels"]).mean() == pytest.approx(by_hand)
+
+
+def test_a_video_that_one_network_could_not_see_counts_for_none(small: Path, squares: Path, tmp_path: Path) -> None:
+    root = tmp_path / "evaluation"
+    shutil.copytree(small / "evaluation", root)
+    plan, manifest = Plan.read(root / "plan.json"), Manifest.load(squares)
+    labels = manifest.labels[plan.rows(manifest)]
+    whole, _ = gather(plan, root, manifest, labels)
+    for checkpoint, lost in zip(plan.checkpoints, (2, None, 5, 5), strict=True):
+        if lost is not None:
+            file = chunk_file(plan.place(root, checkpoint), 0)
+            arrays = dict(np.load(file))
+            kept = np.arange(9) != lost
+            arrays["why"] = np.where(kept, "", "torn")
+            arrays |= {name: arrays[name][kept] for name in arrays if name not in ("rows", "why", "factors")}
+            np.savez(file, **arrays)
+    answers, videos = gather(plan, root, manifest, labels)
+    both = np.isin(np.arange(9), [2, 5], invert=True)
+    assert videos.labels.tolist() == labels[both].tolist()
+    assert [entry["why"] for entry in videos.unread] == ["torn", "torn"]
+    for run, answer in answers.items():
+        for use, shares in answer.probabilities.items():
+            assert np.array_equal(shares, whole[run].probabilities[use][both])
 
 
 def test_a_failed_run_is_listed_and_its_seeds_are_missing(small: Path) -> None:

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from besnet.data.mixing import mix
 from besnet.data.order import MIX, generator
-from besnet.training.loss import clip_losses, training_loss
+from besnet.training.loss import clip_losses, precision, training_loss
 
 CLASSES = 5
 
@@ -64,6 +65,20 @@ def test_hard_examples_are_those_with_the_largest_loss(hardest: int, soft: bool)
     loss.backward()
     assert logits.grad is not None
     assert int((logits.grad.abs().sum(1) > 0).sum()) == hardest, "nothing is learned from the others"
+
+
+def test_precision_under_a_mixture_is_the_share_that_has_the_answer() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(64, 9, generator=generator), torch.randint(9, (64,), generator=generator)
+    same = precision(logits, labels)
+    assert precision(logits, F.one_hot(labels, 9).float()) == same
+    assert 0 < same[0] < same[1] < 100
+    # one clip of 70 % class 0 and 30 % class 1: either answer is worth its share, both are among the five
+    mixture = torch.tensor([[0.7, 0.3, 0, 0, 0, 0]])
+    for answer, worth in ((0, 70), (1, 30), (2, 0)):
+        top1, top5 = precision(torch.eye(6)[answer : answer + 1] + torch.arange(6, 0, -1) / 100, mixture)
+        assert top1 == pytest.approx(worth)
+        assert top5 == pytest.approx(100)
 
 
 def test_without_hard_examples_the_loss_is_the_mean_over_all() -> None:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -10,6 +9,7 @@ from besnet.checkpoints import store
 from besnet.checkpoints.header import rebuild
 from besnet.data.clips import EvaluationViews
 from besnet.data.manifest import Manifest
+from besnet.data.order import sample
 from besnet.data.transforms import evaluation_views
 from besnet.video.sampling import ClipShape
 from tests import command
@@ -19,7 +19,7 @@ EVERYTHING = ["--recipe.ema=0.95", "--recipe.mixup=0.4", "--recipe.cutmix=1", "-
               "--recipe.precise_bn=20", "--recipe.label_smoothing=0.1", "--data.repeats=2",
               "--data.clip.speed=[0.8,1.2]", "--data.augmentation.rand_augment=2", "--data.augmentation.erase=0.5",
               "--trainer.max_epochs=1",
-              "--saving.every_steps=5", "--saving.keep=9"]  # fmt: skip
+              "--saving.every_steps=5", "--saving.keep=9", "--evaluation.crop_size=40"]  # fmt: skip
 
 
 def train_on_two_ranks(squares: Path, run: Path, *words: str) -> None:
@@ -45,15 +45,15 @@ def test_everything_together_resumes_bit_by_bit(squares: Path, run: Path) -> Non
     assert command.weights_hash(run) == whole
 
 
-def test_precise_statistics_are_those_of_the_spread_videos(squares: Path, run: Path) -> None:
+def test_precise_statistics_are_those_of_the_drawn_videos_at_the_size_of_evaluation(squares: Path, run: Path) -> None:
     """The oracle: mean and variance of what the stem says to the middle clips of twenty videos."""
     network = rebuild(store.load(run)).network
     manifest = Manifest.load(squares)
-    rows = manifest.select("train")[np.linspace(0, 23, 20).round().astype(int)]
+    rows = sample(manifest.select("train"), 20)
     views = EvaluationViews(manifest, rows, ClipShape(4, 2), 1)
     frames = [views[number].frames for number in range(20)]
     with torch.no_grad():
-        said = network.conv1(torch.cat([evaluation_views(video, 32, 1) for video in frames if video is not None]))
+        said = network.conv1(torch.cat([evaluation_views(video, 40, 1) for video in frames if video is not None]))
     torch.testing.assert_close(network.bn1.running_mean, said.mean((0, 2, 3, 4)))
     torch.testing.assert_close(network.bn1.running_var, said.var((0, 2, 3, 4)), rtol=1e-3, atol=1e-6)
     raw = rebuild(store.load(run), raw=True).network

@@ -6,12 +6,20 @@ import numpy as np
 from torch.utils.data import Sampler
 
 # One number a purpose keeps the streams of random numbers apart.
-ORDER, CLIP, DILATION, SUBSTITUTE, NOISE, MIX, AUGMENT = range(7)
+ORDER, CLIP, DILATION, SUBSTITUTE, NOISE, MIX, AUGMENT, SAMPLE = range(8)
 
 
 def generator(seed: int, purpose: int, *position: int) -> np.random.Generator:
     """Random numbers that belong to one purpose at one position, the same on every machine."""
     return np.random.default_rng([seed, purpose, *position])
+
+
+def sample(rows: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` of these rows in a drawn order, the same ones at every call.
+
+    Lists are sorted by class, or repeat a pattern: neighbours, or every n-th row, are no sample of them.
+    """
+    return generator(0, SAMPLE).permutation(rows)[:count]
 
 
 # (epoch, row of the manifest, how often the epoch has had this row before)

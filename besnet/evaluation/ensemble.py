@@ -28,7 +28,8 @@ def ensemble(evaluations: list[Path], out: Path) -> None:
     highest = members.max(axis=0)
     combined = {"mean": members.mean(axis=0), "max": highest / highest.sum(axis=1, keepdims=True)}
     labels = first["labels"]
-    expected = about["coverage"]["expected"]
+    strict = (about["accuracy"] or {}).get("missing_counted_wrong", {})
+    expected = strict.get("videos", about["coverage"]["expected"])  # labelled ones; not told by older evaluations
     results = {
         "data": about["data"],
         "split": about["split"],
@@ -87,8 +88,7 @@ def figures(probabilities: np.ndarray, labels: np.ndarray, expected: int) -> dic
     known = labels >= 0
     if not known.any():
         return {"accuracy": None, "ece": None}
-    missing = expected - len(labels)
-    found = accuracies(probabilities[known], labels[known], int(known.sum()) + missing)
+    found = accuracies(probabilities[known], labels[known], expected)
     return {"accuracy": found, "ece": reliability(probabilities[known], labels[known])["ece"]}
 
 

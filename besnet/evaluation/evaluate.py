@@ -113,19 +113,21 @@ def evaluate(
         if ranks.rank == 0 and checkpoint["besnet"].get("ema") is not None:
             print(weights_line(trained))
         ready = np.array([row for row in rows if manifest[int(row)].state == "ready"], dtype=np.int64)
-        started_sec = time.monotonic()
         trained.network.to(ranks.device)
         if recalibrate:
-            norms = recalibrated(trained, path, recalibrate, raw_weights, ranks, workers, backend)
+            norms, measured = recalibrated(trained, path, recalibrate, raw_weights, crop_size, ranks, workers, backend)
             if ranks.rank == 0:
-                print(f"BatchNorm statistics of {recalibrate} training videos: {norms}")
+                print(f"BatchNorm statistics of {measured} training videos ({recalibrate} asked for): {norms}")
         network = fold(trained.network)
         looking = Looking(shape, plan, crop_size, workers, backend)
-        got = answers(network, manifest, ready, looking, ranks, folder / "parts")
+        started_sec = time.monotonic()
+        got, fresh = answers(network, manifest, ready, looking, ranks, folder / "parts")
         if ranks.rank == 0:
             took_sec = time.monotonic() - started_sec
-            rate = len(got) / max(took_sec, 1e-6)
+            rate = fresh / max(took_sec, 1e-6)
             cost = f"{clock(took_sec)} on {ranks.world_size} x {ranks.device}, {rate:.1f} videos/s"
+            if fresh < len(got):
+                cost += f"; {len(got) - fresh} videos had been evaluated before"
             finish(folder, about, manifest, rows, labels, got, cost, against)
 
 

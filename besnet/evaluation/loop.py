@@ -54,8 +54,8 @@ def answers(
     looking: Looking,
     ranks: Ranks,
     parts: Path,
-) -> list[Answer]:
-    """The answers for `rows`, in their order, on rank 0 (elsewhere an empty list).
+) -> tuple[list[Answer], int]:
+    """The answers for `rows`, in their order, on rank 0 (elsewhere an empty list), and how many of them are new.
 
     Each rank takes rows[rank::world_size] of what is not yet in the folder `parts`, and leaves its answers there every
     minute, so that an evaluation that was killed goes on. No rank waits for another until the one gather at the end.
@@ -75,11 +75,12 @@ def answers(
             write_part(parts, ranks.rank, unsaved)
             unsaved, saved_sec = [], time.monotonic()
     meter.close()
-    everything = {answer.row: answer for answer in ranks.gather(fresh)} | {answer.row: answer for answer in done}
+    new = ranks.gather(fresh)
+    everything = {answer.row: answer for answer in [*new, *done]}
     if ranks.rank > 0:
-        return []
+        return [], 0
     assert everything.keys() == set(map(int, rows)), "each video exactly once"
-    return [everything[int(row)] for row in rows]
+    return [everything[int(row)] for row in rows], len(new)
 
 
 def stream(

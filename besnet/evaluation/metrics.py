@@ -30,7 +30,8 @@ def wilson(right: int, count: int) -> tuple[float, float]:
 
 
 def accuracies(probabilities: np.ndarray, labels: np.ndarray, expected: int) -> dict[str, Any]:
-    """Top-1, top-5 and their mean, over the evaluated videos and with the missing ones counted wrong.
+    """Top-1, top-5 and their mean, over the evaluated videos and with the missing ones counted wrong; and how many
+    labelled videos each share is of.
 
     probabilities (N, C) of the evaluated videos, labels (N,); expected: how many labelled videos there should be.
     Shares in 0..1, None where nothing can be said.
@@ -41,8 +42,9 @@ def accuracies(probabilities: np.ndarray, labels: np.ndarray, expected: int) -> 
 
     def shares(total: int) -> dict[str, Any]:
         if not total:
-            return {"top1": None, "top5": None, "mean": None}
+            return {"videos": 0, "top1": None, "top5": None, "mean": None}
         return {
+            "videos": total,
             "top1": right1 / total, "top1_interval": wilson(right1, total),
             "top5": right5 / total, "top5_interval": wilson(right5, total),
             "mean": (right1 + right5) / (2 * total),

@@ -20,6 +20,7 @@ from besnet.checkpoints.header import Trained
 from besnet.checkpoints.store import file_hash
 from besnet.data.clips import EvaluationViews, loader_settings
 from besnet.data.manifest import Manifest
+from besnet.data.order import sample
 from besnet.data.transforms import evaluation_views
 from besnet.evaluation.ranks import Ranks
 from besnet.files import replacing
@@ -41,13 +42,14 @@ def recalibrate(
     workers: int = 2,
     backend: Backend = "pyav",
     beat: Callable[[], None] = lambda: None,
-) -> Tensor:
-    """Set a network's BatchNorm statistics to those of evenly spread training videos: middle clip, centre crop.
+) -> tuple[Tensor, int]:
+    """Set a network's BatchNorm statistics to those of drawn training videos: middle clip, centre crop.
 
     The ranks share the batches. The outcome, float64 (2, channels of all BatchNorms) on every rank, does not depend on
     their number. A video that cannot be read is left out; ValueError if none can. beat is called after every batch.
+    Also returns how many videos were measured.
     """
-    rows = spread_rows(manifest, videos)
+    rows = drawn_rows(manifest, videos)
     batches = [list(range(start, min(start + BATCH_SIZE, len(rows)))) for start in range(0, len(rows), BATCH_SIZE)]
     mine = range(ranks.rank, len(batches), ranks.world_size)
     views = EvaluationViews(manifest, rows, shape, num_clips=1, backend=backend)
@@ -62,37 +64,48 @@ def recalibrate(
     everything = ranks.broadcast(sorted(ranks.gather(found), key=lambda entry: entry[0]))
     if not everything:
         raise ValueError(f"{manifest.folder}: none of {len(rows)} training videos could be read to recalibrate on")
-    statistics = mean_of_batches(
-        torch.stack([measured for _, _, measured in everything]), torch.tensor([clips for _, clips, _ in everything])
-    )
+    counts = torch.tensor([clips for _, clips, _ in everything])
+    statistics = mean_of_batches(torch.stack([measured for _, _, measured in everything]), counts)
     load_statistics(network, statistics)
-    return statistics
+    return statistics, int(counts.sum())
 
 
-def spread_rows(manifest: Manifest, videos: int) -> np.ndarray:
-    """Rows of at most so many training videos, evenly spread. ValueError if there are none."""
+def drawn_rows(manifest: Manifest, videos: int) -> np.ndarray:
+    """Rows of at most so many training videos, in a drawn order, so that every batch of them has many classes.
+
+    ValueError if there are none.
+    """
     train = manifest.select("train")
     if not len(train):
         raise ValueError(f"{manifest.folder}: no readable video in the train split to recalibrate on")
-    rows: np.ndarray = train[np.linspace(0, len(train) - 1, min(videos, len(train))).round().astype(np.int64)]
-    return rows
+    return sample(train, videos)
 
 
 def recalibrated(
-    trained: Trained, checkpoint: Path, videos: int, raw: bool, ranks: Ranks, workers: int, backend: Backend
-) -> str:
-    """Recalibrate a checkpoint's network on the data it was trained on; returns the name of the file beside it.
+    trained: Trained,
+    checkpoint: Path,
+    videos: int,
+    raw: bool,
+    crop_size: int,
+    ranks: Ranks,
+    workers: int,
+    backend: Backend,
+) -> tuple[str, int]:
+    """Recalibrate a checkpoint's network on the data it was trained on, at the size that an evaluation sees.
+
+    Returns the name of the file beside the checkpoint, and how many videos were measured.
 
     What was measured before, on the same weights, data, clips and dilations, is read from that file.
     """
     config = trained.config
     manifest = Manifest.load(Path(config["data"]["folder"]))
-    shape, crop_size = ClipShape(**config["data"]["clip"]), config["data"]["crop_size"]
+    shape = ClipShape(**config["data"]["clip"])
     about = {
         "checkpoint": file_hash(checkpoint),
         "raw_weights": raw,
         "dilations": list(trained.network.dilations),
         "videos": videos,
+        "sample": "drawn",  # until revision a702f46 they were evenly spread over the list
         "passport": asdict(manifest.passport),
         "clip": asdict(shape),
         "crop_size": crop_size,
@@ -100,17 +113,18 @@ def recalibrated(
     }
     known = ranks.broadcast(find(checkpoint, about) if ranks.rank == 0 else None)
     if known is not None:
-        name, statistics = known
+        name, statistics, measured = known
         load_statistics(trained.network, statistics)
-        return name
-    statistics = recalibrate(trained.network, manifest, videos, shape, crop_size, ranks, workers, backend)
-    return ranks.broadcast(write(checkpoint, about, statistics).name if ranks.rank == 0 else None)
+        return name, measured
+    statistics, measured = recalibrate(trained.network, manifest, videos, shape, crop_size, ranks, workers, backend)
+    name = ranks.broadcast(write(checkpoint, about, statistics, measured).name if ranks.rank == 0 else None)
+    return name, measured
 
 
-def write(checkpoint: Path, about: dict[str, Any], statistics: Tensor) -> Path:
+def write(checkpoint: Path, about: dict[str, Any], statistics: Tensor, measured: int) -> Path:
     """Keep statistics as `<checkpoint>-<first 16 digits of their SHA-256>.norms`, whole or not at all."""
     content = io.BytesIO()
-    torch.save({"about": json.dumps(about), "statistics": statistics}, content)
+    torch.save({"about": json.dumps(about), "statistics": statistics, "measured": measured}, content)
     digest = hashlib.sha256(content.getvalue()).hexdigest()[:16]
     path = checkpoint.parent / f"{checkpoint.stem}-{digest}.norms"
     with replacing(path) as file:
@@ -118,12 +132,12 @@ def write(checkpoint: Path, about: dict[str, Any], statistics: Tensor) -> Path:
     return path
 
 
-def find(checkpoint: Path, about: dict[str, Any]) -> tuple[str, Tensor] | None:
-    """The name and the content of a file that holds what `about` says, and whose bytes are as they were written."""
+def find(checkpoint: Path, about: dict[str, Any]) -> tuple[str, Tensor, int] | None:
+    """The name, the statistics and the number of videos of a file that holds what `about` says, its bytes unchanged."""
     for path in sorted(checkpoint.parent.glob(f"{checkpoint.stem}-*.norms")):
         content = path.read_bytes()
         if path.stem.endswith(file_hash(path)):
             kept = torch.load(io.BytesIO(content), weights_only=True)
             if kept["about"] == json.dumps(about):
-                return path.name, kept["statistics"]
+                return path.name, kept["statistics"], kept["measured"]
     return None

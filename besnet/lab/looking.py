@@ -21,7 +21,7 @@ from besnet.data.manifest import Manifest
 from besnet.data.orphans import end_with_launcher
 from besnet.data.transforms import evaluation_views
 from besnet.evaluation.ranks import choose_device
-from besnet.evaluation.recalibration import BATCH_SIZE, spread_rows
+from besnet.evaluation.recalibration import BATCH_SIZE, drawn_rows
 from besnet.files import write_arrays
 from besnet.lab.plan import CHUNK, Checkpoint, Plan, chunk_file, chunks
 from besnet.lab.uses import Use, at_factor, network_for, ready_network, uses
@@ -86,7 +86,7 @@ def recalibrate(plan: Plan, root: Path, worker: int, workers: int) -> None:
     if not todo:
         return
     manifest = Manifest.load(Path(plan.folder))
-    rows = spread_rows(manifest, plan.recalibration_videos)
+    rows = drawn_rows(manifest, plan.recalibration_videos)
     device = choose_device("auto")
     seen = [video.clips[0] for video in videos(plan, manifest, rows, [plan.shape], 1) if video.clips is not None]
     batches = [seen[start : start + BATCH_SIZE] for start in range(0, len(seen), BATCH_SIZE)]

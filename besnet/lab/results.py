@@ -36,34 +36,43 @@ class Videos:
 
 
 def gather(plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray) -> tuple[dict[str, Answers], Videos]:
-    """Read the answers of every checkpoint, by run; labels (videos of the split,) in the classifier's numbers."""
+    """Read the answers of every checkpoint, by run; labels (videos of the split,) in the classifier's numbers.
+
+    A video that could not be read for one of them counts for none: all figures are over the same videos.
+    """
     rows = plan.rows(manifest)
     found: dict[str, Answers] = {}
-    seen: list[dict[str, np.ndarray]] = []
+    answered = {
+        checkpoint.run: [
+            dict(np.load(chunk_file(plan.place(root, checkpoint), number))) for number in chunks(len(rows))
+        ]
+        for checkpoint in plan.checkpoints
+    }
+    why = {
+        int(row): str(reason)
+        for seen in answered.values()
+        for chunk in seen
+        for row, reason in zip(chunk["rows"], chunk["why"], strict=True)
+        if reason
+    }
+    read = rows[~np.isin(rows, list(why))]
+    if not len(read):
+        raise ValueError(f"{plan.folder}: none of the {len(rows)} videos of the split {plan.split} can be read")
     for checkpoint in plan.checkpoints:
         entry = store.load(Path(checkpoint.file))
-        place = plan.place(root, checkpoint)
-        seen = [dict(np.load(chunk_file(place, number))) for number in chunks(len(rows))]
-        full = [chunk for chunk in seen if len(chunk["read"])]
-        if not full:
-            raise ValueError(f"{plan.folder}: none of the {len(rows)} videos of the split {plan.split} can be read")
+        full = [chunk for chunk in answered[checkpoint.run] if len(chunk["read"])]
+        common = np.isin(np.concatenate([chunk["read"] for chunk in full]), read)
         ways = uses(entry["besnet"]["model"], plan.fixed, plan.factors)
         first: dict[Any, str] = {}
         for name, use in ways.items():
             first.setdefault(use, name)
-        joined = {name: np.concatenate([chunk[name] for chunk in full]) for name in first.values()}
+        joined = {name: np.concatenate([chunk[name] for chunk in full])[common] for name in first.values()}
         arrays = {name: joined[first[use]] for name, use in ways.items()}
         size = sum(weight.numel() for weight in network_for(entry, Use()).parameters())
         found[checkpoint.run] = Answers(entry["besnet"]["model"], size, arrays)
-    read = np.concatenate([chunk["read"] for chunk in seen])
-    unread = [
-        {"id": manifest[int(row)].id, "why": str(why)}
-        for chunk in seen
-        for row, why in zip(chunk["rows"], chunk["why"], strict=True)
-        if why
-    ]
-    looped = np.concatenate([chunk["looped"] for chunk in seen if len(chunk["read"])])
-    shares = {f"{factor:g}": float(looped[:, place].mean()) for place, factor in enumerate(seen[0]["factors"])}
+    unread = [{"id": manifest[row].id, "why": reason} for row, reason in sorted(why.items())]
+    looped = np.concatenate([chunk["looped"] for chunk in full])[common]
+    shares = {f"{factor:g}": float(looped[:, place].mean()) for place, factor in enumerate(full[0]["factors"])}
     return found, Videos(labels[np.searchsorted(rows, read)], unread, shares)
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from besnet import files
+from besnet.data.order import sample
 from besnet.data.prepare.files import Files
 from besnet.files import replacing, write_arrays, write_table
 from besnet.predict.model import Model, Prediction, load
@@ -72,10 +73,11 @@ def predict(
     if sheet is not None and found:
         from besnet.predict.pictures import sheet as draw_sheet
 
-        drawn = list(found.values())[:MOST_DRAWN]
+        drawn = [list(found.values())[number] for number in sorted(sample(np.arange(len(found)), MOST_DRAWN))]
         with replacing(sheet) as file:
             draw_sheet(model, drawn).save(file, format="png")
-        print(f"picture: {sheet}" + (f" (the first {len(drawn)} videos)" if len(drawn) < len(found) else ""))
+        some = f" ({len(drawn)} of the {len(found)} videos, drawn)" if len(drawn) < len(found) else ""
+        print(f"picture: {sheet}{some}")
     return FAILED if failed else 0
 
 

@@ -30,20 +30,19 @@ def evaluation_page(
     coverage = results["coverage"]
     if counts is not None:
         over, strict = results["accuracy"]["over_evaluated"], results["accuracy"]["missing_counted_wrong"]
+        seen = int((counts.sum(axis=1) > 0).sum())
         page.cards(
             [
                 (percent(over["top1"]), "top-1"),
                 (percent(over["top5"]), "top-5"),
                 (percent(over["mean"]), "mean of both"),
-                (percent(results["accuracy"]["mean_class_top1"]), "top-1, mean over classes"),
+                (percent(results["accuracy"]["mean_class_top1"]), f"top-1, mean over {seen} classes"),
                 (percent(strict["top1"]), "top-1, missing counted wrong"),
             ]
         )
         if over["top1"] is not None:
             low, high = over["top1_interval"]
-            page.text(
-                f"The 95 % interval of top-1 is {percent(low)} to {percent(high)} ({coverage['evaluated']} videos)."
-            )
+            page.text(f"The 95 % interval of top-1 is {percent(low)} to {percent(high)} ({int(counts.sum())} videos).")
     page.heading("Coverage")
     page.table(["expected", "evaluated", "missing", "undecodable", "looped"], [[coverage[key] for key in coverage]])
     if results["unread"]:

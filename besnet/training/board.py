@@ -13,7 +13,8 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from besnet.data.clips import Views
 from besnet.data.transforms import pixels
 from besnet.report.sheet import contact_sheet
-from besnet.training.module import ActionTraining, Checked
+from besnet.training.module import ActionTraining
+from besnet.training.tally import Checked
 
 HARDEST = 8
 FRAMES = 8

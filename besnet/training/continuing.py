@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from torch import optim
+
 from besnet.checkpoints import store
 
 # What may differ between a run and its continuation without changing what it computes.
@@ -55,6 +57,16 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
         else:
             changes.append(f"{name}: {before} → {after}")
     return changes
+
+
+def obey(fresh: optim.Optimizer, step: int, optimizer: optim.Optimizer, scheduler: optim.lr_scheduler.LambdaLR) -> None:
+    """Give a resumed optimiser and its schedule the figures of a fresh one, at a step of the schedule; keep moments."""
+    scheduler.last_epoch = step
+    scheduler.base_lrs = [group["lr"] for group in fresh.param_groups]
+    for group, now, factor in zip(optimizer.param_groups, fresh.param_groups, scheduler.lr_lambdas, strict=True):
+        group.update({name: value for name, value in now.items() if name != "params"})
+        group["initial_lr"] = now["lr"]
+        group["lr"] = now["lr"] * factor(step)
 
 
 def recount(loop: dict[str, Any], epochs: int, behind: int, batches: int) -> None:

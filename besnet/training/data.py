@@ -23,7 +23,7 @@ from besnet.data.clips import (
 from besnet.data.failures import FailureLog
 from besnet.data.manifest import Manifest
 from besnet.data.manifest_writing import load_checked
-from besnet.data.order import TrainingOrder
+from besnet.data.order import TrainingOrder, sample
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
 
@@ -39,7 +39,7 @@ class VideoData(pl.LightningDataModule):
         batch_size: clips of one micro-batch on one rank.
         workers: processes that decode on each rank; 0 decodes in the training process.
         backend: decoder of the videos.
-        val_videos: videos of the validation split to check after each epoch, evenly spread; 0 checks none.
+        val_videos: videos of the validation split to check after each epoch, drawn once and for all; 0 checks none.
         val_split: split that the checks use.
         augmentation: what else is changed in training clips; null for nothing.
         no_flip: names of classes that tell left from right: their clips are never mirrored.
@@ -79,20 +79,18 @@ class VideoData(pl.LightningDataModule):
         self.train_rows = self.manifest.select("train")
         if not len(self.train_rows):
             raise ValueError(f"{folder}: no readable video in the train split")
-        self.val_rows = self._spread(self.manifest.select(val_split), val_videos)
+        labelled = self.manifest.select(val_split)
+        self.val_rows = sample(labelled[self.manifest.labels[labelled] >= 0], val_videos)
         if val_videos and not len(self.val_rows):
-            raise ValueError(f"{folder}: no readable video in the split {val_split}: set data.val_videos to 0")
+            raise ValueError(
+                f"{folder}: no readable video with a label in the split {val_split}: set data.val_videos to 0"
+            )
         self.augmentation = augmentation
         self.no_flip = class_numbers(self.manifest, no_flip or [])
         self.repeats = repeats
         self.order: TrainingOrder
         self.seed = 0
         self.failures: FailureLog | None = None
-
-    @staticmethod
-    def _spread(rows: np.ndarray, count: int) -> np.ndarray:
-        chosen = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(np.int64)
-        return rows[chosen]
 
     def arrange(self, seed: int, rank: int, world_size: int, failures: FailureLog, limit: int | None = None) -> None:
         """Fix the order of the clips for this rank; limit: micro-batches of an epoch, where it is to be shorter."""
@@ -123,10 +121,14 @@ class VideoData(pl.LightningDataModule):
         device = self._device()
         return DataLoader(clips, batch_sampler=self.order, collate_fn=collate, **loader_settings(self.workers, device))
 
+    @property
+    def own_val_rows(self) -> np.ndarray:
+        """This rank's share of the validation videos."""
+        return self.val_rows[self.order.rank :: self.order.world_size]
+
     def val_dataloader(self) -> DataLoader[Views]:
         """One centre clip of this rank's share of the validation videos."""
-        mine = self.val_rows[self.order.rank :: self.order.world_size]
-        views = EvaluationViews(self.manifest, mine, self.clip, num_clips=1, backend=self.backend)
+        views = EvaluationViews(self.manifest, self.own_val_rows, self.clip, num_clips=1, backend=self.backend)
         return DataLoader(
             views, batch_size=self.batch_size, collate_fn=list, **loader_settings(self.workers, self._device())
         )

@@ -23,8 +23,12 @@ def training_loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0,
     return clip_losses(logits, targets, label_smoothing).topk(hardest).values.mean()
 
 
-def precision(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Percent of rows whose label is the highest logit, and among the five highest (or all, if fewer classes)."""
+def precision(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Percent of rows whose label is the highest logit, and among the five highest (or all, if fewer classes).
+
+    targets: class numbers int64 (B,), or the probabilities (B, C) of mixed clips: then the share of the mixture that
+    has the class of the highest logit, or one of the five.
+    """
     highest = logits.topk(min(5, logits.shape[1]), dim=1).indices
-    right = highest == labels[:, None]
-    return right[:, 0].float().mean() * 100, right.any(dim=1).float().mean() * 100
+    right = targets.gather(1, highest) if targets.ndim == 2 else (highest == targets[:, None]).float()
+    return right[:, 0].mean() * 100, right.sum(dim=1).mean() * 100

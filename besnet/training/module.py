@@ -1,8 +1,7 @@
 """The training of one BesNet as a LightningModule: what happens to a micro-batch."""
 
-from collections import deque
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -16,27 +15,16 @@ from besnet.data.failures import FailureLog
 from besnet.data.mixing import mix
 from besnet.data.order import DILATION, MIX, NOISE, generator
 from besnet.data.transforms import evaluation_views, training_batch
-from besnet.evaluation.ranks import Ranks
-from besnet.evaluation.recalibration import recalibrate
 from besnet.models.besnet import BesNet
-from besnet.training.continuing import recount
+from besnet.training.continuing import obey, recount
 from besnet.training.data import VideoData
 from besnet.training.ema import Average
-from besnet.training.endings import NOT_FINITE, Ending
+from besnet.training.finite import Losses
 from besnet.training.length import Length
 from besnet.training.loss import clip_losses, precision, training_loss
 from besnet.training.recipe import Recipe
 from besnet.training.seen import draw_seen
-
-
-class Checked(TypedDict):
-    """A validation batch: the videos that could be read, a clip of each as the network saw it (B, 3, T, H, W), its loss
-    (B,) and the class that was answered (B,)."""
-
-    views: list[Views]
-    clips: Tensor
-    losses: Tensor
-    answers: Tensor
+from besnet.training.tally import Checked, Tally
 
 
 class ActionTraining(pl.LightningModule):
@@ -72,9 +60,8 @@ class ActionTraining(pl.LightningModule):
         self.looped = 0
         self.changed = False  # whether the run goes on under accepted other settings or data
         self.of_step: list[Tensor] = []  # figures of the micro-batches of a step that is not yet made
-        self.tally = torch.zeros(4)
-        self.bad_micro_batch = torch.tensor(-1)  # the first one whose loss was not finite; stays on the device
-        self.recent: deque[tuple[int, int, float, list[int]]] = deque(maxlen=64)
+        self.tally = Tally(torch.device("cpu"))
+        self.seen_losses = Losses(torch.device("cpu"), 1)
 
     @property
     def length(self) -> Length:
@@ -98,9 +85,7 @@ class ActionTraining(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Point the order of the data at this run's position, before the first loader is opened."""
-        self.bad_micro_batch = torch.tensor(-1, device=self.device)
-        # what a loss was is known up to two steps later
-        self.recent = deque(maxlen=3 * self.trainer.accumulate_grad_batches + 1)
+        self.seen_losses = Losses(self.device, self.trainer.accumulate_grad_batches)
         self.on_train_epoch_start()
 
     def on_train_epoch_start(self) -> None:
@@ -127,22 +112,21 @@ class ActionTraining(pl.LightningModule):
         torch.manual_seed(int(noise))
         logits = self.network(clips.contiguous(memory_format=self.memory_format), self.draw_dilations())
         loss = training_loss(logits, targets, self.recipe.label_smoothing, self.recipe.hardest)
-        self.watch(loss.detach(), batch.rows)
+        lr = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.seen_losses.watch(loss.detach(), self.micro_batch, self.trainer.global_step + 1, lr, batch.rows)
         share = self.length.accumulate / self.length.window(self.data.order.behind(self.samples), self.first)
         self.micro_batch += 1
         self.epoch, self.samples = self.data.order.after(self.epoch, self.samples)
         self.looped += batch.looped
-        top1, top5 = precision(logits.detach(), batch.labels)
+        top1, top5 = precision(logits.detach(), targets)
         self.log_step(torch.stack([loss.detach(), top1, top5]), len(batch.rows))
         return loss * share
 
     def log_step(self, figures: Tensor, clips: int) -> None:
         """Log the figures (loss, precisions) of this micro-batch, averaged with those of its step so far."""
         self.of_step.append(figures)
-        values = dict(
-            zip(("Train/Loss", "Train/Prec@1", "Train/Prec@5"), torch.stack(self.of_step).mean(0), strict=True)
-        )
-        self.log_dict(values, batch_size=clips)
+        loss, top1, top5 = torch.stack(self.of_step).mean(0)
+        self.log_dict({"Train/Loss": loss, "Train/Prec@1": top1, "Train/Prec@5": top5}, batch_size=clips)
         if self.step_is_made:
             self.of_step = []
 
@@ -189,42 +173,11 @@ class ActionTraining(pl.LightningModule):
         assert isinstance(network, BesNet)
         return network
 
-    def finish(self) -> None:
-        """After the last step: measure the statistics of the network that will be evaluated."""
-        if self.recipe.precise_bn is None:
-            return
-        # a plain copy: the trained one's BatchNorms may be synchronised between the ranks, which see other batches here
-        plain = BesNet(**self.header["model"]).to(self.device)
-        plain.load_state_dict(self.judged.state_dict())
-        data, ranks = self.data, Ranks(self.global_rank, self.trainer.world_size, self.device)
-
-        def beat() -> None:  # for the watchdog: this run still moves
-            with self.trainer.profiler.profile("validation_step"):  # type: ignore[attr-defined]
-                pass
-
-        videos, workers = self.recipe.precise_bn, data.workers
-        recalibrate(plain, data.manifest, videos, data.clip, data.crop_size, ranks, workers, data.backend, beat)
-        self.judged.load_state_dict(plain.state_dict())
-
-    def watch(self, loss: Tensor, rows: list[int]) -> None:
-        """Remember the first micro-batch whose loss is not finite, on the device: asking it now would make it wait."""
-        first = (self.bad_micro_batch < 0) & ~loss.isfinite()
-        self.bad_micro_batch = torch.where(first, self.micro_batch, self.bad_micro_batch)
-        lr = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.recent.append((self.micro_batch, self.trainer.global_step + 1, lr, rows))
-
-    def not_finite(self) -> Ending:
-        """The end of a run whose loss was not finite: says where, where this rank knows."""
-        bad = int(self.bad_micro_batch)
-        for micro_batch, step, lr, rows in self.recent:
-            if micro_batch == bad:
-                videos = ", ".join(self.data.manifest[row].id for row in rows)
-                return Ending(
-                    NOT_FINITE,
-                    f"the loss was not finite at step {step}, learning rate {lr:.3g}, on the videos {videos}; nothing "
-                    "was saved after it, the last checkpoint is kept: lower recipe.lr, or look at these videos",
-                )
-        return Ending(NOT_FINITE, "stopped because the loss of another rank was not finite: its line names the videos")
+    @property
+    def evaluation_size(self) -> int:
+        """The side of the squares that an evaluation sees, pixels."""
+        size: int = self.header["config"]["evaluation"]["crop_size"] or self.data.crop_size
+        return size
 
     def draw_dilations(self) -> Tensor | None:
         """One index a temporal layer, int64, a function of (seed, micro-batch number): the same on every rank.
@@ -241,35 +194,38 @@ class ActionTraining(pl.LightningModule):
         return rng.integers(max(1, len(self.network.dilations)), size=self.network.num_temporal_layers)
 
     def on_validation_epoch_start(self) -> None:
-        """Start counting: videos, loss, right at first guess, right among five."""
-        self.tally = torch.zeros(4, device=self.device)
+        """Start counting: videos that could be read, their losses, right at first guess, right among five."""
+        self.tally = Tally(self.device)
         if self.trainer.world_size > 1:
             # each rank's BatchNorms have seen other clips; rank 0's are those that are saved
             for statistics in self.judged.buffers():
                 dist.broadcast(statistics, src=0)
 
     def validation_step(self, batch: list[Views], batch_idx: int) -> Checked | None:
-        """One centre clip of each video, dilations averaged; a video that cannot be read counts as wrong."""
+        """One centre clip of each video as evaluation sees it, dilations averaged; what cannot be read is left out."""
         manifest = self.data.manifest
         read = [views for views in batch if views.frames is not None]
-        self.tally[0] += len(batch)
+        self.tally.unread += [f"{manifest[views.row].id}: {views.why}" for views in batch if views.frames is None]
         if not read:
             return None
         clips = torch.cat(
-            [evaluation_views(v.frames.to(self.device), self.data.crop_size, 1) for v in read if v.frames is not None]
+            [evaluation_views(v.frames.to(self.device), self.evaluation_size, 1) for v in read if v.frames is not None]
         )
         labels = torch.from_numpy(manifest.labels[np.array([views.row for views in read])]).to(self.device)
         logits = self.judged(clips)
         top1, top5 = precision(logits, labels)
         losses = clip_losses(logits, labels)
-        self.tally[1:] += torch.stack([losses.sum(), top1 * len(read), top5 * len(read)])
+        self.tally.add(losses, top1, top5)
         return {"views": read, "clips": clips, "losses": losses, "answers": logits.argmax(dim=1)}
 
     def on_validation_epoch_end(self) -> None:
-        """Add the ranks' counts: every video counts once, whatever the number of ranks."""
-        videos, *sums = self.trainer.strategy.reduce(self.tally, reduce_op="sum")
-        for name, total in zip(("Val/Loss", "Val/Prec@1", "Val/Prec@5"), sums, strict=True):
-            self.log(name, total / videos.clamp(min=1), rank_zero_only=True)
+        """Add the ranks' counts: every video that was read counts once, whatever the number of ranks.
+
+        The figures are means over these videos, nan if there are none; each rank names what it could not read.
+        """
+        self.tally.complain(len(self.data.own_val_rows))
+        figures = self.tally.figures(lambda counts: self.trainer.strategy.reduce(counts, reduce_op="sum"))
+        self.log_dict(figures, rank_zero_only=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what evaluation and an exact resume need: tensors and plain values only."""
@@ -303,15 +259,8 @@ class ActionTraining(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """After an accepted change: the recipe's figures as they are now, at the same share of the schedule."""
-        if not self.changed:
-            return
-        optimizer, scheduler = self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler
-        assert isinstance(scheduler, optim.lr_scheduler.LambdaLR)
-        step = self.length.steps - self.steps_left
-        fresh = self.recipe.build_optimizer(self.network).param_groups
-        scheduler.last_epoch = step
-        scheduler.base_lrs = [group["lr"] for group in fresh]
-        for group, now, factor in zip(optimizer.param_groups, fresh, scheduler.lr_lambdas, strict=True):
-            group.update({name: value for name, value in now.items() if name != "params"})
-            group["initial_lr"] = now["lr"]
-            group["lr"] = now["lr"] * factor(step)
+        if self.changed:
+            scheduler = self.trainer.lr_scheduler_configs[0].scheduler
+            assert isinstance(scheduler, optim.lr_scheduler.LambdaLR)
+            fresh = self.recipe.build_optimizer(self.network)
+            obey(fresh, self.length.steps - self.steps_left, self.trainer.optimizers[0], scheduler)

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch.distributed as dist
 
 from besnet.checkpoints import store
+from besnet.data.order import sample
 from besnet.training.checks import Needs, machine
 from besnet.training.continuing import differences
 from besnet.training.data import VideoData
@@ -90,7 +91,7 @@ def refuse_differences(everyone: list[dict[str, Any]]) -> None:
 
 def needs(out: Path, data: VideoData, parameters: int, checkpoints: int, local_ranks: int, nodes: int) -> Needs:
     """What a training asks of each of its machines."""
-    sample = [data.manifest[int(row)] for row in data.train_rows[:64]]
-    side = max(min(row.height, row.width) for row in sample)
+    some = [data.manifest[int(row)] for row in sample(data.train_rows, 64)]
+    side = max(min(row.height, row.width) for row in some)
     clip_bytes = data.clip.num_frames * side * side * 3
     return Needs(out, data.workers, data.batch_size * clip_bytes, parameters, checkpoints, local_ranks, nodes)

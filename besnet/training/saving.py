@@ -16,6 +16,7 @@ from besnet.training.agreement import Agreement
 from besnet.training.endings import NOT_FINITE, Ending
 from besnet.training.module import ActionTraining
 from besnet.training.phases import Phases
+from besnet.training.precise import measure_statistics
 
 SAME_SEC = 1.0  # a scheduler and torchrun may both pass on one and the same signal: that is no second one
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
@@ -94,7 +95,7 @@ class Saving(pl.Callback):
         due = time.monotonic() - self.last_time_sec > self.every_minutes * 60
         assert isinstance(pl_module, ActionTraining)
         with self.phases.profile("agreement"):
-            self.agreement.start([bool(self.signalled), due], pl_module.bad_micro_batch)
+            self.agreement.start([bool(self.signalled), due], pl_module.seen_losses.bad)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Save if it is time; only between optimiser steps, where no gradient is half accumulated.
@@ -105,12 +106,12 @@ class Saving(pl.Callback):
         with self.phases.profile("agreement"):
             stop, save, bad = self.agreement.answer() or (False, False, -1)
         if bad >= 0:
-            raise pl_module.not_finite()
+            raise pl_module.seen_losses.ending(pl_module.data.manifest)
         if trainer.global_step == self.last_step:
             return
         if not pl_module.steps_left:
             # before any save: a checkpoint of the last step is that of a finished network
-            pl_module.finish()
+            measure_statistics(pl_module)
         if stop:
             self.stopped = trainer.should_stop = True
             trainer.limit_val_batches = 0  # Lightning would first check the network on all validation videos
@@ -131,9 +132,9 @@ class Saving(pl.Callback):
         """
         task = trainer.lightning_module
         assert isinstance(task, ActionTraining)
-        bad, broken = self.agreement.largest(task.bad_micro_batch, not_finite(task.network, trainer.optimizers[0]))
+        bad, broken = self.agreement.largest(task.seen_losses.bad, not_finite(task.network, trainer.optimizers[0]))
         if bad >= 0:
-            raise task.not_finite()
+            raise task.seen_losses.ending(task.data.manifest)
         if broken:
             raise Ending(
                 NOT_FINITE,
