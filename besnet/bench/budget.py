@@ -46,8 +46,6 @@ def bench_budget(
         peak_tflops: the device's peak in TFLOP/s; 989 is an H100's for dense bf16.
         gpus: devices that share the work, each with data.batch_size clips at a time.
     """
-    if not 0 < mfu <= 1 or peak_tflops <= 0 or gpus < 1:
-        raise ValueError("--mfu must be in 0..1, --peak_tflops positive and --gpus at least 1")
     _, settings = read_settings(config)
     if videos is None:
         videos = len(Manifest.load(data_folder(config, settings)).select("train"))

@@ -10,6 +10,7 @@ from typing import NoReturn
 from besnet.cli.parsing import new_parser, one_line, parse
 from besnet.cli.process import WRONG_USE, complain, leave, set_up
 from besnet.cli.verbs import POSITIONAL, VERBS, verb_function
+from besnet.ranges import check_arguments
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -82,6 +83,7 @@ def call(verb: str, words: list[str]) -> int:
         parser.add_argument(str(name), nargs="+", type=Path, help="files, or folders whose videos are all taken")
     names = parser.add_function_arguments(function, as_positional=verb in POSITIONAL, fail_untyped=True, skip=listed)
     settings = parser.instantiate(parse(parser, words))
+    check_arguments(verb, vars(settings))
     if verb == "lab":
         from besnet.cli.training import train_parser
 
@@ -117,4 +119,5 @@ def launch(verb: str, words: list[str]) -> int:
     parser = new_parser(verb)
     names = parser.add_function_arguments(launch_job, skip={"command"})
     settings = parser.instantiate(parse(parser, words[:cut]))
+    check_arguments(verb, vars(settings))
     return launch_job(command=words[cut:], **{name: settings[name] for name in names})

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from besnet.cli.parsing import new_parser, one_line, parse, plain
+from besnet.ranges import check_section
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -15,15 +16,18 @@ def train(verb: str, words: list[str]) -> int:
     import torch
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+    from besnet.training.consistency import check_fits
     from besnet.training.run import train as train_run
 
     parser = train_parser(verb)
     parsed = parse(parser, words)
     config = plain(parser, parsed)
+    check_section("", config)
     try:
         built = parser.instantiate(parsed)
     except TypeError as error:
         raise ValueError(str(error)) from error
+    check_fits(built.recipe, built.data, config["model"], config["trainer"], config["evaluation"]["pairs"])
     if verb == "doctor":
         from besnet.jobs.doctor import doctor
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 
+from besnet.ranges import check_section
+
 GREY = (124, 116, 104)  # ImageNet's mean: zero once it is normalised
 
 # What one operation does (see `changed`) and by how much.
@@ -43,11 +45,7 @@ class Augmentation:
     erase: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, most in {"colour": 1, "hue": 0.5, "magnitude": 10, "erase": 1}.items():
-            if not 0 <= getattr(self, name) <= most:
-                raise ValueError(f"data.augmentation.{name} must be in 0..{most}, not {getattr(self, name)}")
-        if self.rand_augment < 0:
-            raise ValueError(f"data.augmentation.rand_augment must be at least 0, not {self.rand_augment}")
+        check_section("data.augmentation", vars(self))
 
     def draw(self, rng: np.random.Generator) -> tuple[Change, ...]:
         """The changes of one clip, in the order in which they are applied."""

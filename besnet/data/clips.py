@@ -18,6 +18,7 @@ from besnet.data.failures import Failure
 from besnet.data.manifest import Manifest
 from besnet.data.order import AUGMENT, CLIP, SUBSTITUTE, Key, generator
 from besnet.data.orphans import Orphan, start_fork_server
+from besnet.ranges import check_section
 from besnet.video.reader import Backend, Box, Reader
 from besnet.video.sampling import ClipShape, is_short, random_clip, uniform_clips
 
@@ -44,14 +45,11 @@ class RandomCrop:
     flip: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 1 <= self.short_side[0] <= self.short_side[1]:
-            raise ValueError(f"short_side must be two rising numbers of at least 1, not {self.short_side}")
-        if not 0 < self.area[0] <= self.area[1] <= 1:
-            raise ValueError(f"area must be two rising numbers in 0..1, not {self.area}")
-        if not 0 < self.aspect[0] <= self.aspect[1]:
-            raise ValueError(f"aspect must be two rising positive numbers, not {self.aspect}")
-        if not 0 <= self.flip <= 1:
-            raise ValueError(f"flip must be a probability in 0..1, not {self.flip}")
+        check_section("data.crop", vars(self))
+        for name in ("short_side", "area", "aspect"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"data.crop.{name}: two rising numbers are expected, not {[low, high]}")
 
     def draw(self, height: int, width: int, rng: np.random.Generator) -> tuple[Box, bool]:
         """A box (top, left, height, width) inside a frame, and whether to mirror it."""

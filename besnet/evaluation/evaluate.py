@@ -65,8 +65,6 @@ def evaluate(
             they are here; they are kept beside the checkpoint. null takes those gathered in training.
         against: folder of a finished evaluation of the same split: the page then shows what was gained and lost.
     """
-    if recalibrate is not None and recalibrate < 1:
-        raise ValueError(f"--recalibrate must be at least 1 video, not {recalibrate}")
     checkpoint = store.load(ckpt_path)
     path = store.resolve(ckpt_path)
     if dilations is not None:

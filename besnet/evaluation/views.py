@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field, replace
 
+from besnet.ranges import check_section
+
 
 @dataclass(frozen=True)
 class ViewPlan:
@@ -20,8 +22,7 @@ class ViewPlan:
     pairs: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.num_clips < 1 or self.num_crops < 1:
-            raise ValueError("evaluation.num_clips and evaluation.num_crops must be at least 1")
+        check_section("evaluation", vars(self))
 
     def with_views(self, num_clips: int | None, num_crops: int | None) -> "ViewPlan":
         """The same with another number of clips or crops where one is given."""

@@ -45,8 +45,8 @@ def launch(
         file: with `slurm`: the job file to write.
         submit: with `slurm`: submit it, too.
     """
-    if ranks < 1 or nodes < 1 or not 0 <= node < nodes or retries < 0:
-        raise ValueError("launch: ranks and nodes must be at least 1, node below nodes, retries not negative")
+    if node >= nodes:
+        raise ValueError(f"launch: --node {node}: the machines of --nodes {nodes} count from 0 to {nodes - 1}")
     if not command or command[0] not in ("train", "evaluate"):
         raise ValueError("launch: say what to run: besnet launch [OPTIONS] train --config FILE ...")
     if on == "local":

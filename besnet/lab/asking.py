@@ -1,6 +1,5 @@
 """What a lab is asked for, checked before anything is written or trained: hours later it would be too late."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,16 +28,6 @@ def find_controls(controls: list[str]) -> list[Control]:
                     f"--controls: {control.name}: {word}: all are compared on equal clips: set it in --config"
                 )
     return chosen
-
-
-def check_numbers(factors: list[float], **counts: int | None) -> None:
-    """ValueError if a count is there and not at least 1, or a factor is not above 0."""
-    for name, count in counts.items():
-        if count is not None and count < 1:
-            raise ValueError(f"--{name} must be at least 1, not {count}")
-    for factor in factors:
-        if not 0 < factor < math.inf:
-            raise ValueError(f"--factors: {factor:g}: a factor on the frame interval is above 0")
 
 
 def clip_and_views(config: Path, settings: dict[str, Any], num_clips: int | None) -> tuple[ClipShape, ViewPlan]:

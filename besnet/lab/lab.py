@@ -17,7 +17,7 @@ from besnet.evaluation.evaluate import own_labels
 from besnet.evaluation.views import ViewPlan
 from besnet.files import write_json, write_text
 from besnet.lab import results
-from besnet.lab.asking import check_data, check_numbers, clip_and_views, find_controls, sort_factors
+from besnet.lab.asking import check_data, clip_and_views, find_controls, sort_factors
 from besnet.lab.plan import Checkpoint, Plan, chunks
 from besnet.lab.queue import Attempts, Job, Slot, work
 from besnet.lab.runs import checkpoint_of, curve, origin, run_facts, run_name, training
@@ -59,14 +59,6 @@ def lab(
         factors: on the frame interval of the test clips; those that the clips cannot show exactly are left out.
         recalibration_videos: training videos that BatchNorm is recalibrated on.
     """
-    check_numbers(
-        factors,
-        seeds=seeds,
-        at_once=at_once,
-        threads=threads,
-        num_clips=num_clips,
-        recalibration_videos=recalibration_videos,
-    )
     text, settings = read_settings(config)
     chosen = [replace(control, what=origin(control, settings)) for control in find_controls(controls)]
     shape, views = clip_and_views(config, settings, num_clips)

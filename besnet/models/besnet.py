@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from besnet.models.dilation import DilationConv, Mixture, TemporalPadding, convolve_frames
+from besnet.ranges import check_section
 
 Dilation = int | Tensor | None
 
@@ -61,16 +62,14 @@ class BesNet(nn.Module):
         frame_features: bool = False,
     ) -> None:
         super().__init__()
-        if any(d < 1 for d in dilations) or len(set(dilations)) != len(dilations):
-            raise ValueError(f"dilations: distinct whole numbers of at least 1 are expected, not {list(dilations)}")
+        sizes = {"num_classes": num_classes, "width": width, "dropout": dropout, "dilations": list(dilations)}
+        check_section("model", sizes | {"blocks": blocks, "activation_checkpointing": activation_checkpointing})
+        if len(set(dilations)) != len(dilations):
+            raise ValueError(f"dilations: distinct whole numbers are expected, not {list(dilations)}")
         if temporal_padding not in ("zeros", "replicate"):
             raise ValueError(f"temporal_padding: 'zeros' or 'replicate' are expected, not {temporal_padding!r}")
         if block not in ("bottleneck", "basic"):
             raise ValueError(f"block: 'bottleneck' or 'basic' are expected, not {block!r}")
-        if not blocks or any(n < 1 for n in blocks):
-            raise ValueError(f"blocks: at least one block in each stage is expected, not {list(blocks)}")
-        if width < 1 or not 0 <= dropout < 1:
-            raise ValueError(f"width of at least 1 and dropout in 0..1 are expected, not {width} and {dropout}")
         if frame_features and dilations:
             raise ValueError(f"frame_features: single frames have no dilations: [] is expected, not {list(dilations)}")
         self.num_classes = num_classes

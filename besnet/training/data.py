@@ -24,6 +24,7 @@ from besnet.data.failures import FailureLog
 from besnet.data.manifest import Manifest
 from besnet.data.manifest_writing import load_checked
 from besnet.data.order import TrainingOrder, sample
+from besnet.ranges import check_section
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
 
@@ -63,11 +64,8 @@ class VideoData(pl.LightningDataModule):
         repeats: int = 1,
     ) -> None:
         super().__init__()
-        least_one = {"crop_size": crop_size, "batch_size": batch_size, "repeats": repeats}
-        least_none = {"workers": workers, "val_videos": val_videos}
-        for least, name, value in [(1, *pair) for pair in least_one.items()] + [(0, *p) for p in least_none.items()]:
-            if value < least:
-                raise ValueError(f"data.{name} must be at least {least}, not {value}")
+        counts = {"crop_size": crop_size, "batch_size": batch_size, "workers": workers}
+        check_section("data", counts | {"val_videos": val_videos, "repeats": repeats})
         self.folder = folder
         self.clip = clip
         self.crop = crop

@@ -7,6 +7,8 @@ from typing import Literal
 
 from torch import nn, optim
 
+from besnet.ranges import check_section
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -49,23 +51,7 @@ class Recipe:
     lr_batch: int | None = None
 
     def __post_init__(self) -> None:
-        if self.lr <= 0:
-            raise ValueError(f"recipe.lr must be positive, not {self.lr}")
-        if self.warmup_epochs < 0 or self.weight_decay < 0 or self.final_lr < 0 or not 0 <= self.momentum < 1:
-            raise ValueError("recipe.warmup_epochs, weight_decay and final_lr must be at least 0, momentum in 0..1")
-        if self.lr_batch is not None and self.lr_batch < 1:
-            raise ValueError(f"recipe.lr_batch must be at least 1, or null for lr as it is, not {self.lr_batch}")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"recipe.label_smoothing must be in 0..1, not {self.label_smoothing}")
-        for name, alpha in (("mixup", self.mixup), ("cutmix", self.cutmix)):
-            if alpha is not None and alpha <= 0:
-                raise ValueError(f"recipe.{name} must be positive, or null for none, not {alpha}")
-        if self.hardest is not None and self.hardest < 1:
-            raise ValueError(f"recipe.hardest must be at least 1, or null for all, not {self.hardest}")
-        if self.precise_bn is not None and self.precise_bn < 1:
-            raise ValueError(f"recipe.precise_bn must be at least 1, or null for none, not {self.precise_bn}")
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise ValueError(f"recipe.ema must be in 0..1, or null for none, not {self.ema}")
+        check_section("recipe", vars(self))
 
     def for_batch(self, clips: int) -> "Recipe":
         """The recipe with the learning rate for steps of so many clips."""

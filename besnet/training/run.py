@@ -26,7 +26,7 @@ from besnet.data.orphans import start_fork_server
 from besnet.files import write_json, write_text
 from besnet.models.besnet import BesNet
 from besnet.training.board import Board
-from besnet.training.consistency import as_launched, check_fits
+from besnet.training.consistency import as_launched
 from besnet.training.continuing import find_checkpoint
 from besnet.training.data import VideoData
 from besnet.training.endings import STOPPED, Ending, explain
@@ -63,7 +63,6 @@ def train(
     a line that says why. ValueError names what does not fit.
     """
     check_writable(out)
-    check_fits(recipe, data, model, trainer, config["evaluation"]["pairs"])
     trainer = as_launched(trainer)
     # the order of the data ends an epoch, not the trainer
     limit, trainer = trainer["limit_train_batches"], trainer | {"limit_train_batches": None}

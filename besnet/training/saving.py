@@ -12,6 +12,7 @@ import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from besnet.checkpoints import store
+from besnet.ranges import check_section
 from besnet.training.agreement import Agreement
 from besnet.training.endings import NOT_FINITE, Ending
 from besnet.training.module import ActionTraining
@@ -52,12 +53,11 @@ class Saving(pl.Callback):
     def __init__(
         self, every_steps: int = 500, every_minutes: float = 15.0, keep: int = 2, watchdog_minutes: float = 30.0
     ) -> None:
-        if every_steps < 1 or every_minutes <= 0 or keep < 1 or watchdog_minutes <= 0:
-            raise ValueError("saving: every_steps, every_minutes, keep and watchdog_minutes must be positive")
         self.every_steps = every_steps
         self.every_minutes = every_minutes
         self.keep = keep
         self.watchdog_minutes = watchdog_minutes
+        check_section("saving", vars(self))
         self.agreement = Agreement(1, torch.device("cpu"))
         self.phases = Phases()
         self.folder = Path()

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from besnet.ranges import check_section
 from besnet.video.probe import duration_sec, frame_period_sec
 
 # Containers round time stamps (Matroska and WebM to a millisecond), so a grid time that should meet a frame's own time
@@ -38,14 +39,11 @@ class ClipShape:
     speed: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        if self.num_frames < 1 or self.frame_interval < 1:
-            raise ValueError(f"num_frames {self.num_frames} and frame_interval {self.frame_interval}: both at least 1")
-        if self.target_fps is not None and not self.target_fps > 0:
-            raise ValueError(f"target_fps {self.target_fps}: above 0, or null to count the video's own frames")
-        if self.grid < 1 or self.frame_interval % self.grid:
+        check_section("data.clip", vars(self))
+        if self.frame_interval % self.grid:
             raise ValueError(f"grid {self.grid}: frame_interval {self.frame_interval} must be a multiple of it")
         if self.speed is not None:
-            if not 0 < self.speed[0] <= self.speed[1]:
+            if self.speed[0] > self.speed[1]:
                 raise ValueError(f"speed {self.speed}: two rising positive numbers, or null")
             if self.target_fps is None or self.sampling == "uniform":
                 raise ValueError(

@@ -1,0 +1,162 @@
+"""What every number that a person or a file may set can be: the one table, for configs and for command lines."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `least` to `most`, which belong to it unless `open_below` or `open_above`.
+
+    whole: whole numbers only. items: the field is a list of such numbers, with so many of them. besides: single values
+    that mean something of their own.
+    """
+
+    least: float
+    most: float
+    whole: bool = False
+    open_below: bool = False
+    open_above: bool = False
+    items: tuple[int, int] | None = None
+    besides: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        low = f"above {self.least:g}" if self.open_below else f"at least {self.least:.10g}"
+        high = f"below {self.most:g}" if self.open_above else f"at most {self.most:.20g}"
+        also = f", or {' or '.join(map(str, self.besides))}" if self.besides else ""
+        return f"{'a whole number' if self.whole else 'a number'} {low} and {high}{also}"
+
+    def holds(self, value: object) -> bool:
+        """Whether a single value is one of these numbers; nan, text and true are none."""
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            return False
+        if value in self.besides:
+            return True
+        if not (self.least <= value <= self.most):
+            return False
+        return not (self.open_below and value == self.least) and not (self.open_above and value == self.most)
+
+    def fault(self, value: object) -> str:
+        """What is wrong with a field's value, after `must `; nothing if it is right."""
+        if self.items is None:
+            return "" if self.holds(value) else f"be {self}, not {shown(value)}"
+        fewest, most = self.items
+        if not isinstance(value, list | tuple) or not fewest <= len(value) <= most:
+            return f"have {fewest} to {most} numbers in a list, not {shown(value)}"
+        wrong = [item for item in value if not self.holds(item)]
+        return f"hold {self}, not {shown(wrong[0])}" if wrong else ""
+
+
+def shown(value: object) -> str:
+    """A value as a line can hold it."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**15:
+        return f"{math.copysign(1, value) * 10 ** min(300, len(str(abs(value))[:400]) - 1):.0e}"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def count(most: float, least: float = 1, **more: Any) -> Range:
+    """Whole numbers up to `most`."""
+    return Range(least, most, whole=True, **more)
+
+
+SHARE = Range(0, 1)
+OPEN_SHARE = Range(0, 1, open_above=True)
+SEED = count(2**32 - 1, least=0)
+FRAMES, INTERVAL = count(4096), count(10_000)
+SIDE = count(8192)
+BATCH = count(65_536)
+CLASSES = count(1_000_000)
+CLIPS, CROPS = count(1000), count(100)
+VIDEOS = count(10**9)
+PROCESSES = count(1024)
+WORKERS = count(1024, least=0)
+SECONDS = Range(1, 10**7)
+DILATIONS = count(1024, items=(0, 64))
+BLOCKS = count(100, items=(1, 8))
+WIDTH = count(512)
+ALPHA = Range(0.001, 100)
+CLIP = {"num_frames": FRAMES, "frame_interval": INTERVAL, "target_fps": Range(0.01, 1000), "grid": INTERVAL,
+        "speed": Range(0.01, 100, items=(2, 2))}  # fmt: skip
+CROP = {"short_side": Range(1, 100, items=(2, 2)), "area": Range(1e-4, 1, items=(2, 2)),
+        "aspect": Range(0.01, 100, items=(2, 2)), "flip": SHARE}  # fmt: skip
+AUGMENTATION = {"colour": SHARE, "hue": Range(0, 0.5), "rand_augment": count(100, least=0), "magnitude": Range(0, 10),
+                "erase": SHARE}  # fmt: skip
+
+# Of a config, by section; null where a field allows it is no number.
+RANGES: dict[str, Any] = {
+    "seed": SEED,
+    "model": {
+        "num_classes": CLASSES, "dilations": DILATIONS, "blocks": BLOCKS, "width": WIDTH, "dropout": OPEN_SHARE,
+        "activation_checkpointing": count(8, items=(0, 8)),
+    },
+    "data": {
+        "clip": CLIP, "crop": CROP, "augmentation": AUGMENTATION, "crop_size": SIDE, "batch_size": BATCH,
+        "workers": WORKERS, "val_videos": count(10**9, least=0), "repeats": PROCESSES,
+    },
+    "recipe": {
+        "lr": Range(0, 10_000, open_below=True), "momentum": OPEN_SHARE, "weight_decay": Range(0, 10),
+        "warmup_epochs": Range(0, 10**6), "final_lr": SHARE, "label_smoothing": OPEN_SHARE, "mixup": ALPHA,
+        "cutmix": ALPHA, "hardest": BATCH, "ema": Range(0, 1, open_below=True, open_above=True), "precise_bn": VIDEOS,
+        "lr_batch": VIDEOS,
+    },
+    "saving": {
+        "every_steps": count(10**9), "every_minutes": Range(0.001, 10**6), "keep": count(10_000),
+        "watchdog_minutes": Range(0.05, 20_000),
+    },
+    "evaluation": {"num_clips": CLIPS, "num_crops": CROPS, "crop_size": SIDE},
+    "trainer": {
+        "num_nodes": count(10_000), "max_epochs": count(10**6), "max_steps": count(10**9, besides=(-1,)),
+        "check_val_every_n_epoch": count(10**6), "log_every_n_steps": count(10**9),
+        "accumulate_grad_batches": count(10**5), "gradient_clip_val": Range(0, 10**6, open_below=True),
+        "limit_train_batches": count(10**9),
+    },
+}  # fmt: skip
+
+# Of a verb's arguments.
+ARGUMENTS: dict[str, dict[str, Range]] = {
+    "draw": {"seed": SEED, "train_videos": VIDEOS, "test_videos": VIDEOS, "workers": PROCESSES},
+    "prepare": {"official_split": count(3), "short_side": SIDE, "videos_per_shard": VIDEOS, "workers": PROCESSES,
+                "deadline_sec": SECONDS},
+    "verify": {"decode": SHARE, "workers": PROCESSES, "deadline_sec": SECONDS},
+    "evaluate": {"num_clips": CLIPS, "num_crops": CROPS, "dilations": DILATIONS, "workers": WORKERS,
+                 "recalibrate": VIDEOS},
+    "lab": {"seeds": PROCESSES, "at_once": PROCESSES, "threads": PROCESSES, "num_clips": CLIPS,
+            "factors": Range(0.01, 100, items=(1, 100)), "recalibration_videos": VIDEOS},
+    "predict": {"num_clips": CLIPS, "num_crops": CROPS, "every_sec": Range(0.001, 10**6)},
+    "features": {"num_clips": CLIPS, "num_crops": CROPS},
+    "launch": {"ranks": PROCESSES, "nodes": count(10_000), "node": count(10_000, least=0),
+               "retries": count(10**6, least=0), "warn_sec": count(10**6)},
+    "bench model": {"num_frames": FRAMES, "crop_size": SIDE, "batch_size": BATCH, "num_classes": CLASSES,
+                    "dilations": DILATIONS, "blocks": BLOCKS, "width": WIDTH, "rounds": count(10_000)},
+    "bench budget": {"videos": count(10**12), "mfu": Range(0, 1, open_below=True),
+                     "peak_tflops": Range(0, 10**6, open_below=True), "gpus": count(10**6)},
+}  # fmt: skip
+
+
+def check_section(name: str, values: Mapping[str, Any]) -> None:
+    """ValueError that names the field of a config's section ("data.clip"; "" for all) whose number is out of range."""
+    ranges = RANGES
+    for part in name.split(".") if name else ():
+        ranges = ranges[part]
+    check_all(ranges, values, f"{name}." if name else "")
+
+
+def check_arguments(verb: str, values: Mapping[str, Any]) -> None:
+    """ValueError that names the argument of a verb whose number is out of range."""
+    check_all(ARGUMENTS.get(verb, {}), values, "--")
+
+
+def check_all(ranges: Mapping[str, Any], values: Mapping[str, Any], prefix: str) -> None:
+    """ValueError for the first value out of its range; null, true and false are left to what reads them."""
+    for field, allowed in ranges.items():
+        value = values.get(field)
+        if isinstance(allowed, Mapping):
+            if isinstance(value, Mapping):
+                check_all(allowed, value, f"{prefix}{field}.")
+        elif value is not None and not isinstance(value, bool):
+            fault = allowed.fault(value)
+            if fault:
+                raise ValueError(f"{prefix}{field} must {fault}")
