@@ -29,8 +29,8 @@ from besnet.cli.training import train_parser
 from besnet.data.failures import FailureLog
 from besnet.models.besnet import BesNet
 from besnet.training.board import Board
+from besnet.training.engine import build_trainer, quieten
 from besnet.training.module import ActionTraining
-from besnet.training.run import build_trainer, quieten
 from besnet.training.watchdog import Watchdog
 from tests import moving_squares
 

@@ -22,31 +22,27 @@ class Range:
     items: tuple[int, int] | None = None
     besides: tuple[int, ...] = ()
 
-    def __str__(self) -> str:
-        low = f"above {self.least:g}" if self.open_below else f"at least {self.least:.10g}"
-        high = f"below {self.most:g}" if self.open_above else f"at most {self.most:.20g}"
-        also = f", or {' or '.join(map(str, self.besides))}" if self.besides else ""
-        return f"{'a whole number' if self.whole else 'a number'} {low} and {high}{also}"
-
-    def holds(self, value: object) -> bool:
-        """Whether a single value is one of these numbers; nan, text and true are none."""
-        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
-            return False
-        if value in self.besides:
-            return True
-        if not (self.least <= value <= self.most):
-            return False
-        return not (self.open_below and value == self.least) and not (self.open_above and value == self.most)
-
     def fault(self, value: object) -> str:
         """What is wrong with a field's value, after `must `; nothing if it is right."""
         if self.items is None:
-            return "" if self.holds(value) else f"be {self}, not {shown(value)}"
+            return self.fault_of_one(value)
         fewest, most = self.items
         if not isinstance(value, list | tuple) or not fewest <= len(value) <= most:
-            return f"have {fewest} to {most} numbers in a list, not {shown(value)}"
-        wrong = [item for item in value if not self.holds(item)]
-        return f"hold {self}, not {shown(wrong[0])}" if wrong else ""
+            return f"be a list of {fewest} to {most} numbers, not {shown(value)}"
+        return next(filter(None, map(self.fault_of_one, value)), "")
+
+    def fault_of_one(self, value: object) -> str:
+        """The same for a single value; nan, text and true are no numbers."""
+        also = f", or {' or '.join(map(str, self.besides))}" if self.besides else ""
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float) or value != value:
+            return f"be a {'whole ' if self.whole else ''}number, not {shown(value)}"
+        if value in self.besides:
+            return ""
+        if value < self.least or (self.open_below and value == self.least):
+            return f"be {'above' if self.open_below else 'at least'} {self.least:.10g}{also}, not {shown(value)}"
+        if value > self.most or (self.open_above and value == self.most):
+            return f"be {'below' if self.open_above else 'at most'} {self.most:.10g}{also}, not {shown(value)}"
+        return ""
 
 
 def shown(value: object) -> str:

@@ -129,7 +129,7 @@ def test_compiled_network_takes_every_draw_without_recompiling() -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ({"dilations": (0,)}, "dilations: .*at least 1"),
+        ({"dilations": (0,)}, "model.dilations must be at least 1, not 0"),
         ({"dilations": (2, 2)}, "dilations: distinct"),
         ({"temporal_padding": "reflect"}, "temporal_padding"),
         ({"block": "plain"}, "block"),

@@ -97,8 +97,8 @@ def test_unknown_verbs_get_the_nearest_name(capsys: pytest.CaptureFixture[str]) 
         ("recipe: {lr: fast}", "recipe.lr: a number is expected, not fast"),
         ("model: {block: bottle}", "model.block: 'bottleneck', 'basic' are expected, not bottle"),
         ("trainer: {max_epochs: two}", "trainer.max_epochs: a whole number or null is expected, not two"),
-        ("recipe: {lr: -1}", "recipe.lr must be positive, not -1"),
-        ("data: {clip: {num_frames: 0}}", "num_frames 0"),
+        ("recipe: {lr: -1}", "recipe.lr must be above 0, not -1"),
+        ("data: {clip: {num_frames: 0}}", "data.clip.num_frames must be at least 1, not 0"),
         ("model: [", "config.yaml"),
     ],
 )

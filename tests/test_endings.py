@@ -13,12 +13,21 @@ import torch
 
 from besnet import cli
 from besnet.checkpoints import store
+from besnet.ranges import RANGES, Range
 from besnet.training import endings
 from tests import command
 
+HUGE = ["--data.crop_size=8192", "--data.clip.num_frames=1024"]
 LONG = ["--trainer.max_epochs=500", "--saving.every_steps=2"]
 
 
+@pytest.fixture
+def any_lr(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learning rates that break a network at the first step, where none in range would."""
+    monkeypatch.setitem(RANGES["recipe"], "lr", Range(0, 1e40))
+
+
+@pytest.mark.usefixtures("any_lr")
 def test_a_loss_that_is_not_finite_stops_before_it_is_learned_from(
     squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -34,6 +43,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_is_learned_from(
     assert all(weight.isfinite().all() for weight in kept["state_dict"].values())
 
 
+@pytest.mark.usefixtures("any_lr")
 def test_weights_that_are_not_finite_are_never_saved(
     squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -44,8 +54,8 @@ def test_weights_that_are_not_finite_are_never_saved(
 
 
 def test_two_ranks_stop_together_and_the_one_that_knows_names_the_videos(squares: Path, tmp_path: Path) -> None:
-    words = ["--recipe.optimizer=sgd", "--recipe.lr=1e25", "--data.batch_size=2", "--trainer.devices=2",
-             "--trainer.strategy=ddp"]  # fmt: skip
+    words = ["--recipe.optimizer=sgd", "--recipe.lr=10000", "--recipe.weight_decay=10", "--data.batch_size=2",
+             "--trainer.devices=2", "--trainer.strategy=ddp"]  # fmt: skip
     process = command.start("train", *command.train_words(squares, tmp_path, *words), ranks=2)
     _, err = process.communicate(timeout=120)
     assert process.returncode != 0
@@ -55,9 +65,12 @@ def test_two_ranks_stop_together_and_the_one_that_knows_names_the_videos(squares
 
 
 def test_out_of_memory_names_what_to_lower(squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.train(squares, tmp_path, "--data.crop_size=3000000") == endings.OUT_OF_MEMORY
+    assert (
+        command.train(squares, tmp_path, "--data.crop_size=8192", "--data.clip.num_frames=1024")
+        == endings.OUT_OF_MEMORY
+    )
     err = capsys.readouterr().err
-    assert "out of memory with data.batch_size 4, data.clip.num_frames 4, data.crop_size 3000000: lower" in err
+    assert "out of memory with data.batch_size 4, data.clip.num_frames 1024, data.crop_size 8192: lower" in err
 
 
 def test_a_dead_loader_worker_ends_the_run(squares: Path, tmp_path: Path) -> None:

@@ -72,10 +72,9 @@ def training_clips(videos: int, gpus: int, count: Callable[..., int]) -> tuple[i
 
     count: a whole number of the config by its name, and what it is where the config has none.
     """
-    at_once = count("data.batch_size", 8) * gpus
-    batches = videos * count("data.repeats", 1) // at_once
-    if not batches:
-        raise ValueError(f"{videos} training videos do not fill one batch of {at_once} clips")
+    clips = videos * count("data.repeats", 1)
+    at_once = min(count("data.batch_size", 8) * gpus, clips)
+    batches = clips // at_once
     limit, accumulate = count("trainer.limit_train_batches", batches), count("trainer.accumulate_grad_batches", 1)
     length = Length(
         min(batches, limit), accumulate, count("trainer.max_epochs"), count("trainer.max_steps", sys.maxsize)

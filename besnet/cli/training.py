@@ -1,5 +1,6 @@
 """The verbs `train` and `doctor`: a config is the typed arguments of the objects that a run is made of."""
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,9 @@ def train(verb: str, words: list[str]) -> int:
     import torch
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+    from besnet.checkpoints.lock import Busy
     from besnet.training.consistency import check_fits
+    from besnet.training.endings import HUNG
     from besnet.training.run import train as train_run
 
     parser = train_parser(verb)
@@ -49,6 +52,9 @@ def train(verb: str, words: list[str]) -> int:
     )
     try:
         return run()
+    except Busy as error:  # it may be an earlier life of this run that is ending: a launcher tries again
+        print(f"besnet: {error}", file=sys.stderr)
+        return HUNG
     except MisconfigurationException as error:
         if config["trainer"]["accelerator"] in ("cuda", "gpu") and not torch.cuda.is_available():
             raise ValueError(

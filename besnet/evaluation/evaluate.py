@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 
 from besnet.checkpoints import store
 from besnet.checkpoints.header import Trained, rebuild
+from besnet.checkpoints.lock import OnlyWriter
 from besnet.data.labels import canonical
 from besnet.data.manifest import SPLITS, Manifest
 from besnet.data.manifest_writing import load_checked
@@ -106,8 +109,7 @@ def evaluate(
         "classes": trained.classes,
         "recalibrated_on": recalibrate,
     }
-    with joined(device) as ranks:
-        prepare_folder(folder, about, ranks)
+    with joined(device) as ranks, held(folder, about, ranks):
         if ranks.rank == 0 and checkpoint["besnet"].get("ema") is not None:
             print(weights_line(trained))
         ready = np.array([row for row in rows if manifest[int(row)].state == "ready"], dtype=np.int64)
@@ -164,21 +166,34 @@ def weights_line(trained: Trained) -> str:
     return f"weights: their moving average (EMA, decay {trained.ema}); --raw_weights=true evaluates them as trained"
 
 
-def prepare_folder(folder: Path, about: dict[str, Any], ranks: Ranks) -> None:
-    """Make the folder, and drop answers that another checkpoint, data set or plan has left in it."""
-    problem = None
+@contextmanager
+def held(folder: Path, about: dict[str, Any], ranks: Ranks) -> Iterator[None]:
+    """Keep other evaluations out of the folder, and drop answers of another checkpoint, data set or plan from it."""
+    writer, problem = OnlyWriter(folder, "evaluation"), None
     if ranks.rank == 0:
         try:
-            parts = folder / "parts"
-            parts.mkdir(parents=True, exist_ok=True)
-            identity = parts / "about.json"
-            wanted = json.dumps(about)
-            if not identity.exists() or identity.read_text() != wanted:
-                for old in parts.glob("*"):
-                    old.unlink()
-                identity.write_text(wanted)
+            writer.take()
+            clear(folder / "parts", json.dumps(about))
         except OSError as error:
-            problem = f"{folder}: the results cannot be written ({error.strerror}): choose another folder with --out"
-    problem = ranks.broadcast(problem)
-    if problem:
-        raise OSError(problem)
+            problem = (
+                f"{error.filename}: {error.strerror}: choose another folder with --out"
+                if error.filename
+                else str(error)
+            )
+    try:
+        problem = ranks.broadcast(problem)
+        if problem:
+            raise OSError(problem)
+        yield
+    finally:
+        writer.release()
+
+
+def clear(parts: Path, wanted: str) -> None:
+    """Make the folder of answers; keep what is in it only where it was written for the same evaluation."""
+    parts.mkdir(parents=True, exist_ok=True)
+    identity = parts / "about.json"
+    if not identity.exists() or identity.read_text() != wanted:
+        for old in parts.glob("*"):
+            old.unlink()
+        identity.write_text(wanted)

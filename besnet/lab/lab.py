@@ -12,6 +12,7 @@ import torch
 
 from besnet.checkpoints import store
 from besnet.checkpoints.header import revision
+from besnet.checkpoints.lock import only_writer
 from besnet.data.manifest import Manifest
 from besnet.evaluation.evaluate import own_labels
 from besnet.evaluation.views import ViewPlan
@@ -65,59 +66,62 @@ def lab(
     shown, left_out = sort_factors(shape, factors)
     manifest = Manifest.load(data_folder(config, settings))
     check_data(manifest, split, views.pairs)
-    begin(out, text, config)
-    if left_out:
-        print("left out: " + "; ".join(f"frame interval x {factor}: {why}" for factor, why in left_out.items()))
-    attempts = Attempts(out / "attempts.jsonl")
-    jobs = {
-        run_name(control, seed): training(control, seed, out, config, settings)
-        for seed in range(seeds)
-        for control in chosen
-    }
-    slots = free_slots(settings, at_once, threads)
-    work(list(jobs.values()), slots, attempts, out / "logs", "runs")
-    finished = [checkpoint_of(out / "runs" / name) for name, job in jobs.items() if job.code == 0]
-    found: dict[str, Any] = {"controls": [{"name": c.name, "what": c.what, "seeds": []} for c in chosen]}
-    found |= {"differences": [], "coverage": None}
-    if finished:
-        plan = view_plan(finished, manifest, split, num_clips, shown, recalibration_videos)
-        evaluate_all(plan, manifest, out, slots, attempts)
-        labels = own_labels(manifest, plan.rows(manifest), manifest.classes)
-        answers, videos = results.gather(plan, out / "evaluation", manifest, labels)
-        found = results.account(chosen, seeds, answers, videos, manifest.classes, views.pairs)
-        found["coverage"] = {
-            "expected": len(manifest.select(split, state=None)),
-            "evaluated": len(videos.labels),
-            "undecodable": videos.unread,
-            "looped": videos.looped,
+    with only_writer(out, "lab"):
+        begin(out, text, config)
+        if left_out:
+            print("left out: " + "; ".join(f"frame interval x {factor}: {why}" for factor, why in left_out.items()))
+        attempts = Attempts(out / "attempts.jsonl")
+        jobs = {
+            run_name(control, seed): training(control, seed, out, config, settings)
+            for seed in range(seeds)
+            for control in chosen
         }
-        found["plan"] = {key: value for key, value in asdict(plan).items() if key not in ("checkpoints", "passport")}
-    report = {
-        "data": {"name": manifest.name, "passport": asdict(manifest.passport), "split": split},
-        "config": text,
-        "asked": {"controls": [control.name for control in chosen], "seeds": seeds, "factors_left_out": left_out},
-        "runs": [run_facts(name, job) for name, job in jobs.items()],
-        **found,
-        "run": {
-            "command": shlex.join(["besnet", *sys.argv[1:]]),
-            "commands": {
-                name: [shlex.join(["besnet", *words]) for words in job.commands] for name, job in jobs.items()
+        slots = free_slots(settings, at_once, threads)
+        work(list(jobs.values()), slots, attempts, out / "logs", "runs")
+        finished = [checkpoint_of(out / "runs" / name) for name, job in jobs.items() if job.code == 0]
+        found: dict[str, Any] = {"controls": [{"name": c.name, "what": c.what, "seeds": []} for c in chosen]}
+        found |= {"differences": [], "coverage": None}
+        if finished:
+            plan = view_plan(finished, manifest, split, num_clips, shown, recalibration_videos)
+            evaluate_all(plan, manifest, out, slots, attempts)
+            labels = own_labels(manifest, plan.rows(manifest), manifest.classes)
+            answers, videos = results.gather(plan, out / "evaluation", manifest, labels)
+            found = results.account(chosen, seeds, answers, videos, manifest.classes, views.pairs)
+            found["coverage"] = {
+                "expected": len(manifest.select(split, state=None)),
+                "evaluated": len(videos.labels),
+                "undecodable": videos.unread,
+                "looped": videos.looped,
+            }
+            found["plan"] = {
+                key: value for key, value in asdict(plan).items() if key not in ("checkpoints", "passport")
+            }
+        report = {
+            "data": {"name": manifest.name, "passport": asdict(manifest.passport), "split": split},
+            "config": text,
+            "asked": {"controls": [control.name for control in chosen], "seeds": seeds, "factors_left_out": left_out},
+            "runs": [run_facts(name, job) for name, job in jobs.items()],
+            **found,
+            "run": {
+                "command": shlex.join(["besnet", *sys.argv[1:]]),
+                "commands": {
+                    name: [shlex.join(["besnet", *words]) for words in job.commands] for name, job in jobs.items()
+                },
+                "cost": {name: attempts.cost(name) for name in jobs} | {"evaluation": evaluation_cost(attempts)},
+                "device": f"{len(slots)} x {slots[0].name.split(' ')[0]}",
+                "checkpoints": {checkpoint.run: checkpoint.hash for checkpoint in finished},
+                "revision": revision(),
+                "host": os.uname().nodename,
+                "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
             },
-            "cost": {name: attempts.cost(name) for name in jobs} | {"evaluation": evaluation_cost(attempts)},
-            "device": f"{len(slots)} x {slots[0].name.split(' ')[0]}",
-            "checkpoints": {checkpoint.run: checkpoint.hash for checkpoint in finished},
-            "revision": revision(),
-            "host": os.uname().nodename,
-            "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        },
-    }
-    write_json(out / "results.json", report)
-    lab_page(report, {name: curve(out / "runs" / name / "metrics.csv") for name in jobs}).write(out / "report.html")
-    failed = [name for name, job in jobs.items() if job.code != 0]
-    if failed:
-        print(f"{len(failed)} of {len(jobs)} runs failed: {', '.join(failed)}; the same command tries them again")
-    print(f"page: {out / 'report.html'}")
-    return FAILED if failed else 0
+        }
+        write_json(out / "results.json", report)
+        lab_page(report, {name: curve(out / "runs" / name / "metrics.csv") for name in jobs}).write(out / "report.html")
+        failed = [name for name, job in jobs.items() if job.code != 0]
+        if failed:
+            print(f"{len(failed)} of {len(jobs)} runs failed: {', '.join(failed)}; the same command tries them again")
+        print(f"page: {out / 'report.html'}")
+        return FAILED if failed else 0
 
 
 def begin(out: Path, text: str, config: Path) -> None:

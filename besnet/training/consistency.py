@@ -33,7 +33,7 @@ def as_launched(settings: dict[str, Any]) -> dict[str, Any]:
             settings["num_nodes"] = started // here
     devices = settings["devices"]
     asked = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else here
-    if started == 1 and settings["num_nodes"] > 1 and "SLURM_JOB_ID" not in os.environ:
+    if started == 1 and settings["num_nodes"] > 1:
         raise ValueError(
             f"trainer.num_nodes {settings['num_nodes']}, but this is the only process: start it on every machine with "
             "torchrun, or besnet launch"

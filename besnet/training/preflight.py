@@ -8,13 +8,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch.distributed as dist
 
-from besnet.checkpoints import store
 from besnet.data.order import sample
 from besnet.training.checks import Needs, machine
 from besnet.training.continuing import differences
 from besnet.training.data import VideoData
 from besnet.training.endings import HUNG, Ending
-from besnet.training.writer import OnlyWriter
 
 
 class Preflight(pl.Callback):
@@ -30,15 +28,9 @@ class Preflight(pl.Callback):
             **{key: about[key] for key in ("revision", "versions", "passport", "config")},
         }
         self.needs = needs
-        self.writer = OnlyWriter(needs.out)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look, compare, and refuse to begin where ranks differ, or where another training is at work."""
-        if trainer.is_global_zero:
-            self.writer.take()
-            newest, _ = store.newest(self.needs.out / "checkpoints")
-            if newest is not None and newest.name != self.own["checkpoint"]:
-                raise Ending(HUNG, f"{newest}: another training has only just written this: start again")
+        """Look, compare, and refuse to begin where ranks differ."""
         if trainer.local_rank == 0:
             for finding in machine(self.needs):
                 if finding.mend:
@@ -48,14 +40,6 @@ class Preflight(pl.Callback):
         everyone: list[dict[str, Any]] = [{}] * trainer.world_size
         dist.all_gather_object(everyone, self.own)
         refuse_differences(everyone)
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Let others write."""
-        self.writer.release()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Let others write."""
-        self.writer.release()
 
 
 def refuse_differences(everyone: list[dict[str, Any]]) -> None:

@@ -1,45 +1,35 @@
 """One training run: a folder that holds its config, its checkpoints and its figures, and that goes on where it was."""
 
-import logging
-import os
 import sys
 import warnings
+from contextlib import nullcontext
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import yaml
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.plugins.environments import (
-    ClusterEnvironment,
-    LightningEnvironment,
-    TorchElasticEnvironment,
-)
 
 from besnet.checkpoints.header import header
+from besnet.checkpoints.lock import only_writer
 from besnet.checkpoints.pretrained import load_pretrained
 from besnet.data.failures import FailureLog
 from besnet.data.orphans import start_fork_server
-from besnet.files import write_json, write_text
 from besnet.models.besnet import BesNet
-from besnet.training.board import Board
 from besnet.training.consistency import as_launched
 from besnet.training.continuing import find_checkpoint
 from besnet.training.data import VideoData
 from besnet.training.endings import STOPPED, Ending, explain
+from besnet.training.engine import build_trainer, quieten
 from besnet.training.memory import keep_freed_memory
 from besnet.training.module import ActionTraining
-from besnet.training.owed import OwedCheck
 from besnet.training.preflight import Preflight, needs
-from besnet.training.progress import Progress, Table, draw_graph
+from besnet.training.progress import draw_graph
 from besnet.training.recipe import Recipe
-from besnet.training.saving import AtomicFiles, Saving
-from besnet.training.sync_norm import SyncNorms
-from besnet.training.verdict import Verdict
-from besnet.training.watchdog import GRACE_SEC, Watchdog
+from besnet.training.saving import Saving
+from besnet.training.starting import describe, report_start
+from besnet.training.watchdog import Watchdog
 
 
 def train(
@@ -62,7 +52,6 @@ def train(
     besnet.training.endings: 0, 75 if a signal asked the run to stop (the same command goes on), or another one with
     a line that says why. ValueError names what does not fit.
     """
-    check_writable(out)
     trainer = as_launched(trainer)
     # the order of the data ends an epoch, not the trainer
     limit, trainer = trainer["limit_train_batches"], trainer | {"limit_train_batches": None}
@@ -85,48 +74,51 @@ def train(
     about = header(
         arguments, data.manifest.classes, asdict(data.manifest.passport), config | {"world_size": world_size}
     )
-    checkpoint, changed = find_checkpoint(out, about, accept_changes, say=rank == 0)
-    started = ""
-    if pretrained is not None and checkpoint is None:
-        started = load_pretrained(network, pretrained, data.manifest.classes)
-    failures = FailureLog(out, rank, len(data.train_rows))
-    data.arrange(seed, rank, world_size, failures, limit)
-    # an epoch may have fewer micro-batches than a step wants
-    scaled = recipe.for_batch(data.order.global_batch * min(engine.accumulate_grad_batches, len(data.order)))
-    task = ActionTraining(network, scaled, data, seed, failures, about, channels_last)
-    task.changed = changed
-    if rank == 0:
-        describe(out, about, fresh=checkpoint is None)
-        report_start(data, parameters, checkpoint, world_size)
-        if started:
-            print(started)
-        if scaled != recipe:
-            print(
-                f"learning rate {scaled.lr:.4g} for {scaled.lr_batch} clips a step ({recipe.lr} for {recipe.lr_batch})"
-            )
-        if checkpoint is None and isinstance(engine.logger, TensorBoardLogger):
-            draw_graph(engine.logger, network, data.clip.num_frames)
-    local_ranks = world_size // engine.num_nodes
-    asked = needs(out, data, parameters, saving.keep, local_ranks, engine.num_nodes)
-    engine.callbacks.append(Preflight(about, checkpoint, asked))  # type: ignore[attr-defined]
-    torch.multiprocessing.set_forkserver_preload(["besnet.data.clips"])
-    if data.workers:
-        start_fork_server()
-    code = fit(engine, task, data, checkpoint, saving)
-    if code:
-        return code
-    if rank == 0 and task.looped:
-        print(f"{task.looped} clips came from videos shorter than a clip and were looped")
-    failures.read()
-    if rank == 0 and failures.known:
-        print(f"{len(failures.known)} clips failed to decode and were replaced: {out / 'failures_*.jsonl'}")
-    if saving.stopped:
+    # nothing is written before the lock is held
+    with only_writer(out, "training") if rank == 0 else nullcontext():
+        checkpoint, changed = find_checkpoint(out, about, accept_changes, say=rank == 0)
+        started = ""
+        if pretrained is not None and checkpoint is None:
+            started = load_pretrained(network, pretrained, data.manifest.classes)
+        failures = FailureLog(out, rank, len(data.train_rows))
+        data.arrange(seed, rank, world_size, failures, limit)
+        # an epoch may have fewer micro-batches than a step wants
+        scaled = recipe.for_batch(data.order.global_batch * min(engine.accumulate_grad_batches, len(data.order)))
+        task = ActionTraining(network, scaled, data, seed, failures, about, channels_last)
+        task.changed = changed
         if rank == 0:
-            print(f"stopped by a signal and saved at step {engine.global_step}; the same command goes on from there")
-        return STOPPED
-    if rank == 0:
-        print(f"finished at step {engine.global_step}: besnet evaluate --ckpt_path {out}")
-    return 0
+            describe(out, about)
+            report_start(data, parameters, checkpoint, world_size)
+            if started:
+                print(started)
+            if scaled != recipe:
+                meant = f"{recipe.lr} for {recipe.lr_batch}"
+                print(f"learning rate {scaled.lr:.4g} for {scaled.lr_batch} clips a step ({meant})")
+            if checkpoint is None and isinstance(engine.logger, TensorBoardLogger):
+                draw_graph(engine.logger, network, data.clip.num_frames)
+        local_ranks = world_size // engine.num_nodes
+        asked = needs(out, data, parameters, saving.keep, local_ranks, engine.num_nodes)
+        engine.callbacks.append(Preflight(about, checkpoint, asked))  # type: ignore[attr-defined]
+        torch.multiprocessing.set_forkserver_preload(["besnet.data.clips"])
+        if data.workers:
+            start_fork_server()
+        code = fit(engine, task, data, checkpoint, saving)
+        if code:
+            return code
+        if rank == 0 and task.looped:
+            print(f"{task.looped} clips came from videos shorter than a clip and were looped")
+        failures.read()
+        if rank == 0 and failures.known:
+            print(f"{len(failures.known)} clips failed to decode and were replaced: {out / 'failures_*.jsonl'}")
+        if saving.stopped:
+            if rank == 0:
+                print(
+                    f"stopped by a signal and saved at step {engine.global_step}; the same command goes on from there"
+                )
+            return STOPPED
+        if rank == 0:
+            print(f"finished at step {engine.global_step}: besnet evaluate --ckpt_path {out}")
+        return 0
 
 
 def fit(engine: pl.Trainer, task: ActionTraining, data: VideoData, checkpoint: Path | None, saving: Saving) -> int:
@@ -156,95 +148,3 @@ def fit(engine: pl.Trainer, task: ActionTraining, data: VideoData, checkpoint: P
     finally:
         watchdog.stop()
     return 0
-
-
-def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Trainer:
-    """Lightning's Trainer with this house's checkpoints, logs and progress."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    table = Table(run / "metrics.csv")
-    logger = TensorBoardLogger(save_dir=run, name="", version="tensorboard")
-    try:
-        engine = pl.Trainer(
-            **settings,
-            default_root_dir=run,
-            logger=logger,
-            callbacks=[
-                table,
-                Progress(),
-                OwedCheck(table),
-                Board(),
-                Verdict(saving.phases),
-                saving,
-            ],
-            plugins=[AtomicFiles(), cluster_environment()],
-            profiler=saving.phases,
-            use_distributed_sampler=False,
-            num_sanity_val_steps=0,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-    except (TypeError, ImportError) as error:
-        raise ValueError(f"trainer.accelerator or trainer.devices: {error}") from error
-    # a collective waits a little longer than the watchdog, which says more about where the ranks are
-    if hasattr(engine.strategy, "_timeout"):
-        engine.strategy._timeout = timedelta(minutes=saving.watchdog_minutes, seconds=2 * GRACE_SEC)
-    if getattr(engine.strategy, "_layer_sync", None) and engine.strategy.root_device.type == "cpu":
-        engine.strategy._layer_sync = SyncNorms()  # type: ignore[attr-defined]  # where ranks are parallel
-    return engine
-
-
-def cluster_environment() -> ClusterEnvironment:
-    """The ranks that torchrun started, or those that this process starts; other schedulers' variables mean nothing."""
-    return TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
-
-
-def quieten() -> None:
-    """Leave out Lightning's advice that does not apply here, and its own use of what torch has deprecated."""
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
-    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
-    # frozen BatchNorms are
-    warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")
-    # the order of the data is a function of the position that the checkpoint holds: see besnet.data.order
-    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    # filters of 1 x 1 x 1 have strides that mean nothing
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-
-
-def check_writable(run: Path) -> None:
-    """OSError before the first step if nothing can be written in the run's folder."""
-    probe = run / f".writable-{os.getpid()}"
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OSError(
-            f"{run}: the run folder cannot be written ({error.strerror}): choose another with --out"
-        ) from error
-
-
-def describe(run: Path, about: dict[str, Any], fresh: bool) -> None:
-    """Write config.yaml (the resolved configuration) and run.json (revision, versions, passport, command)."""
-    config = {key: value for key, value in about["config"].items() if key != "world_size"}
-    write_text(run / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-    facts = {key: about[key] for key in ("revision", "versions", "passport", "model", "classes")}
-    facts["world_size"] = about["config"]["world_size"]
-    write_json(run / "run.json", facts | {"command": sys.argv})
-
-
-def report_start(data: VideoData, parameters: int, checkpoint: Path | None, world_size: int) -> None:
-    """Say what is about to happen in two lines."""
-    print(
-        f"{data.manifest.name}: {len(data.train_rows)} training videos, {len(data.manifest.classes)} classes; "
-        f"{parameters / 1e6:.2f} M parameters; {world_size} rank{'s' * (world_size > 1)} x {data.batch_size} clips"
-    )
-    order = data.order
-    left = len(order.rows) - len(order) * order.global_batch // order.repeats
-    if left:
-        limited = order.clips < len(order.rows) * order.repeats
-        why = "trainer.limit_train_batches" if limited else "they do not fill a batch"
-        print(f"{left} videos sit out each epoch, others each time: {why}")
-    print(f"going on from {checkpoint.name}" if checkpoint else "starting from the beginning", flush=True)

@@ -1,0 +1,78 @@
+"""Lightning's Trainer as this house uses it."""
+
+import logging
+import warnings
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    TorchElasticEnvironment,
+)
+
+from besnet.training.board import Board
+from besnet.training.owed import OwedCheck
+from besnet.training.progress import Progress, Table
+from besnet.training.saving import AtomicFiles, Saving
+from besnet.training.sync_norm import SyncNorms
+from besnet.training.verdict import Verdict
+from besnet.training.watchdog import GRACE_SEC
+
+
+def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Trainer:
+    """Lightning's Trainer with this house's checkpoints, logs and progress."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    table = Table(run / "metrics.csv")
+    logger = TensorBoardLogger(save_dir=run, name="", version="tensorboard")
+    try:
+        engine = pl.Trainer(
+            **settings,
+            default_root_dir=run,
+            logger=logger,
+            callbacks=[
+                table,
+                Progress(),
+                OwedCheck(table),
+                Board(),
+                Verdict(saving.phases),
+                saving,
+            ],
+            plugins=[AtomicFiles(), cluster_environment()],
+            profiler=saving.phases,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except (TypeError, ImportError) as error:
+        raise ValueError(f"trainer.accelerator or trainer.devices: {error}") from error
+    # a collective waits a little longer than the watchdog, which says more about where the ranks are
+    if hasattr(engine.strategy, "_timeout"):
+        engine.strategy._timeout = timedelta(minutes=saving.watchdog_minutes, seconds=2 * GRACE_SEC)
+    if getattr(engine.strategy, "_layer_sync", None) and engine.strategy.root_device.type == "cpu":
+        engine.strategy._layer_sync = SyncNorms()  # type: ignore[attr-defined]  # where ranks are parallel
+    return engine
+
+
+def cluster_environment() -> ClusterEnvironment:
+    """The ranks that torchrun started, or those that this process starts; other schedulers' variables mean nothing."""
+    return TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
+
+
+def quieten() -> None:
+    """Leave out Lightning's advice that does not apply here, and its own use of what torch has deprecated."""
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
+    # frozen BatchNorms are
+    warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")
+    # the order of the data is a function of the position that the checkpoint holds: see besnet.data.order
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    # filters of 1 x 1 x 1 have strides that mean nothing
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")

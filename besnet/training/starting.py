@@ -1,0 +1,34 @@
+"""What a run writes and says at its start."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from besnet.files import write_json, write_text
+from besnet.training.data import VideoData
+
+
+def describe(run: Path, about: dict[str, Any]) -> None:
+    """Write config.yaml (the resolved configuration) and run.json (revision, versions, passport, command)."""
+    config = {key: value for key, value in about["config"].items() if key != "world_size"}
+    write_text(run / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    facts = {key: about[key] for key in ("revision", "versions", "passport", "model", "classes")}
+    facts["world_size"] = about["config"]["world_size"]
+    write_json(run / "run.json", facts | {"command": sys.argv})
+
+
+def report_start(data: VideoData, parameters: int, checkpoint: Path | None, world_size: int) -> None:
+    """Say what is about to happen in two lines."""
+    print(
+        f"{data.manifest.name}: {len(data.train_rows)} training videos, {len(data.manifest.classes)} classes; "
+        f"{parameters / 1e6:.2f} M parameters; {world_size} rank{'s' * (world_size > 1)} x {data.batch_size} clips"
+    )
+    order = data.order
+    left = len(order.rows) - len(order) * order.global_batch // order.repeats
+    if left:
+        limited = order.clips < len(order.rows) * order.repeats
+        why = "trainer.limit_train_batches" if limited else "they do not fill a batch"
+        print(f"{left} videos sit out each epoch, others each time: {why}")
+    print(f"going on from {checkpoint.name}" if checkpoint else "starting from the beginning", flush=True)
