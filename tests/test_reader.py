@@ -104,12 +104,12 @@ def test_too_many_frames_for_one_read_come_smaller(shared_data: Path, monkeypatc
     path = shared_data / "odd" / "testsrc2_odd_height_and_width_444.mp4"
     truth = every_frame(path).astype(int)
     numbers = np.array([[0, 7, 14], [7, 14, 21], [3, 3, 24]])
-    different = len(np.unique(numbers))
+    count = numbers.size
     for backend in ("pyav", "decord"):
         with open_video(path, backend) as reader:
             assert np.array_equal(read_clips(reader, numbers).numpy(), truth[numbers])
-            monkeypatch.setattr("besnet.video.reader.MAX_READ_BYTES", 3 * 321 * 241 * different // 2)
-            with pytest.raises(VideoError, match=f"{different} frames at once"):
+            monkeypatch.setattr("besnet.video.reader.MAX_READ_BYTES", 3 * 321 * 241 * count // 2)
+            with pytest.raises(VideoError, match=f"{count} frames at once"):
                 reader.read(numbers.reshape(-1))
             clips = read_clips(reader, numbers).numpy()
             monkeypatch.undo()

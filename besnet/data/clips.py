@@ -226,7 +226,7 @@ def read_clips(reader: Reader, numbers: np.ndarray) -> Tensor:
 
     Frames that together are above the limit of one read (ten clips of 16 in 4K) come smaller by a whole number.
     """
-    frames = reader.read(numbers.reshape(-1), shrink=reader.shrinking(len(np.unique(numbers))))
+    frames = reader.read(numbers.reshape(-1), shrink=reader.shrinking(numbers.size))
     return torch.from_numpy(frames).unflatten(0, numbers.shape)
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import tarfile
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,9 @@ VIDEO_MEMBERS = {
 }  # fmt: skip
 LABEL_MEMBERS = {"cls", "json", "txt"}
 MAX_LABEL_BYTES = 1 << 20
+MOST_PADDING = 64 << 20  # empty blocks at the end
+LISTING_SEC = 600.0
+PLAIN_TYPES = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE, tarfile.DIRTYPE}
 
 
 @dataclass(frozen=True)
@@ -33,29 +37,64 @@ class Member:
     size: int
 
 
-def members(path: Path) -> Iterator[Member]:
-    """The plain files of a tar in order. ValueError where it is cut short, or where a name leads out of it."""
+class _Header(tarfile.TarInfo):
+    """A member's header, whose size is believed only within bounds: tarfile reads long names and PAX headers whole."""
+
+    @classmethod
+    def frombuf(cls, buf: Any, encoding: str, errors: str) -> Any:
+        info = super().frombuf(buf, encoding, errors)
+        if info.size < 0 or (info.type not in PLAIN_TYPES and info.size > MAX_LABEL_BYTES):
+            raise ValueError(f"the header of {info.name!r:.60} claims {info.size} bytes")
+        return info
+
+
+def members(path: Path, deadline_sec: float = LISTING_SEC) -> Iterator[Member]:
+    """The plain files of a tar in order.
+
+    ValueError where it is cut short, where a name leads out of it, where something follows its end, or where listing it
+    takes longer than `deadline_sec`.
+    """
+    end_sec = time.monotonic() + deadline_sec
+    if not path.is_file():  # a fifo would be waited for
+        raise ValueError(f"{path}: not a regular file")
     try:
-        with tarfile.open(path, "r:") as tar:
-            end = os.path.getsize(path)
+        with tarfile.open(path, "r:", tarinfo=_Header) as tar:
+            end, before = os.path.getsize(path), -1
             while (info := tar.next()) is not None:
                 vars(tar)["members"] = []  # else it remembers all that it has seen
+                if info.size < 0 or tar.offset <= before:
+                    raise ValueError(f"the header of {info.name!r:.60} leads backwards")
+                if time.monotonic() > end_sec:
+                    raise ValueError(f"listing it did not finish within {deadline_sec:g} s")
+                before = tar.offset
                 pure = PurePosixPath(info.name)
                 if info.isdir() or pure.name.startswith("._"):  # what macOS adds to a tar
                     continue
                 if pure.is_absolute() or ".." in pure.parts:
-                    raise ValueError(f"{path}: the member {info.name!r} leads outside")
-                if not info.isreg():
-                    raise ValueError(f"{path}: the member {info.name!r} is not a plain file")
+                    raise ValueError(f"the member {info.name!r} leads outside")
+                if not info.isreg() or info.issparse():
+                    raise ValueError(f"the member {info.name!r} is not a plain file")
                 if info.offset_data + info.size > end:
-                    raise ValueError(f"{path}: cut short inside {info.name!r}")
+                    raise ValueError(f"cut short inside {info.name!r}")
                 stem, _, ending = pure.name.partition(".")
                 yield Member(str(pure.with_name(stem)), ending.lower(), info.offset_data, info.size)
-            # A whole tar ends with two empty blocks; one cut between two members has lost the rest in silence.
-            if end - tar.offset < 1024:
-                raise ValueError(f"{path}: cut short at its end")
-    except tarfile.TarError as error:
+            _check_end(path, tar.offset, end)
+    except (tarfile.TarError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a tar file that can be read: {error}") from None
+
+
+def _check_end(path: Path, at: int, end: int) -> None:
+    """ValueError unless a tar ends here, with two empty blocks or more and nothing else: what comes after would be
+    lost in silence."""
+    if end - at < 1024:
+        raise ValueError("cut short at its end")
+    if end - at > MOST_PADDING:
+        raise ValueError(f"{end - at} bytes follow its end")
+    with open(path, "rb") as file:
+        file.seek(at)
+        while block := file.read(1 << 20):
+            if block.strip(b"\0"):
+                raise ValueError(f"something follows its end at byte {at}: put tars together with tar --concatenate")
 
 
 def write_shard(path: Path, samples: Iterable[dict[str, Any]]) -> None:

@@ -54,10 +54,12 @@ def evaluation_views(frames: Tensor, crop_size: int, num_crops: int) -> Tensor:
     height, width = frames.shape[2:4]
     scale = crop_size / min(height, width)
     size = [max(crop_size, round(height * scale)), max(crop_size, round(width * scale))]
-    # Clip by clip: on a GPU pixels are float32 on the way, of all clips at once four times the memory of the frames.
-    resized = torch.stack([functional.resize(clip.permute(0, 3, 1, 2), size, antialias=True) for clip in frames])
     room = max(size) - crop_size
     shares = [0.5] if num_crops == 1 else [crop / (num_crops - 1) for crop in range(num_crops)]
     axis = -2 if size[0] > size[1] else -1
-    crops = [resized.narrow(axis, round(room * share), crop_size) for share in shares]
-    return normalise(torch.stack(crops, dim=1).flatten(0, 1))
+    crops = []
+    # Clip by clip: on a GPU pixels are float32 on the way, of all clips at once four times the memory of the frames.
+    for clip in frames:
+        resized = functional.resize(clip.permute(0, 3, 1, 2), size, antialias=True)
+        crops += [resized.narrow(axis, round(room * share), crop_size).clone() for share in shares]
+    return normalise(torch.stack(crops))

@@ -23,6 +23,8 @@ from besnet.models.folding import fold
 from besnet.video.reader import Reader, open_video
 from besnet.video.sampling import ClipShape, is_short, span, uniform_clips
 
+MOST_CLIPS = 20_000  # of one timeline: two and a half hours, one every half second
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -83,6 +85,8 @@ class Model:
             length, clip = span(reader.times_sec, self.shape)
             step = every_sec if every_sec is not None and self.shape.target_fps else clip / 2
             count = 1 + max(0, round((length - clip) / step))
+            if count > MOST_CLIPS:
+                raise ValueError(f"{reader.name}: {count:,} clips in {length:,.0f} s are too many: raise --every_sec")
             return self.answer(reader, uniform_clips(reader.times_sec, self.shape, count))
 
     def answer(self, reader: Reader, numbers: np.ndarray) -> Prediction:

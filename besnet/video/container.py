@@ -23,6 +23,7 @@ SOUND = ("aac", "aac_latm", "mp3", "mp3float", "mp2", "mp2float", "mp1float", "a
          "adpcm_ima_wav", "adpcm_swf", "nellymoser", "speex", "alac")  # fmt: skip
 
 MAX_PIXELS = 4096 * 2304  # a frame
+MAX_ASPECT = 16  # the long side over the short one
 MAX_FRAMES = 300_000  # a video; more than two and a half hours at 30 fps
 MAX_TOTAL_PIXELS = 60_000_000_000  # decoded in one go, width x height x frames; a quarter of an hour of 1080p at 30 fps
 MAX_PACKET_BYTES = 1_000_000_000  # a video's compressed picture stream, held in memory; an hour of 1080p at 2 Mbit/s
@@ -87,6 +88,12 @@ def open_container(source: Path | bytes, name: str) -> Iterator[tuple[Any, Any]]
             if stream.width * stream.height > MAX_PIXELS:
                 raise VideoError(
                     f"{name}: frames of {stream.width} x {stream.height} are above the limit of {MAX_PIXELS} pixels"
+                )
+            if max(stream.width, stream.height) > MAX_ASPECT * min(stream.width, stream.height):
+                # scaled to a given short side, a few bytes would become gigabytes
+                raise VideoError(
+                    f"{name}: frames of {stream.width} x {stream.height}: "
+                    f"one side is more than {MAX_ASPECT} times the other"
                 )
             # One thread: the loader's workers are the parallelism.
             stream.codec_context.thread_count = 1

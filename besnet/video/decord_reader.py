@@ -22,12 +22,12 @@ AT_ONCE = 32  # frames that decord holds beside those which are handed out
 class DecordReader(PyAVReader):
     """Reads with decord; the container is still checked and numbered in the same way as for PyAV."""
 
-    def __init__(self, source: Path | bytes, name: str) -> None:
+    def __init__(self, source: Path | bytes, name: str, deadline_sec: float | None = None) -> None:
         try:
             import decord
         except ImportError:
             raise VideoError("backend decord: the package decord2 is not installed; use backend pyav") from None
-        super().__init__(source, name)
+        super().__init__(source, name, deadline_sec)
         try:
             self._decord: Any = decord.VideoReader(
                 io.BytesIO(source) if isinstance(source, bytes) else os.path.abspath(source), num_threads=1
@@ -53,6 +53,7 @@ class DecordReader(PyAVReader):
         import decord
 
         for some in np.split(wanted, range(AT_ONCE, len(wanted), AT_ONCE)):
+            self._deadline.check()
             try:
                 pictures = self._decord.get_batch(some.tolist()).asnumpy()
             except (decord.DECORDError, RuntimeError) as error:

@@ -15,6 +15,7 @@ import av
 import numpy as np
 
 from besnet.video.container import MAX_FRAMES, MAX_PACKET_BYTES, VideoError, check_total, words
+from besnet.video.deadline import Deadline
 from besnet.video.references import hidden, unreferenced
 from besnet.video.truncation import missing_end
 
@@ -68,9 +69,10 @@ class FrameIndex:
             yield 0
 
 
-def index_frames(container: Any, stream: Any, name: str) -> FrameIndex:
+def index_frames(container: Any, stream: Any, deadline: Deadline) -> FrameIndex:
     """List the frames of an open container; raises VideoError where there are none or too many."""
-    packets = _packets(container, stream, name)
+    name = deadline.name
+    packets = _packets(container, stream, deadline)
     if missing := missing_end(container, stream, packets):
         raise VideoError(f"{name}: {missing}")
     context = stream.codec_context
@@ -80,15 +82,17 @@ def index_frames(container: Any, stream: Any, name: str) -> FrameIndex:
     if not due:
         raise VideoError(f"{name}: every frame is marked as not to be shown")
     if late or not _tells_all(packets, due, context.name):
-        return _index_by_decoding(packets, due, stream, name, late)
+        return _index_by_decoding(packets, due, stream, deadline, late)
     return _by_stamps(packets, due, stream)
 
 
-def _packets(container: Any, stream: Any, name: str) -> list[Any]:
+def _packets(container: Any, stream: Any, deadline: Deadline) -> list[Any]:
+    name = deadline.name
     packets: list[Any] = []
     size = 0
     try:
         for packet in container.demux(stream):
+            deadline.check()
             if not packet.size:
                 continue
             packets.append(packet)
@@ -131,18 +135,19 @@ def _by_stamps(packets: list[Any], shown: list[int], stream: Any) -> FrameIndex:
     return FrameIndex(packets, position, numbers, ticks, key, times, spare, True)
 
 
-def _index_by_decoding(packets: list[Any], due: list[int], stream: Any, name: str, late: bool) -> FrameIndex:
+def _index_by_decoding(packets: list[Any], due: list[int], stream: Any, deadline: Deadline, late: bool) -> FrameIndex:
     """Number the frames of a stream whose packets do not tell enough: decode it once.
 
     Decoders give frames in the order of presentation, so the n-th decoded is frame n.
     """
-    context = stream.codec_context
+    context, name = stream.codec_context, deadline.name
     check_total(len(packets), (stream.width, stream.height), name)
     start = _start(packets)
     stamps: list[tuple[int | None, int | None]] = []
     failing = set()
     try:
         for n, packet in enumerate([*packets, None]):
+            deadline.check()
             try:
                 stamps += [(frame.pts, frame.dts) for frame in context.decode(packet)]
             except av.FFmpegError:

@@ -20,8 +20,8 @@ from besnet.video.references import says_orientation
 class PyAVReader(Reader):
     """The default reader."""
 
-    def __init__(self, source: Path | bytes, name: str) -> None:
-        super().__init__(source, name)
+    def __init__(self, source: Path | bytes, name: str, deadline_sec: float | None = None) -> None:
+        super().__init__(source, name, deadline_sec)
         self._decoder = self._stream.codec_context
         self._whole = WholeFrames(self.time_base)
         first = self._index.packets[0]
@@ -88,6 +88,7 @@ class PyAVReader(Reader):
 
     def _at(self, position: int) -> list[Any]:
         """The frames that come out of the decoder when it is given a packet."""
+        self._deadline.check()
         try:
             return [self._whole(frame) for frame in self._decoder.decode(self._index.packets[position])]
         except av.FFmpegError:

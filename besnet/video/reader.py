@@ -10,12 +10,13 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from besnet.video.container import VideoError, name_of, open_container
+from besnet.video.deadline import READ_SEC, Deadline
 from besnet.video.frame_index import FrameIndex, index_frames
 
 Backend = Literal["pyav", "decord"]
 Box = tuple[int, int, int, int]  # top, left, height, width in pixels of the upright frame
 
-MAX_READ_BYTES = 2_000_000_000  # one read's different frames as RGB
+MAX_READ_BYTES = 2_000_000_000  # one read's frames as RGB, repeats included
 
 
 class Reader(ABC):
@@ -24,13 +25,14 @@ class Reader(ABC):
     Attributes: `times_sec`, float64 (frames,), when each frame is shown, ascending, the first 0; `name`.
     """
 
-    def __init__(self, source: Path | bytes, name: str) -> None:
+    def __init__(self, source: Path | bytes, name: str, deadline_sec: float | None = None) -> None:
         self.name = name
+        self._deadline = Deadline(name, deadline_sec)
         self._source = source
         self._stack = ExitStack()
         try:
             self._container, self._stream = self._stack.enter_context(open_container(source, name))
-            self._index: FrameIndex = index_frames(self._container, self._stream, name)
+            self._index: FrameIndex = index_frames(self._container, self._stream, self._deadline)
         except BaseException:
             self._stack.close()
             raise
@@ -62,7 +64,7 @@ class Reader(ABC):
         return self._size
 
     def shrinking(self, count: int) -> int:
-        """The least `shrink` with which `count` different frames may be read at once; 1 but for the largest videos."""
+        """The least `shrink` with which `count` frames may be read at once; 1 but for the largest videos."""
         size = 3 * self._stream.width * self._stream.height * count
         return max(1, math.ceil(math.sqrt(size / MAX_READ_BYTES)))
 
@@ -82,8 +84,9 @@ class Reader(ABC):
             outside = int(wanted[0] if wanted[0] < 0 else wanted[-1])
             raise VideoError(f"{self.name}: no frame {outside}: the video has {len(self)}")
         pixels = box[2] * box[3] if box else self._stream.width * self._stream.height
-        if 3 * pixels * len(wanted) > MAX_READ_BYTES * shrink**2:
-            raise VideoError(f"{self.name}: {len(wanted)} frames at once are more than {MAX_READ_BYTES} bytes")
+        if 3 * pixels * len(numbers) > MAX_READ_BYTES * shrink**2:
+            raise VideoError(f"{self.name}: {len(numbers)} frames at once are more than {MAX_READ_BYTES} bytes")
+        self._deadline.restart()
         out: np.ndarray | None = None
         order = np.argsort(numbers, kind="stable")
         starts = np.searchsorted(numbers[order], wanted)
@@ -136,19 +139,22 @@ def shrunk(picture: np.ndarray, by: int) -> np.ndarray:
     return (total // (by * by)).astype(np.uint8)
 
 
-def open_video(source: Path | bytes, backend: Backend = "pyav", name: str | None = None) -> Reader:
+def open_video(
+    source: Path | bytes, backend: Backend = "pyav", name: str | None = None, deadline_sec: float | None = READ_SEC
+) -> Reader:
     """Open a video, a regular file or its bytes, for reading exact frames.
 
     `name` is what messages call it (by default the path). Raises VideoError where the file is no video, is not on the
-    lists of formats and codecs, is larger than the limits, or cannot be numbered exactly by the backend.
+    lists of formats and codecs, is larger than the limits, or cannot be numbered exactly by the backend; later where
+    a read takes longer than `deadline_sec`.
     """
     called = name_of(source, name)
     if backend == "pyav":
         from besnet.video.pyav_reader import PyAVReader
 
-        return PyAVReader(source, called)
+        return PyAVReader(source, called, deadline_sec)
     if backend == "decord":
         from besnet.video.decord_reader import DecordReader
 
-        return DecordReader(source, called)
+        return DecordReader(source, called, deadline_sec)
     raise ValueError(f"backend {backend!r}: it is pyav or decord")
