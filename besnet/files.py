@@ -15,6 +15,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from besnet.text import cell
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
@@ -58,9 +60,11 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file, its header first, whole or not at all; names that are not UTF-8 keep their bytes."""
+    """Write a CSV file, its header first, whole or not at all; names that are not UTF-8 keep their bytes, and none is a
+    formula to a spreadsheet."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    safe = ([cell(entry) if isinstance(entry, str) else entry for entry in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows(safe)
     with replacing(path) as file:
         file.write(text.getvalue().encode(errors="surrogateescape"))
 

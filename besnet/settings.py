@@ -5,18 +5,43 @@ from typing import Any
 
 import yaml
 
+from besnet.schema import read_bytes
+from besnet.text import short
+
+MOST_LETTERS, DEEPEST = 200_000, 20
+STARTS = (yaml.BlockMappingStartToken, yaml.BlockSequenceStartToken, yaml.FlowMappingStartToken,
+          yaml.FlowSequenceStartToken)  # fmt: skip
+ENDS = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 SECTIONS = ("model", "data", "data.clip", "recipe", "saving", "evaluation", "trainer")
+
+
+class UnreadableYaml(yaml.YAMLError):
+    """A text that is not read, because a few of its letters may stand for any amount of memory."""
+
+
+def check_yaml(text: str) -> None:
+    """UnreadableYaml for a text that is too long, too deeply nested, or refers to its own parts."""
+    if len(text) > MOST_LETTERS:
+        raise UnreadableYaml(f"longer than {MOST_LETTERS:,} letters")
+    depth = 0
+    for token in yaml.scan(text):
+        if isinstance(token, yaml.AliasToken):
+            raise UnreadableYaml(
+                f"line {token.start_mark.line + 1}: *{token.value}: write it out, aliases are not read"
+            )
+        depth += isinstance(token, STARTS) - isinstance(token, ENDS)
+        if depth > DEEPEST:
+            raise UnreadableYaml(f"line {token.start_mark.line + 1}: nested more than {DEEPEST} deep")
 
 
 def read_settings(config: Path) -> tuple[str, dict[str, Any]]:
     """A config's text and its values; every section that is there holds settings. ValueError if it cannot be one."""
-    if config.exists() and not config.is_file():
-        raise ValueError(f"{config}: not a file that can be read as a config")
-    text = config.read_text()
     try:
+        text = read_bytes(config, 4 * MOST_LETTERS).decode()
+        check_yaml(text)
         settings = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{config}: not readable as YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{config}: not readable as YAML: {short(str(error), 300)}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"{config}: no settings in it: a config of `besnet train` is expected")
     for name in SECTIONS:

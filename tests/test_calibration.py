@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from besnet import cli
-from besnet.evaluation.calibration import fit_temperature, reliability, stored_temperature, tempered
+from besnet.checkpoints.store import file_hash
+from besnet.checkpoints.temperature import stored_temperature
+from besnet.evaluation.calibration import fit_temperature, reliability, tempered
 from tests import command
 
 
@@ -46,13 +48,16 @@ def test_calibration_error_by_hand() -> None:
     assert reliability(np.array([[0.0, 1.0]]), np.array([0]))["negative_log_likelihood"] == pytest.approx(27.6, abs=0.1)
 
 
+ALLOW = "--allow_training_videos=true"
+
+
 @pytest.fixture(scope="module")
 def run(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with evaluations of two splits."""
     folder = tmp_path_factory.mktemp("calibrated") / "run"
     assert command.train(squares, folder, "--trainer.max_epochs=1") == 0
     for split in ("train", "test"):
-        cli.run("evaluate", [f"--ckpt_path={folder}", f"--split={split}", "--workers=0"])
+        cli.run("evaluate", [f"--ckpt_path={folder}", f"--split={split}", "--workers=0", ALLOW])
     return folder
 
 
@@ -62,9 +67,10 @@ def evaluation(run: Path, split: str) -> Path:
 
 
 def test_a_temperature_is_stored_for_its_checkpoint(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run("calibrate", [str(evaluation(run, "train")), f"--reported={evaluation(run, 'test')}"]) == 0
-    assert re.search(r"calibration error on 9 videos of the split test: [\d.]+ % before, [\d.]+ % after",
-                     capsys.readouterr().out)  # fmt: skip
+    assert cli.run("calibrate", [str(evaluation(run, "train")), f"--reported={evaluation(run, 'test')}", ALLOW]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"calibration error on 9 videos of the split test: [\d.]+ % before, [\d.]+ % after", said)
+    assert re.search(r"negative log-likelihood [\d.]+ before, [\d.]+ after", said)
     about = json.loads((evaluation(run, "test") / "results.json").read_text())
     stored = stored_temperature(run, about["checkpoint"]["hash"])
     assert stored is not None
@@ -75,7 +81,7 @@ def test_a_temperature_is_stored_for_its_checkpoint(run: Path, capsys: pytest.Ca
 def test_the_test_split_is_never_fitted_on(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, why in (
         ([evaluation(run, "test")], "must not be fitted on the test split"),
-        ([evaluation(run, "train"), f"--reported={evaluation(run, 'train')}"], "is the one fitted on"),
+        ([evaluation(run, "train"), f"--reported={evaluation(run, 'train')}", ALLOW], "is the one fitted on"),
     ):
         with pytest.raises(SystemExit):
             cli.run("calibrate", [str(word) for word in words])
@@ -119,6 +125,9 @@ def altered(folder: Path, out: Path, **changes: object) -> Path:
             about[name] = value
     (out / "results.json").write_text(json.dumps(about))
     np.savez(out / "predictions.npz", **arrays)  # type: ignore[arg-type]
+    about["coverage"]["evaluated"] = len(arrays["ids"])
+    about["predictions"] = file_hash(out / "predictions.npz")
+    (out / "results.json").write_text(json.dumps(about))
     return out
 
 

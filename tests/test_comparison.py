@@ -8,30 +8,27 @@ import pytest
 
 from besnet import cli
 from besnet.evaluation.comparison import check_comparable, compared, over_clips, paired_interval, siblings
-from tests import command
+from besnet.evaluation.stored import read_evaluation
+from tests import command, evaluated
 
 
 def stored(folder: Path, guesses: list[int], labels: list[int], classes: str = "abc", split: str = "test") -> Path:
     """An evaluation's folder with these answers."""
-    folder.mkdir(parents=True)
-    about = {"classes": list(classes), "split": split, "checkpoint": {"hash": "1", "network": "some"}, "data": {}}
-    (folder / "results.json").write_text(json.dumps(about))
-    np.savez(folder / "predictions.npz", **arrays(guesses, labels))  # type: ignore[arg-type]
-    return folder
+    return evaluated.write(folder, arrays(guesses, labels)["probabilities"], labels, list(classes), split=split)
 
 
 def arrays(guesses: list[int], labels: list[int]) -> dict[str, np.ndarray]:
     return {
         "ids": np.array([f"video{number}" for number in range(len(labels))]),
         "labels": np.array(labels),
-        "probabilities": np.eye(3, dtype=np.float32)[guesses][:, None],
+        "probabilities": np.eye(3, dtype=np.float32)[np.array(guesses, dtype=int)][:, None],
     }
 
 
 def test_gains_and_losses_are_counted_video_by_video(tmp_path: Path) -> None:
     before = stored(tmp_path / "before", guesses=[0, 0, 1, 2, 2, 0], labels=[0, 0, 1, 1, 2, -1])
     mine = arrays(guesses=[0, 1, 1, 1, 2, 0], labels=[0, 0, 1, 1, 2, -1])
-    found = compared(before, {"classes": list("abc"), "split": "test"}, mine)
+    found = compared(read_evaluation(before), {"classes": list("abc"), "split": "test"}, mine)
     assert (found["videos"], found["gained"], found["lost"]) == (5, 1, 1)
     assert found["difference"] == 0
     assert {row["class"]: row["gained"] for row in found["per_class"]} == {"a": -0.5, "c": 0.0, "b": 0.5}
@@ -62,7 +59,10 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path, changes: dict[str,
         words["guesses"] = []
     before = stored(tmp_path / "before", **words)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=why):
-        check_comparable(before, list("abc"), "test", ["video0", "video1"])
+        check_comparable(read_evaluation(before), list("abc"), "test", ["video0", "video1"])
+
+
+ALLOW = "--allow_training_videos=true"
 
 
 @pytest.mark.parametrize("wrong", ["split", "ensemble"])
@@ -76,7 +76,7 @@ def test_what_does_not_fit_is_refused_before_any_video_is_decoded(
     both = tmp_path / "both"
     assert cli.run("evaluate", ["--ensemble", str(tmp_path / "one"), str(tmp_path / "one"), f"--out={both}"]) == 0
     monkeypatch.setattr("besnet.evaluation.loop.stream", None)
-    other = [f"--against={tmp_path / 'one'}", "--split=train"] if wrong == "split" else [f"--against={both}"]
+    other = [f"--against={tmp_path / 'one'}", "--split=train", ALLOW] if wrong == "split" else [f"--against={both}"]
     with pytest.raises(SystemExit) as ended:
         cli.run("evaluate", [*words, *other])
     assert ended.value.code == 2

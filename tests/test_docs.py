@@ -53,8 +53,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, squares: Path) -> Pat
         small = yaml.safe_dump(shrunken(yaml.safe_load(config.read_text())))
         (tmp_path / "configs" / config.name).write_text(small)
     annotate(tmp_path)
-    for split in ("train", "val", "test"):
-        for seed, (name, direction) in enumerate(moving_squares.DIRECTIONS.items()):
+    for place, split in enumerate(("train", "val", "test")):
+        for seed, (name, direction) in enumerate(moving_squares.DIRECTIONS.items(), 10 * place):
             moving_squares.draw(tmp_path / "my_videos" / split / name / f"{split}.mp4", direction, seed)
     with open(tmp_path / "index.csv", "w", newline="") as file:
         writer = csv.writer(file)
@@ -71,7 +71,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, squares: Path) -> Pat
 def annotate(folder: Path) -> None:
     """Kinetics annotations and videos: two of each split are there, one is missing."""
     (folder / "annotations").mkdir()
-    for split in ("train", "val", "test"):
+    for place, split in enumerate(("train", "val", "test")):
         with open(folder / "annotations" / f"{split}.csv", "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["label", "youtube_id", "time_start", "time_end", "split"])
@@ -80,7 +80,7 @@ def annotate(folder: Path) -> None:
                 writer.writerow([KINETICS[number % 2], name, 0, 1, split])
                 if number < 8:
                     path = folder / "videos" / f"{name}_000000_000001.mp4"
-                    moving_squares.draw(path, [*moving_squares.DIRECTIONS.values()][number % 2], number)
+                    moving_squares.draw(path, [*moving_squares.DIRECTIONS.values()][number % 2], number + 10 * place)
     shutil.copy(folder / "annotations" / "val.csv", folder / "kinetics400_val.csv")
 
 

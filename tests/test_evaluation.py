@@ -8,18 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from besnet import cli
-from besnet.checkpoints import store
-from besnet.checkpoints.header import header
 from besnet.data.manifest import Manifest
 from besnet.data.prepare import prepare
 from besnet.evaluation import loop
-from besnet.models.besnet import BesNet
-from tests import command, moving_squares
-
-SMALL_NETWORK = {"dilations": [1, 2], "blocks": [1, 1], "width": 4}
+from tests import command, moving_squares, untrained
 
 
 @pytest.fixture(scope="module")
@@ -28,20 +22,6 @@ def trained(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "trained"
     assert command.train(squares, run) == 0
     return run
-
-
-def untrained(folder: Path, classes: list[str]) -> Path:
-    """A checkpoint of a network that has never seen a video."""
-    torch.manual_seed(0)
-    arguments = SMALL_NETWORK | {"num_classes": len(classes)}
-    clip = {"num_frames": 4, "frame_interval": 8, "target_fps": 30}
-    config = {
-        "data": {"folder": "nowhere", "clip": clip, "crop_size": 32},
-        "evaluation": {"num_clips": 2, "num_crops": 3},
-    }
-    weights = {f"network.{name}": value for name, value in BesNet(**arguments).state_dict().items()}  # type: ignore[arg-type]
-    entry = header(arguments, classes, {"source": "", "encode": ""}, config)
-    return store.save({"besnet": entry, "state_dict": weights}, folder, 0)
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -107,7 +87,7 @@ def test_a_killed_evaluation_goes_on_without_doing_a_video_twice(
 def test_a_video_that_failed_before_the_kill_is_tried_again(tmp_path: Path) -> None:
     shares = np.full((2, 4), 0.25, dtype=np.float32)
     loop.write_part(tmp_path, 0, [loop.Answer(3, None, why="[Errno 5] Input/output error"), loop.Answer(5, shares)])
-    (kept,) = loop.read_parts(tmp_path)
+    (kept,) = loop.read_parts(tmp_path, np.arange(9), num_views=2)
     assert kept.row == 5
     assert kept.probabilities is not None
     assert (kept.probabilities == shares).all()
@@ -122,7 +102,7 @@ def test_a_split_of_which_nothing_is_readable_is_counted(tmp_path: Path, squares
         rows += [f"{name},{name}.mp4,train", f"{name},gone_{name}.mp4,test"]
     table.write_text("\n".join(["label,path,split", *rows]) + "\n")
     prepare(table, tmp_path / "prepared", index_only=True, workers=1)
-    words = [f"--ckpt_path={untrained(tmp_path, classes)}", f"--data={tmp_path / 'prepared'}", "--workers=0"]
+    words = [f"--ckpt_path={untrained.checkpoint(tmp_path, classes)}", f"--data={tmp_path / 'prepared'}", "--workers=0"]
     assert cli.run("evaluate", [*words, f"--out={tmp_path / 'out'}"]) == 0
     found = results(tmp_path / "out")
     counts = {"expected": len(classes), "evaluated": 0, "missing": len(classes), "undecodable": 0}
@@ -154,7 +134,7 @@ def test_missing_and_undecodable_videos_are_counted_never_replaced(tmp_path: Pat
     (folder / "list.csv").write_text("\n".join(table) + "\n")
     prepare(folder / "list.csv", tmp_path / "prepared", index_only=True, workers=1)
     (folder / "0.mp4").write_bytes((folder / "0.mp4").read_bytes()[:400])  # goes bad after it was prepared
-    checkpoint = untrained(tmp_path, source.classes)
+    checkpoint = untrained.checkpoint(tmp_path, source.classes)
     out = tmp_path / "out"
     cli.run("evaluate", [f"--ckpt_path={checkpoint}", f"--data={tmp_path / 'prepared'}", f"--out={out}", "--workers=0"])
     found = results(out)
@@ -173,7 +153,7 @@ def test_real_kinetics_three_videos_of_19906(
     manifest = Manifest.load(tmp_path / "k400")
     assert len(manifest.select("val")) == 3
     assert len(manifest.select("val", state="missing")) == 19903
-    checkpoint = untrained(tmp_path, manifest.classes)
+    checkpoint = untrained.checkpoint(tmp_path, manifest.classes)
     words = [f"--ckpt_path={checkpoint}", f"--data={tmp_path / 'k400'}", "--split=val", "--workers=0"]
     capsys.readouterr()
     cli.run("evaluate", [*words, f"--out={tmp_path / 'out'}"])
@@ -235,7 +215,7 @@ def test_a_split_without_labels_gives_a_submission(squares: Path, tmp_path: Path
     names.write_text("\n".join(source.classes) + "\n")
     videos = tmp_path / "videos"
     prepare(tmp_path / "list.csv", tmp_path / "prepared", videos=videos, classes=str(names), index_only=True, workers=1)
-    checkpoint = untrained(tmp_path, source.classes)
+    checkpoint = untrained.checkpoint(tmp_path, source.classes)
     words = [f"--ckpt_path={checkpoint}", f"--data={tmp_path / 'prepared'}", "--workers=0"]
     cli.run("evaluate", [*words, f"--out={tmp_path / 'out'}"])
     lines = (tmp_path / "out" / "submission.csv").read_text().splitlines()

@@ -110,9 +110,8 @@ def test_exported_files_agree_on_real_videos(shared_data: Path, tmp_path: Path, 
     model = trained(blocks=(1, 1))
     arguments = {"num_classes": 5, "blocks": [1, 1], "width": 8}
     clip = {"num_frames": 8, "frame_interval": 2, "target_fps": 30}
-    entry = header(
-        arguments, list("abcde"), {}, {"data": {"clip": clip, "crop_size": 64}, "evaluation": {"crop_size": None}}
-    )
+    config = {"data": {"folder": "x", "clip": clip, "crop_size": 64}, "evaluation": {"crop_size": None}}
+    entry = header(arguments, list("abcde"), {"source": "", "encode": ""}, config)
     weights = {f"network.{name}": value for name, value in model.state_dict().items()}
     checkpoint = store.save({"besnet": entry, "state_dict": weights}, tmp_path / "checkpoints", 1)
     cli.run("export", [str(tmp_path), f"--to={to}"])

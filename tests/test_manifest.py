@@ -130,7 +130,7 @@ def test_a_video_inside_a_shard_is_read_by_its_bytes(tmp_path: Path, shared_data
 
 def test_the_size_of_kinetics_fits(tmp_path: Path) -> None:
     """240,000 rows: one process opens, shuffles and finds the first in little memory."""
-    write_manifest(tmp_path, "large", ["c"] * 6, ".", made_up(240_000))
+    write_manifest(tmp_path, "large", list("abcdef"), ".", made_up(240_000))
     script = (
         "import sys, numpy as np; from pathlib import Path; from besnet.data.manifest import Manifest\n"
         "m = Manifest.load(Path(sys.argv[1])); rows = m.select('train'); np.random.default_rng(0).shuffle(rows)\n"
@@ -167,8 +167,8 @@ def test_eight_workers_share_one_manifest(tmp_path: Path) -> None:
     """What eight processes that read rows take together stays below a tenth of the manifest each."""
     (tmp_path / "large").mkdir()
     (tmp_path / "small").mkdir()
-    write_manifest(tmp_path / "large", "large", ["c"] * 6, ".", made_up(100_000))
-    write_manifest(tmp_path / "small", "small", ["c"] * 6, ".", made_up(10))
+    write_manifest(tmp_path / "large", "large", list("abcdef"), ".", made_up(100_000))
+    write_manifest(tmp_path / "small", "small", list("abcdef"), ".", made_up(10))
     command = [sys.executable, "-c", SHARE, str(tmp_path / "large"), str(tmp_path / "small")]
     workers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)]
     totals = []

@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 
 from besnet.evaluation import metrics
+from besnet.report.confusion import square
 
 
 def test_top_k_agrees_with_scikit_learn() -> None:
@@ -14,8 +15,16 @@ def test_top_k_agrees_with_scikit_learn() -> None:
         theirs = top_k_accuracy_score(labels, probabilities, k=k, labels=range(12))
         assert metrics.top_k(probabilities, labels, k).mean() == pytest.approx(theirs)
     guesses = probabilities.argmax(axis=1)
-    ours = metrics.confusion(guesses, labels, 12)
+    ours = square(metrics.confusion(guesses, labels, 12), np.arange(12))
     assert (ours == confusion_matrix(labels, guesses, labels=range(12))).all()
+    assert metrics.confusion(np.zeros(0, dtype=int), np.zeros(0, dtype=int), 12).shape == (0, 3)
+
+
+def test_what_is_not_a_number_is_never_right() -> None:
+    spoilt = np.full((4, 3), np.nan)
+    spoilt[1], spoilt[2], spoilt[3] = [0.8, np.nan, 0.2], [np.inf, 0, 0], [0.8, 0.1, 0.1]
+    assert metrics.top_k(spoilt, np.zeros(4, dtype=int), 1).tolist() == [False, False, False, True]
+    assert metrics.top_k(spoilt, np.zeros(4, dtype=int), 3).tolist() == [False, False, False, True]
 
 
 def test_a_constant_answer_is_right_for_one_class_only() -> None:

@@ -50,7 +50,7 @@ def results(names: list[str], folder: Path) -> tuple[dict[str, Any], np.ndarray]
             "passport": passport, "network": "BesNet, 43.05 M parameters, dilations [1, 2]",
         },
         "views": {"num_clips": 4, "num_crops": 1, "crop_size": 224},
-        "clip": {"num_frames": 16, "frame_interval": 4, "target_fps": 30.0},
+        "clip": {"num_frames": 16, "frame_interval": 4, "target_fps": 30.0, "sampling": "dense"}, "trained_on": 0,
         "dilations": [1, 2],
         "coverage": {"expected": len(labels) + 3, "evaluated": len(labels), "missing": 2, "undecodable": 1}
         | {"looped": 0},

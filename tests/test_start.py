@@ -28,7 +28,7 @@ def save(folder: Path, classes: list[str], model: dict[str, object], seed: int) 
     torch.manual_seed(seed)
     arguments = model | {"num_classes": len(classes)}
     network = BesNet(**arguments)  # type: ignore[arg-type]
-    entry = header(arguments, classes, {}, {})
+    entry = header(arguments, classes, {"source": "", "encode": ""}, {})
     weights = {f"network.{name}": value for name, value in network.state_dict().items()}
     store.save({"besnet": entry, "state_dict": weights}, folder, 1)
     return network

@@ -3,17 +3,47 @@
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Annotated, Any, NotRequired, TypedDict
 
+import torch
 from torch import Tensor
 
+from besnet.checkpoints.weights import fill
 from besnet.models.besnet import BesNet
+from besnet.schema import Classes, Count, Hash, Name, Within, checked
 
 # what stands before the network's own names in a checkpoint
 TRAINED, AVERAGED = "network.", "ema.network."
+
+
+class PassportValues(TypedDict):
+    """The data passport, see besnet.data.manifest.Passport."""
+
+    source: Hash
+    encode: Hash
+
+
+class Header(TypedDict):
+    """The `besnet` entry of a checkpoint: plain values, and what tells the training videos from others.
+
+    model: keyword arguments of BesNet. config: the run's resolved configuration. ema: the decay of the moving average
+    that is beside the weights. trained_on: see besnet.data.known. revision, versions: of the code that trained it.
+    """
+
+    model: dict[str, Any]
+    classes: Classes
+    passport: PassportValues
+    config: dict[str, Any]
+    revision: Name
+    versions: dict[str, Name]
+    position: NotRequired[dict[str, Count]]
+    ema: NotRequired[Annotated[float, Within(0, 1)] | None]
+    trained_on: NotRequired[Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -21,7 +51,8 @@ class Trained:
     """A network with what it was trained on: `config` is the run's resolved configuration.
 
     model: keyword arguments of BesNet. ema: the decay of the moving average that its weights are; None for the weights
-    as the optimiser left them. revision, versions: of the code that trained it.
+    as the optimiser left them. trained_on: what tells its training videos from others; None where that is not known.
+    revision, versions: of the code that trained it.
     """
 
     network: BesNet
@@ -33,6 +64,7 @@ class Trained:
     ema: float | None
     revision: str
     versions: dict[str, str]
+    trained_on: Tensor | None = None
 
 
 def header(
@@ -53,32 +85,53 @@ def header(
     }
 
 
-def rebuild(checkpoint: dict[str, Any], raw: bool = False) -> Trained:
-    """The network of a checkpoint, in evaluation mode. ValueError if its weights do not fit its description.
+def header_of(checkpoint: dict[str, Any], where: str = "the checkpoint") -> Header:
+    """The `besnet` entry of a checkpoint. ValueError that names `where` and the field if it is not as it has to be."""
+    entry: Header = checked(checkpoint["besnet"], Header, where)
+    entry["model"] = model_of(entry["model"], entry["classes"], where)
+    known = entry.get("trained_on")
+    if known is not None and (known.dtype != torch.int64 or known.ndim != 1):
+        raise ValueError(f"{where}: trained_on: int64 of one dimension is expected")
+    return entry
+
+
+def model_of(model: dict[str, Any], classes: list[str], where: str) -> dict[str, Any]:
+    """Keyword arguments of BesNet that fit its schema and a list of classes. ValueError names `where` and the field."""
+    found: dict[str, Any] = checked(model, BesNet.__init__, f"{where}: model")
+    if len(classes) != found["num_classes"]:
+        raise ValueError(f"{where}: {len(classes)} class names for a network of {found['num_classes']} classes")
+    return found
+
+
+def rebuild(
+    checkpoint: dict[str, Any],
+    raw: bool = False,
+    where: str = "the checkpoint",
+    changed: Mapping[str, Any] = MappingProxyType({}),
+) -> Trained:
+    """The network of a checkpoint, in evaluation mode. ValueError if its weights do not fit its description, or hold a
+    number that is not finite.
 
     raw: take the weights as the optimiser left them, even where the checkpoint has their moving average.
+    where: the file, for messages. changed: arguments of BesNet that take the place of the network's own.
     """
-    entry = checkpoint["besnet"]
+    entry = header_of(checkpoint, where)
+    entry["model"] |= changed
     ema = None if raw else entry.get("ema")
     prefix = TRAINED if ema is None else AVERAGED
-    network = BesNet(**entry["model"])
-    weights: dict[str, Tensor] = {
-        name.removeprefix(prefix): weight
-        for name, weight in checkpoint["state_dict"].items()
-        if name.startswith(prefix)
-    }
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(
-            f"the checkpoint's weights do not fit its network: {str(error).splitlines()[-1].strip()}"
-        ) from error
-    network.eval()
+    weights = checked(checkpoint.get("state_dict"), dict[str, Tensor], f"{where}: state_dict")
+    weights = {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
     return Trained(
-        network=network,
+        network=fill(entry["model"], weights, where),
         ema=ema,
         position=entry.get("position", {}),
-        **{key: entry[key] for key in ("model", "classes", "passport", "config", "revision", "versions")},
+        trained_on=entry.get("trained_on"),
+        model=entry["model"],
+        classes=entry["classes"],
+        passport={"source": entry["passport"]["source"], "encode": entry["passport"]["encode"]},
+        config=entry["config"],
+        revision=entry["revision"],
+        versions=entry["versions"],
     )
 
 

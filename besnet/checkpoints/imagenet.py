@@ -2,20 +2,23 @@
 
 import hashlib
 import re
+import zipfile
 from pathlib import Path
-from pickle import UnpicklingError
+from typing import Any
 from urllib.error import URLError
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models import get_weight
 
 from besnet.checkpoints import store
+from besnet.checkpoints.arrays import check_zip
 from besnet.checkpoints.header import rebuild
+from besnet.checkpoints.weights import check_finite
 from besnet.models.besnet import BesNet
 from besnet.models.inflation import inflate
+from besnet.text import short
 
 
 def load_imagenet(model: BesNet, weights: str | Path) -> None:
@@ -27,11 +30,16 @@ def load_imagenet(model: BesNet, weights: str | Path) -> None:
     hash and the weights of another network.
     """
     named = re.fullmatch(r"\w+_Weights\.\w+", str(weights))
-    flat = fetch(str(weights)) if named else read(Path(weights))
+    inflate_into(model, fetch(str(weights)) if named else read(Path(weights)), str(weights))
+
+
+def inflate_into(model: BesNet, flat: dict[str, Tensor], where: str) -> None:
+    """Fill the network with these 2D weights. ValueError that names `where` they come from if they do not fit it."""
+    check_finite(flat, where)
     try:
         model.load_state_dict(inflate(flat, model.state_dict()))
     except ValueError as error:
-        raise ValueError(f"{weights}: {error}") from None
+        raise ValueError(f"{where}: {error}") from None
 
 
 def fetch(name: str) -> dict[str, Tensor]:
@@ -62,17 +70,27 @@ def read(file: Path) -> dict[str, Tensor]:
             f"{file}: no such file; give a local .pth or .safetensors, or a name such as ResNet50_Weights.DEFAULT"
         )
     named_hash = re.search(r"-([0-9a-f]{8,})\.\w+$", file.name)
-    if named_hash:
-        with file.open("rb") as stream:
-            actual = hashlib.file_digest(stream, "sha256").hexdigest()
-        if not actual.startswith(named_hash[1]):
+    with file.open("rb") as stream:
+        actual = hashlib.file_digest(stream, "sha256").hexdigest()
+        if named_hash and not actual.startswith(named_hash[1]):
             raise ValueError(
                 f"{file}: damaged, its hash begins with {actual[:8]} and not {named_hash[1]}; download it again"
             )
-    try:
-        content = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
-    except (UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{file}: not a file of weights ({str(error).splitlines()[0]})") from None
+        zipped = zipfile.is_zipfile(stream)
+        if zipped:
+            check_zip(file, stream, packed=False)
+        try:
+            if file.suffix == ".safetensors":
+                content = load_file(file)
+            else:  # mapped: see besnet.checkpoints.store
+                content = torch.load(f"/dev/fd/{stream.fileno()}", "cpu", weights_only=True, mmap=zipped)
+        except Exception as error:  # what a damaged or foreign file makes torch raise is anything
+            raise ValueError(f"{file}: not a file of weights ({short(' '.join(str(error).split()), 200)})") from None
+    return state_dict_of(content, file)
+
+
+def state_dict_of(content: Any, file: Path) -> dict[str, Tensor]:
+    """What a file holds, if it is names with tensors."""
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise ValueError(
             f"{file}: holds no state dict, names with tensors; save it with torch.save(model.state_dict(), ...)"
@@ -82,7 +100,13 @@ def read(file: Path) -> dict[str, Tensor]:
 
 def read_run(folder: Path) -> dict[str, Tensor]:
     """The state dict of the 2D network that a run trained, as torchvision would have it."""
-    network = rebuild(store.load(folder)).network
+    stored = store.read(folder)
+    network = rebuild(stored.content, where=str(stored.path)).network
     if network.dilations or network.hidden is not None:
         raise ValueError(f"{folder}: not the run of a 2D network (model.dilations []), which alone can be inflated")
-    return {name: value.squeeze(2) if value.ndim == 5 else value for name, value in network.state_dict().items()}
+    return flattened(network.state_dict())
+
+
+def flattened(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of a BesNet without temporal taps, as torchvision's 2D network has it."""
+    return {name: value.squeeze(2) if value.ndim == 5 else value for name, value in weights.items()}

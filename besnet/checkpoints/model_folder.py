@@ -1,21 +1,39 @@
 """A trained network to give away: a folder with model.safetensors and model.json, read without executing anything."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
 from besnet.checkpoints import store
-from besnet.checkpoints.header import Trained, rebuild
+from besnet.checkpoints.header import PassportValues, Trained, model_of, rebuild
+from besnet.checkpoints.temperature import Temperature
+from besnet.checkpoints.weights import check_model, fill
 from besnet.files import replacing, write_json
-from besnet.models.besnet import BesNet
+from besnet.schema import Classes, Count, Hash, Name, Within, read_bytes, read_json
 
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
-# what `Trained` holds besides the network
-DESCRIBED = ("model", "classes", "passport", "config", "position", "ema", "revision", "versions")
+LARGEST_WEIGHTS = 16 * 2**30  # bytes
+
+
+class About(TypedDict):
+    """model.json."""
+
+    model: dict[str, Any]
+    classes: Classes
+    transforms: dict[str, Any]
+    temperature: Temperature | None
+    metrics: dict[str, Any]
+    passport: PassportValues
+    config: dict[str, Any]
+    position: dict[str, Count]
+    ema: Annotated[float, Within(0, 1)] | None
+    checkpoint: Hash
+    revision: Name
+    versions: dict[str, Name]
+    weights: Hash
 
 
 @dataclass(frozen=True)
@@ -23,12 +41,13 @@ class Given:
     """A network as a user names it: from a run, a checkpoint or a model folder.
 
     temperature: what its probabilities were calibrated with; None if they were not. hash: of the checkpoint that it
-    came from.
+    came from. name: the file that describes it, for messages.
     """
 
     trained: Trained
     hash: str
     run: Path | None
+    name: str
     temperature: float | None = None
 
 
@@ -43,11 +62,10 @@ def write(folder: Path, given: Given, transforms: dict[str, Any], metrics: dict[
     transforms: what happens to frames before the network and what comes out; metrics: what evaluations of this
     checkpoint found. OSError if it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     trained = given.trained
-    weights = {name: weight.contiguous() for name, weight in trained.network.state_dict().items()}
+    weights = save({name: weight.contiguous() for name, weight in trained.network.state_dict().items()})
     with replacing(folder / WEIGHTS) as file:
-        file.write(save(weights))
+        file.write(weights)
     about = {
         "model": trained.model,
         "classes": trained.classes,
@@ -61,37 +79,39 @@ def write(folder: Path, given: Given, transforms: dict[str, Any], metrics: dict[
         "checkpoint": given.hash,
         "revision": trained.revision,
         "versions": trained.versions,
-        "weights": store.file_hash(folder / WEIGHTS),
+        "weights": store.bytes_hash(weights),
     }
     write_json(folder / ABOUT, about)
 
 
 def read(folder: Path) -> Given:
     """The network of a model folder. ValueError if a file is missing, damaged, or does not fit the other."""
-    try:
-        about: dict[str, Any] = json.loads((folder / ABOUT).read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{folder / ABOUT}: not readable ({error})") from error
+    about: About = read_json(folder / ABOUT, About)
+    model = model_of(about["model"], about["classes"], str(folder / ABOUT))
     file = folder / WEIGHTS
     if not file.is_file():
         raise ValueError(f"{file}: there is no such file: copy the whole model folder")
+    check_model(model, str(folder / ABOUT))
+    data = read_bytes(file, LARGEST_WEIGHTS)
+    if store.bytes_hash(data) != about["weights"]:
+        raise ValueError(f"{file}: damaged, or not the weights that {ABOUT} describes: copy the folder again")
     try:
-        if store.file_hash(file) != about["weights"]:
-            raise ValueError(f"{file}: damaged, or not the weights that {ABOUT} describes: copy the folder again")
-        classes, model = about["classes"], about["model"]
-        if len(classes) != model["num_classes"]:
-            raise ValueError(
-                f"{folder / ABOUT}: {len(classes)} class names for a network of {model['num_classes']} classes"
-            )
-        network = BesNet(**model)
-        network.load_state_dict(load_file(file))
-        network.eval()
-        trained = Trained(network, **{key: about[key] for key in DESCRIBED})
-        return Given(trained, about["checkpoint"], None, about["temperature"])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{folder / ABOUT}: not a model folder's description ({error!r})") from error
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{file}: does not fit {ABOUT}: {str(error).splitlines()[-1].strip()}") from error
+        weights = load(data)
+    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: not readable as safetensors ({str(error).splitlines()[0]})") from None
+    network = fill(model, weights, f"{file} with {ABOUT}")
+    trained = Trained(
+        network=network,
+        model=model,
+        classes=about["classes"],
+        passport={"source": about["passport"]["source"], "encode": about["passport"]["encode"]},
+        config=about["config"],
+        position=about["position"],
+        ema=about["ema"],
+        revision=about["revision"],
+        versions=about["versions"],
+    )
+    return Given(trained, about["checkpoint"], None, str(folder / ABOUT), about["temperature"])
 
 
 def given(path: Path) -> Given:
@@ -101,7 +121,11 @@ def given(path: Path) -> Given:
     """
     if is_model_folder(path):
         return read(path)
-    checkpoint = store.load(path)
-    file = store.resolve(path)
-    run = file.parent.parent if file.parent.name == "checkpoints" else file.parent
-    return Given(rebuild(checkpoint), store.file_hash(file), run)
+    stored = store.read(path)
+    name = str(stored.path)
+    return Given(rebuild(stored.content, where=name), stored.hash, run_of(stored.path), name)
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The run that a checkpoint belongs to, or the folder it lies in."""
+    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent

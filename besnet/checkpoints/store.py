@@ -1,21 +1,38 @@
 """Checkpoint files that are whole or absent: written aside, synced, renamed, and named by their own hash."""
 
 import contextlib
+import copy
 import hashlib
 import os
 import pickle
 import re
+import stat
 import time
+import warnings
+import zipfile
+from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from besnet.checkpoints.arrays import check_zip
 from besnet.files import sync_folder
+from besnet.text import short
 
 NAME = re.compile(r"step_(\d{9})-([0-9a-f]{16})\.ckpt")
 ATTEMPTS = 3
 WAIT_SEC = 1.0
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A checkpoint as it was read: the file, the first 16 digits of its SHA-256, and what is in it."""
+
+    path: Path
+    hash: str
+    content: dict[str, Any]
 
 
 def save(checkpoint: dict[str, Any], folder: Path, step: int) -> Path:
@@ -60,13 +77,28 @@ def _save_once(checkpoint: dict[str, Any], folder: Path, step: int) -> Path:
 def file_hash(path: Path) -> str:
     """First 16 hexadecimal digits of a file's SHA-256."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return _hash(file)
+
+
+def _hash(file: BufferedReader) -> str:
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def bytes_hash(data: bytes) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of bytes."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def hash_in_name(path: Path) -> str | None:
+    """What a checkpoint's name says about its bytes."""
+    match = NAME.fullmatch(path.name)
+    return match and match[2]
 
 
 def verifies(path: Path) -> bool:
     """Whether a checkpoint's bytes are those that its name promises."""
-    match = NAME.fullmatch(path.name)
-    return match is not None and file_hash(path) == match[2]
+    return hash_in_name(path) == file_hash(path)
 
 
 def by_age(folder: Path) -> list[Path]:
@@ -105,38 +137,90 @@ def prune(folder: Path, keep: int) -> None:
 
 
 def load(path: Path, device: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint: tensors and plain values only; nothing in it is ever executed.
+    """The content of a checkpoint, in memory of its own. ValueError as `read` says."""
+    content: dict[str, Any] = copy.deepcopy(read(path, device).content)
+    return content
 
-    A file that carries its hash in its name is checked against it. ValueError names the file and what is wrong.
+
+def read(path: Path, device: Any = "cpu") -> Stored:
+    """Read a checkpoint once: tensors and plain values only; nothing in it is ever executed.
+
+    path: a file, or a run folder or a folder of checkpoints, of which the newest is taken whose bytes are those that
+    its name promises. The hash is that of the bytes that were read, whatever a run saves and deletes meanwhile. Tensors
+    lie in the file until they are used. ValueError names the file and what is wrong.
     """
-    path = resolve(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such checkpoint")
-    if NAME.fullmatch(path.name) and not verifies(path):
+    if not path.is_dir():
+        try:
+            with _opened(path) as file:
+                return _read(path, file, device)
+        except FileNotFoundError:
+            raise ValueError(f"{path}: there is no such checkpoint") from None
+    for _ in range(ATTEMPTS):
+        for candidate in by_age(checkpoints_below(path)):
+            try:
+                with _opened(candidate) as file:
+                    if _hash(file) == hash_in_name(candidate):
+                        return _read(candidate, file, device)
+            except FileNotFoundError:  # a run has saved newer ones and deleted this one: look again
+                break
+        else:
+            break
+    return read(resolve(path), device)
+
+
+def _opened(path: Path) -> BufferedReader:
+    """A checkpoint for reading. FileNotFoundError where there is none, ValueError where it is no file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    file = os.fdopen(descriptor, "rb")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        file.close()
+        raise ValueError(f"{path}: not a file that can be read")
+    return file
+
+
+def _read(path: Path, file: BufferedReader, device: Any) -> Stored:
+    before = os.fstat(file.fileno())
+    digest = _hash(file)
+    if hash_in_name(path) not in (None, digest):
         raise ValueError(f"{path}: damaged: its bytes do not match the hash in its name; use an earlier checkpoint")
+    if not zipfile.is_zipfile(file):
+        raise ValueError(f"{path}: not a readable checkpoint: no zip archive as torch.save writes it, or cut off")
+    check_zip(path, file, packed=False)
     try:
-        checkpoint = torch.load(path, map_location=device, weights_only=True)
+        # through the descriptor, which stays on this file whatever is renamed or deleted; and mapped, because torch's
+        # reader takes the size of a tensor from the pickle without comparing it with the bytes that are there
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(f"/dev/fd/{file.fileno()}", map_location=device, weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path}: refused: no checkpoint, or one that holds more than tensors and plain values"
         ) from error
     except Exception as error:  # what a damaged or foreign file makes torch raise is anything
-        why = " ".join(str(error).split())[:200] or type(error).__name__
+        why = short(" ".join(str(error).split()), 200) or type(error).__name__
         raise ValueError(f"{path}: not a readable checkpoint ({why})") from error
-    if not isinstance(checkpoint, dict) or "besnet" not in checkpoint:
+    if not isinstance(content, dict) or "besnet" not in content:
         raise ValueError(f"{path}: not a besnet checkpoint (no 'besnet' entry in it)")
-    return checkpoint
+    after = os.fstat(file.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise ValueError(f"{path}: changed while it was read: try again")
+    return Stored(path, digest, content)
 
 
 def resolve(path: Path) -> Path:
     """A checkpoint's own path: the newest good one where `path` is a run folder or a folder of checkpoints."""
     if not path.is_dir():
         return path
-    inner = path / "checkpoints"
-    found, damaged = newest(inner if inner.is_dir() else path)
+    found, damaged = newest(checkpoints_below(path))
     if found is None:
         if (path / "model.safetensors").is_file():
             raise ValueError(f"{path}: an exported model, not a run: its checkpoint is wanted here")
         why = f"every checkpoint in it is damaged ({len(damaged)})" if damaged else "no checkpoint in this folder"
         raise ValueError(f"{path}: {why}")
     return found
+
+
+def checkpoints_below(folder: Path) -> Path:
+    """Where the checkpoints of a run folder lie; a folder of checkpoints is that itself."""
+    inner = folder / "checkpoints"
+    return inner if inner.is_dir() else folder

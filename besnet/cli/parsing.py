@@ -21,9 +21,22 @@ KINDS = {"int": "a whole number", "float": "a number", "str": "a text", "bool": 
 
 def new_parser(verb: str) -> "ArgumentParser":
     """An argument parser that neither guesses abbreviations nor reads the environment."""
-    from jsonargparse import ArgumentParser
+    import yaml
+    from jsonargparse import ArgumentParser, set_loader
 
+    set_loader("yaml", load_bounded, (yaml.YAMLError,))
     return ArgumentParser(prog=f"besnet {verb}", description=VERBS[verb], allow_abbrev=False, exit_on_error=False)
+
+
+def load_bounded(text: str) -> Any:
+    """What jsonargparse reads as YAML, a config or the value of one argument, if it is of bounded size and depth."""
+    from jsonargparse._loaders_dumpers import yaml_load
+
+    from besnet.settings import check_yaml
+
+    if len(text) > 100 or "\n" in text:
+        check_yaml(text)
+    return yaml_load(text)
 
 
 def parse(parser: "ArgumentParser", words: list[str]) -> "Namespace":

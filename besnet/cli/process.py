@@ -5,10 +5,13 @@ import os
 import resource
 import sys
 from collections.abc import Callable, MutableMapping
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import NoReturn
 
+from besnet.text import VisibleStream, short
+
 WRONG_USE = 2
+LONGEST = 2000  # characters of a message, which may repeat what it is about
 PIPE_CLOSED = 141  # what a shell says of a program that SIGPIPE ended
 LEAST_FILES = 256  # torch, its data loaders and a data set's files
 
@@ -35,10 +38,14 @@ def set_up(environment: MutableMapping[str, str]) -> None:
 
 
 def leave(work: Callable[[], int]) -> NoReturn:
-    """Do the work and leave with its exit code; output that cannot be written is one line, and code 2."""
+    """Do the work and leave with its exit code; output that cannot be written is one line, and code 2.
+
+    What is printed cannot move a cursor, whatever names from files are in it.
+    """
     try:
         try:
-            code: object = work()
+            with redirect_stdout(VisibleStream(sys.stdout)), redirect_stderr(VisibleStream(sys.stderr)):
+                code: object = work()
         except SystemExit as request:
             code = request.code
         sys.stdout.flush()
@@ -54,7 +61,7 @@ def leave(work: Callable[[], int]) -> NoReturn:
 def complain(message: str) -> NoReturn:
     """Say what is wrong in one line and leave with exit code 2."""
     with suppress(OSError):
-        print(f"besnet: {message}", file=sys.stderr, flush=True)
+        print(f"besnet: {short(message, LONGEST)}", file=sys.stderr, flush=True)
     sys.exit(WRONG_USE)
 
 

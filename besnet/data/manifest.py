@@ -14,13 +14,14 @@ import weakref
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from besnet.data.cache import check_address, fetch
 from besnet.data.places import check_size, hash_file, inside, read_range
 from besnet.data.row import SPLITS, STATES, Row, State, hash_bytes, parse
+from besnet.schema import Count, Distinct, Hash, Length, Name, checked, read_json
 from besnet.video.reader import Backend, Reader, open_video
 
 FORMAT = 1
@@ -34,8 +35,8 @@ class Passport:
     """What data a result stands for: `source` hashes ids, labels, splits, states and the bytes of the original videos,
     `encode` how they were re-encoded and the outcome. Two results compare only where `source` is equal."""
 
-    source: str
-    encode: str
+    source: Hash
+    encode: Hash
 
 
 @dataclass(frozen=True)
@@ -43,21 +44,21 @@ class Shard:
     """One tar file of videos."""
 
     path: str
-    count: int
-    size: int
-    hash: str
+    count: Count
+    size: Count
+    hash: Hash
 
 
 @dataclass(frozen=True)
 class DataSet:
     """What dataset.json holds."""
 
-    name: str
-    classes: list[str]
+    name: Name
+    classes: Annotated[list[Name], Length(0, 100_000), Distinct()]
     passport: Passport
     root: str  # where the rows' paths begin: absolute, an address that fsspec opens, or relative to the folder
-    rows: int
-    size: int  # bytes of manifest.jsonl, so that a half-copied folder is noticed
+    rows: Count
+    size: Count  # bytes of manifest.jsonl, so that a half-copied folder is noticed
     encode: dict[str, Any] = field(default_factory=dict)
     shards: list[Shard] = field(default_factory=list)
     format: int = FORMAT
@@ -83,7 +84,7 @@ class Manifest:
         lines = -1
         try:
             lines = os.open(lines_file, os.O_RDONLY | os.O_CLOEXEC)
-            columns = np.load(columns_file, mmap_mode="r", allow_pickle=False)
+            columns = np.lib.format.open_memmap(columns_file, mode="r")
             fits = os.fstat(lines).st_size == about.size and columns.shape == (about.rows,) and columns.dtype == COLUMNS
         except (OSError, ValueError) as error:
             if lines >= 0:
@@ -96,7 +97,15 @@ class Manifest:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker process opens the files again: nothing is copied.
-        return Manifest.load, (self.folder,)
+        return Manifest.load_same, (self.folder, self.passport)
+
+    @classmethod
+    def load_same(cls, folder: Path, passport: Passport) -> "Manifest":
+        """Open a folder once more. ValueError where other data was prepared there meanwhile."""
+        manifest = cls.load(folder)
+        if manifest.passport != passport:
+            raise ValueError(f"{folder}: prepared anew while it was in use: start again")
+        return manifest
 
     @property
     def name(self) -> str:
@@ -202,18 +211,13 @@ def read_dataset(folder: Path) -> DataSet:
     """dataset.json of a folder. ValueError with a hint where there is none."""
     path = folder / "dataset.json"
     try:
-        raw = json.loads(path.read_bytes())
+        raw = read_json(path, dict[str, Any])
     except FileNotFoundError:
         raise ValueError(f"{folder}: no prepared data here (dataset.json is missing): run `besnet prepare`") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+    if raw.get("format") != FORMAT:
         raise ValueError(f"{path}: not of format {FORMAT}: prepare the data again with this version")
     known = {f.name for f in fields(DataSet)}
-    try:
-        raw = {key: value for key, value in raw.items() if key in known}
-        raw["passport"] = Passport(**raw["passport"])
-        raw["shards"] = [Shard(**shard) for shard in raw["shards"]]
-        return DataSet(**raw)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: a field is missing or unknown: {error}") from None
+    found: DataSet = checked({key: value for key, value in raw.items() if key in known}, DataSet, str(path))
+    return found

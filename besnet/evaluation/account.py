@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 
 from besnet.checkpoints.header import revision
+from besnet.checkpoints.store import file_hash
 from besnet.data.manifest import Manifest
 from besnet.evaluation import calibration, comparison, metrics
 from besnet.evaluation.loop import Answer
+from besnet.evaluation.stored import PREDICTIONS, RESULTS, Evaluation
 from besnet.files import write_arrays, write_json, write_table
-from besnet.report.evaluation_page import evaluation_page, percent
+from besnet.report.evaluation_page import evaluation_page, percent, trained_on_line
 from besnet.report.sheet import scaled
+from besnet.text import visible
 
 MOST_MISTAKES = 20
 
@@ -29,15 +32,14 @@ def finish(
     labels: np.ndarray,
     got: list[Answer],
     cost: str,
-    against: Path | None = None,
+    against: Evaluation | None = None,
 ) -> None:
-    """Count, print and write everything; `against` is the folder of a finished evaluation to be compared with."""
+    """Count, print and write everything; `against` is a finished evaluation to be compared with."""
     results, arrays = account(about, manifest, rows, labels, got)
     if results["accuracy"] is not None:
         results["over_clips"] = comparison.over_clips(arrays, about["views"]["num_clips"])
     if against is not None:
         results["against"] = comparison.compared(against, results, arrays)
-    counts = arrays.get("confusion")
     results["run"] = {
         "revision": revision(),
         "command": shlex.join(["besnet", *(["evaluate"] if sys.argv[1:2] != ["evaluate"] else []), *sys.argv[1:]]),
@@ -45,16 +47,19 @@ def finish(
         "host": os.uname().nodename,
         "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
     }
-    write_arrays(folder / "predictions.npz", **arrays)
-    write_json(folder / "results.json", results)
+    write_arrays(folder / PREDICTIONS, **arrays)
+    results["predictions"] = file_hash(folder / PREDICTIONS)
+    write_json(folder / RESULTS, results)
     if (labels < 0).any():
         write_submission(folder / "submission.csv", arrays, about["classes"])
     mistakes = worst_mistakes(manifest, arrays, rows, about["classes"])
     others = comparison.siblings(folder, results) if results["accuracy"] is not None else []
-    evaluation_page(results, counts, mistakes, others).write(folder / "report.html")
-    for part in (folder / "parts").glob("*"):
-        part.unlink()
-    (folder / "parts").rmdir()
+    evaluation_page(results, arrays.get("confusion"), mistakes, others).write(folder / "report.html")
+    for pattern in ("part-*.npz", ".part-*.partial", "about.json"):  # and nothing that somebody else has put there
+        for part in (folder / "parts").glob(pattern):
+            part.unlink()
+    with contextlib.suppress(OSError):
+        (folder / "parts").rmdir()
     show(results, folder)
 
 
@@ -102,15 +107,14 @@ def account(
     labelled = labels[where] >= 0
     if (labels >= 0).any():
         truth, guess = labels[where][labelled], mean[labelled]
-        counts = metrics.confusion(guess.argmax(axis=1), truth, len(classes))
-        table = metrics.per_class(counts, classes)
+        arrays["confusion"] = metrics.confusion(guess.argmax(axis=1), truth, len(classes))
+        table = metrics.per_class(arrays["confusion"], classes)
         known = [row["top1"] for row in table if row["top1"] is not None]
         results["accuracy"] = metrics.accuracies(guess, truth, int((labels >= 0).sum()))
         results["accuracy"]["mean_class_top1"] = float(np.mean(known)) if known else None
         results["per_class"] = table
         results["pairs"] = metrics.told_apart(guess, truth, classes, about["views"]["pairs"])
         results["calibration"] = calibration.reliability(guess, truth) if len(truth) else None
-        arrays["confusion"] = counts
     return results, arrays
 
 
@@ -157,9 +161,12 @@ def show(results: dict[str, Any], folder: Path) -> None:
             top1, top5, mean = (percent(shares[name]) for name in ("top1", "top5", "mean"))
             print(f"{words + ':':24} top-1 {top1}  top-5 {top5}  mean {mean}")
     if results["calibration"] is not None:
-        print(f"calibration error: {percent(results['calibration']['ece'])}")
+        nll = results["calibration"]["negative_log_likelihood"]
+        print(f"calibration error: {percent(results['calibration']['ece'])}  negative log-likelihood: {nll:.3f}")
+    if results["trained_on"]:
+        print(f"WARNING: {trained_on_line(results['trained_on'], coverage['evaluated'])}")
     for pair in results["pairs"]:
-        print(f"told apart: {' / '.join(pair['pair'])} {percent(pair['share'])} of {pair['videos']}")
+        print(f"told apart: {visible(' / '.join(pair['pair']))} {percent(pair['share'])} of {pair['videos']}")
     if "against" in results:
         other = results["against"]
         low, high = (f"{100 * bound:+.1f}" for bound in other["interval"])

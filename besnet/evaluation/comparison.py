@@ -1,40 +1,38 @@
 """An evaluation beside others: a second run on the same videos, fewer views, other dilations. Nothing is run again."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from besnet.evaluation.calibration import predictions
+from besnet.evaluation.stored import Evaluation, Results, read_results
 
 
-def check_comparable(folder: Path, classes: list[str], split: str, ids: list[str]) -> None:
-    """ValueError if the evaluation in `folder` has other classes, another split, or no video in common."""
-    other, others = predictions(folder)
-    if other["classes"] != classes:
+def check_comparable(other: Evaluation, classes: list[str], split: str, ids: list[str]) -> None:
+    """ValueError if an evaluation has other classes, another split, or no video in common."""
+    folder = other.folder
+    if other.about["classes"] != classes:
         raise ValueError(f"{folder}: its network has another class list: the two cannot be compared class by class")
-    if other["split"] != split:
-        raise ValueError(f"{folder}: an evaluation of the split {other['split']}, not of {split}")
-    if not set(others["ids"].tolist()) & set(ids):
+    if other.about["split"] != split:
+        raise ValueError(f"{folder}: an evaluation of the split {other.about['split']}, not of {split}")
+    if not set(other.ids.tolist()) & set(ids):
         raise ValueError(f"{folder}: no video in common with this evaluation: it is of other data")
 
 
-def compared(folder: Path, results: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """What this evaluation gained and lost against the one in `folder`, over the labelled videos that both evaluated.
+def compared(other: Evaluation, results: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What this evaluation gained and lost against another one, over the labelled videos that both evaluated.
 
     It must be comparable, see check_comparable.
     """
-    other, others = predictions(folder)
-    place = {name: number for number, name in enumerate(others["ids"].tolist())}
+    place = {name: number for number, name in enumerate(other.ids.tolist())}
     both = [(n, place[name]) for n, name in enumerate(arrays["ids"].tolist()) if name in place]
     here, there = np.array(both, dtype=np.int64).reshape(-1, 2).T
     known = arrays["labels"][here] >= 0
     here, there = here[known], there[known]
     labels = arrays["labels"][here]
     mine = arrays["probabilities"][here].mean(axis=1).argmax(axis=1) == labels
-    theirs = others["probabilities"][there].mean(axis=1).argmax(axis=1) == labels
+    theirs = other.probabilities[there].mean(axis=1).argmax(axis=1) == labels
     gained, lost, count = int((mine & ~theirs).sum()), int((theirs & ~mine).sum()), len(labels)
     per_class = []
     for number, name in enumerate(results["classes"]):
@@ -43,8 +41,8 @@ def compared(folder: Path, results: dict[str, Any], arrays: dict[str, np.ndarray
             change = float(mine[of].mean() - theirs[of].mean())
             per_class.append({"class": name, "videos": int(of.sum()), "top1": float(mine[of].mean()), "gained": change})
     return {
-        "folder": str(folder),
-        "checkpoint": other["checkpoint"],
+        "folder": str(other.folder),
+        "checkpoint": other.about["checkpoint"],
         "videos": count,
         "gained": gained,
         "lost": lost,
@@ -82,29 +80,25 @@ def siblings(folder: Path, results: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for path in sorted(folder.parent.glob("*/results.json")):
         try:
-            other = json.loads(path.read_text())
-            same = all(
-                here == there
-                for here, there in (
-                    (other["checkpoint"]["hash"], results["checkpoint"]["hash"]),
-                    (other["data"]["passport"], results["data"]["passport"]),
-                    (other["split"], results["split"]),
-                )
-            )
-            if same and other["accuracy"] is not None and path.parent != folder:
-                found.append(summary(path.parent.name, other))
-        except (ValueError, KeyError, TypeError):
+            other = read_results(path)
+        except (ValueError, OSError):
             continue  # of another version, or not an evaluation
+        same = (other["checkpoint"]["hash"], other["data"]["passport"], other["split"]) == (
+            results["checkpoint"]["hash"], results["data"]["passport"], results["split"]
+        )  # fmt: skip
+        if same and other["accuracy"] is not None and path.parent != folder:
+            found.append(summary(path.parent.name, other))
     return [*found, summary(folder.name, results)] if found else []
 
 
-def summary(name: str, results: dict[str, Any]) -> dict[str, Any]:
+def summary(name: str, results: Results | dict[str, Any]) -> dict[str, Any]:
     """One line about an evaluation."""
+    assert results["accuracy"] is not None
     over = results["accuracy"]["over_evaluated"]
     return {
         "name": name,
         "views": f"{results['views']['num_clips']} x {results['views']['num_crops']}",
         "dilations": str(results["dilations"]),
         "top1": over["top1"],
-        "interval": over["top1_interval"] if over["top1"] is not None else None,
+        "interval": over.get("top1_interval"),
     }

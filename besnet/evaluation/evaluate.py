@@ -13,6 +13,8 @@ import numpy as np
 from besnet.checkpoints import store
 from besnet.checkpoints.header import Trained, rebuild
 from besnet.checkpoints.lock import OnlyWriter
+from besnet.checkpoints.model_folder import run_of
+from besnet.data.known import among
 from besnet.data.labels import canonical
 from besnet.data.manifest import SPLITS, Manifest
 from besnet.data.manifest_writing import load_checked
@@ -21,11 +23,12 @@ from besnet.evaluation.comparison import check_comparable
 from besnet.evaluation.loop import Looking, answers
 from besnet.evaluation.ranks import Ranks, joined
 from besnet.evaluation.recalibration import recalibrated
-from besnet.evaluation.views import ViewPlan
+from besnet.evaluation.stored import read_evaluation
+from besnet.evaluation.views import settings
 from besnet.models.folding import fold
 from besnet.progress import clock
+from besnet.text import file_name
 from besnet.video.reader import Backend
-from besnet.video.sampling import ClipShape
 
 
 def evaluate(
@@ -42,6 +45,7 @@ def evaluate(
     raw_weights: bool = False,
     recalibrate: int | None = None,
     against: Path | None = None,
+    allow_training_videos: bool = False,
 ) -> None:
     """Evaluate a checkpoint on every video of a split, each exactly once; nothing is ever substituted.
 
@@ -64,40 +68,48 @@ def evaluate(
         backend: decoder of the videos.
         raw_weights: evaluate the weights as the optimiser left them, not their moving average (EMA) where the run kept
             one.
-        recalibrate: measure BatchNorm's statistics anew on this many training videos, with the dilations averaged as
-            they are here; they are kept beside the checkpoint. null takes those gathered in training.
+        recalibrate: measure BatchNorm's statistics anew on this many training videos of `data`, with the dilations
+            averaged as they are here; they are kept beside the checkpoint. null takes those gathered in training.
         against: folder of a finished evaluation of the same split: the page then shows what was gained and lost.
+        allow_training_videos: evaluate although the network was trained on some of these videos: what is counted is
+            then how well it remembers them.
     """
-    checkpoint = store.load(ckpt_path)
-    path = store.resolve(ckpt_path)
-    if dilations is not None:
-        checkpoint["besnet"]["model"]["dilations"] = dilations
-    trained = rebuild(checkpoint, raw_weights)
-    config = trained.config
+    checkpoint = store.read(ckpt_path)
+    changed = {} if dilations is None else {"dilations": dilations}
+    trained = rebuild(checkpoint.content, raw_weights, str(checkpoint.path), changed)
+    config = settings(trained.config, str(checkpoint.path))
     manifest = load_checked(data or Path(config["data"]["folder"]))
-    plan = ViewPlan(**config["evaluation"]).with_views(num_clips, num_crops)
-    shape = ClipShape(**config["data"]["clip"])
+    plan = config["evaluation"].with_views(num_clips, num_crops)
+    shape = config["data"]["clip"]
     crop_size = plan.crop_size or config["data"]["crop_size"]
     rows = manifest.select(split, state=None)
     if not len(rows):
         there = [name for name in SPLITS if len(manifest.select(name, state=None))]
         raise ValueError(f"{manifest.folder}: no video in the split {split}; there are: {', '.join(there)}")
     labels = own_labels(manifest, rows, trained.classes)
-    if against is not None:
-        check_comparable(against, trained.classes, split, [manifest[int(row)].id for row in rows])
-    name = f"{manifest.name}-{split}-{plan.num_clips}x{plan.num_crops}-d{'_'.join(map(str, trained.network.dilations))}"
+    known = training_videos(trained, manifest, split)
+    if known and not allow_training_videos:
+        raise ValueError(
+            f"{manifest.folder}: the network was trained on {known} of the videos of the split {split}: evaluate on "
+            "others, or add --allow_training_videos true"
+        )
+    other = None if against is None else read_evaluation(against)
+    if other is not None:
+        check_comparable(other, trained.classes, split, [manifest[int(row)].id for row in rows])
+    taps = "_".join(map(str, trained.network.dilations))
+    name = f"{file_name(manifest.name)}-{split}-{plan.num_clips}x{plan.num_crops}-d{taps}"
     if raw_weights:
         name += "-raw"
     if recalibrate:
         name += f"-bn{recalibrate}"
-    folder = out or run_folder(path) / "evaluations" / name
+    folder = out or run_of(checkpoint.path) / "evaluations" / name
     about: dict[str, Any] = {
         "data": {"name": manifest.name, "passport": asdict(manifest.passport)},
         "split": split,
         "checkpoint": {
-            "file": path.name,
-            "hash": store.file_hash(path),
-            "revision": checkpoint["besnet"]["revision"],
+            "file": checkpoint.path.name,
+            "hash": checkpoint.hash,
+            "revision": trained.revision,
             "passport": trained.passport,
             "network": describe(trained),
             "position": trained.position,
@@ -108,14 +120,17 @@ def evaluate(
         "backend": backend,
         "classes": trained.classes,
         "recalibrated_on": recalibrate,
+        "trained_on": known,
     }
     with joined(device) as ranks, held(folder, about, ranks):
-        if ranks.rank == 0 and checkpoint["besnet"].get("ema") is not None:
+        if ranks.rank == 0 and checkpoint.content["besnet"].get("ema") is not None:
             print(weights_line(trained))
         ready = np.array([row for row in rows if manifest[int(row)].state == "ready"], dtype=np.int64)
         trained.network.to(ranks.device)
         if recalibrate:
-            norms, measured = recalibrated(trained, path, recalibrate, raw_weights, crop_size, ranks, workers, backend)
+            norms, measured = recalibrated(
+                trained, checkpoint, manifest, recalibrate, raw_weights, crop_size, ranks, workers, backend
+            )
             if ranks.rank == 0:
                 print(f"BatchNorm statistics of {measured} training videos ({recalibrate} asked for): {norms}")
         network = fold(trained.network)
@@ -128,12 +143,17 @@ def evaluate(
             cost = f"{clock(took_sec)} on {ranks.world_size} x {ranks.device}, {rate:.1f} videos/s"
             if fresh < len(got):
                 cost += f"; {len(got) - fresh} videos had been evaluated before"
-            finish(folder, about, manifest, rows, labels, got, cost, against)
+            finish(folder, about, manifest, rows, labels, got, cost, other)
 
 
-def run_folder(path: Path) -> Path:
-    """The run that a checkpoint belongs to, or the folder it lies in."""
-    return path.parent.parent if path.parent.name == "checkpoints" else path.parent
+def training_videos(trained: Trained, manifest: Manifest, split: str) -> int | None:
+    """How many readable videos of a split the network was trained on; None where its checkpoint does not tell."""
+    ready = manifest.select(split)
+    if trained.trained_on is not None:
+        return len(among(manifest, ready, trained.trained_on.numpy()))
+    if trained.passport["source"] == manifest.passport.source:
+        return len(ready) if split == "train" else 0
+    return None
 
 
 def own_labels(manifest: Manifest, rows: np.ndarray, classes: list[str]) -> np.ndarray:
@@ -194,6 +214,6 @@ def clear(parts: Path, wanted: str) -> None:
     parts.mkdir(parents=True, exist_ok=True)
     identity = parts / "about.json"
     if not identity.exists() or identity.read_text() != wanted:
-        for old in parts.glob("*"):
+        for old in parts.glob("part-*.npz"):
             old.unlink()
         identity.write_text(wanted)

@@ -1,8 +1,6 @@
 """Every video of a split through the network exactly once, on any number of ranks, resumable."""
 
-import io
 import time
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +10,22 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from besnet.checkpoints.arrays import read_arrays
 from besnet.data.clips import EvaluationViews, loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.transforms import evaluation_views
+from besnet.evaluation.probabilities import check_probabilities, softmax
 from besnet.evaluation.ranks import Ranks
 from besnet.evaluation.views import ViewPlan
 from besnet.files import sync_folder, write_arrays
 from besnet.progress import Meter
+from besnet.schema import read_bytes
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
 
 PART_SEC = 60.0
 VIEWS_AT_ONCE = 10
+LARGEST_PART = 4 * 2**30  # bytes that a rank leaves in a minute
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def answers(
     Each rank takes rows[rank::world_size] of what is not yet in the folder `parts`, and leaves its answers there every
     minute, so that an evaluation that was killed goes on. No rank waits for another until the one gather at the end.
     """
-    done = ranks.broadcast(list(read_parts(parts)) if ranks.rank == 0 else None)
+    left = ranks.rank == 0 and list(read_parts(parts, rows, looking.plan.num_views))
+    done: list[Answer] = ranks.broadcast(left)
     known = {answer.row for answer in done}
     mine = np.array([row for row in rows if row not in known], dtype=np.int64)[ranks.rank :: ranks.world_size]
     fresh: list[Answer] = []
@@ -100,7 +103,7 @@ def stream(
         with torch.inference_mode():
             clips = evaluation_views(video.frames.to(device), looking.crop_size, looking.plan.num_crops)
             logits = torch.cat([network(chunk) for chunk in clips.split(VIEWS_AT_ONCE)])
-            probabilities = logits.float().softmax(dim=1).cpu().numpy()
+            probabilities = softmax(logits, manifest[video.row].id)
         yield Answer(video.row, probabilities, video.looped)
 
 
@@ -116,12 +119,24 @@ def write_part(folder: Path, rank: int, batch: list[Answer]) -> None:
     sync_folder(folder)
 
 
-def read_parts(folder: Path) -> Iterator[Answer]:
-    """The answers that an earlier, unfinished evaluation left."""
+def read_parts(folder: Path, rows: np.ndarray, num_views: int) -> Iterator[Answer]:
+    """The answers for some of these rows that an earlier, unfinished evaluation left. What is damaged is deleted: its
+    videos are evaluated again."""
+    wanted = set(rows.tolist())
     for path in sorted(folder.glob("part-*.npz")):
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as part:
-                entries = zip(part["read"].tolist(), part["probabilities"], part["looped"].tolist(), strict=True)
-                yield from [Answer(row, probabilities, looped) for row, probabilities, looped in entries]
-        except (ValueError, KeyError, zipfile.BadZipFile):
-            path.unlink()  # damaged by the disk: its videos are evaluated again
+            yield from part_answers(path, wanted, num_views)
+        except (ValueError, KeyError):
+            path.unlink()
+
+
+def part_answers(path: Path, wanted: set[int], num_views: int) -> list[Answer]:
+    """The answers in one file. ValueError or KeyError if it is damaged, or not of this evaluation."""
+    part = read_arrays(path, read_bytes(path, LARGEST_PART))
+    rows, shares, looped = part["read"], part["probabilities"], part["looped"]
+    if not len(rows):
+        return []
+    if shares.shape[:2] != (len(rows), num_views) or looped.shape != rows.shape or not wanted.issuperset(rows.tolist()):
+        raise ValueError(f"{path}: of another evaluation")
+    check_probabilities(shares, str(path))
+    return [Answer(*entry) for entry in zip(rows.tolist(), shares, looped.tolist(), strict=True)]

@@ -9,12 +9,13 @@ import numpy as np
 def top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
     """Whether each label is among the k most probable classes: (N, C), (N,) → bool (N,).
 
-    Ties count against the label unless its class comes first, so that a constant answer is never right by luck.
+    Ties count against the label unless its class comes first, so that a constant answer is never right by luck. What is
+    not finite is never right: of such a row every class counts as ahead.
     """
     own = np.take_along_axis(probabilities, labels[:, None], axis=1)
     classes = np.arange(probabilities.shape[1])
-    ahead = (probabilities > own) | ((probabilities == own) & (classes < labels[:, None]))
-    return ahead.sum(axis=1) < k
+    behind = (probabilities < own) | ((probabilities == own) & (classes >= labels[:, None]))
+    return ((~behind).sum(axis=1) < k) & np.isfinite(probabilities).all(axis=1)
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
@@ -54,16 +55,20 @@ def accuracies(probabilities: np.ndarray, labels: np.ndarray, expected: int) -> 
 
 
 def confusion(guesses: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Counts (C, C): row the true class, column the guess."""
-    return np.bincount(labels * num_classes + guesses, minlength=num_classes**2).reshape(num_classes, num_classes)
+    """What was taken for what, int64 (pairs, 3): the true class, the answer and the number of videos of each pair that
+    occurs. A square of all classes would not fit into memory for the largest lists of classes."""
+    pairs, counts = np.unique(labels.astype(np.int64) * num_classes + guesses, return_counts=True)
+    return np.stack([*np.divmod(pairs, num_classes), counts], axis=1).reshape(-1, 3)
 
 
-def per_class(counts: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
-    """Videos and top-1 share of every class, from a confusion matrix; None for a class without videos."""
-    totals = counts.sum(axis=1)
+def per_class(pairs: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
+    """Videos and top-1 share of every class, from what was taken for what; None for a class without videos."""
+    totals = np.bincount(pairs[:, 0], pairs[:, 2], len(classes)).astype(np.int64)
+    mine = pairs[pairs[:, 0] == pairs[:, 1]]
+    right = np.bincount(mine[:, 0], mine[:, 2], len(classes))
     return [
-        {"class": name, "videos": int(total), "top1": float(counts[i, i] / total) if total else None}
-        for i, (name, total) in enumerate(zip(classes, totals, strict=True))
+        {"class": name, "videos": int(total), "top1": float(share / total) if total else None}
+        for name, total, share in zip(classes, totals, right, strict=True)
     ]
 
 

@@ -16,20 +16,24 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from besnet.checkpoints.arrays import check_zip
 from besnet.checkpoints.header import Trained
-from besnet.checkpoints.store import file_hash
+from besnet.checkpoints.store import Stored, bytes_hash
 from besnet.data.clips import EvaluationViews, loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.order import sample
 from besnet.data.transforms import evaluation_views
 from besnet.evaluation.ranks import Ranks
+from besnet.evaluation.views import settings
 from besnet.files import replacing
 from besnet.models.besnet import BesNet
-from besnet.models.recalibration import load_statistics, mean_of_batches, measure_batch
+from besnet.models.recalibration import load_statistics, mean_of_batches, measure_batch, norm_channels
+from besnet.schema import read_bytes
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
 
 BATCH_SIZE = 16  # clips that are measured together
+LARGEST = 64 * 2**20  # bytes of a file of statistics
 
 
 def recalibrate(
@@ -66,6 +70,8 @@ def recalibrate(
         raise ValueError(f"{manifest.folder}: none of {len(rows)} training videos could be read to recalibrate on")
     counts = torch.tensor([clips for _, clips, _ in everything])
     statistics = mean_of_batches(torch.stack([measured for _, _, measured in everything]), counts)
+    if not statistics.isfinite().all():
+        raise ValueError(f"{manifest.folder}: the network's activations on training videos are not finite")
     load_statistics(network, statistics)
     return statistics, int(counts.sum())
 
@@ -83,7 +89,8 @@ def drawn_rows(manifest: Manifest, videos: int) -> np.ndarray:
 
 def recalibrated(
     trained: Trained,
-    checkpoint: Path,
+    checkpoint: Stored,
+    manifest: Manifest,
     videos: int,
     raw: bool,
     crop_size: int,
@@ -91,17 +98,15 @@ def recalibrated(
     workers: int,
     backend: Backend,
 ) -> tuple[str, int]:
-    """Recalibrate a checkpoint's network on the data it was trained on, at the size that an evaluation sees.
+    """Recalibrate a checkpoint's network on training videos of a data set, at the size that an evaluation sees.
 
     Returns the name of the file beside the checkpoint, and how many videos were measured.
 
     What was measured before, on the same weights, data, clips and dilations, is read from that file.
     """
-    config = trained.config
-    manifest = Manifest.load(Path(config["data"]["folder"]))
-    shape = ClipShape(**config["data"]["clip"])
+    shape = settings(trained.config, str(checkpoint.path))["data"]["clip"]
     about = {
-        "checkpoint": file_hash(checkpoint),
+        "checkpoint": checkpoint.hash,
         "raw_weights": raw,
         "dilations": list(trained.network.dilations),
         "videos": videos,
@@ -111,13 +116,14 @@ def recalibrated(
         "crop_size": crop_size,
         "backend": backend,
     }
-    known = ranks.broadcast(find(checkpoint, about) if ranks.rank == 0 else None)
+    path = checkpoint.path
+    known = ranks.broadcast(find(path, about, norm_channels(trained.network)) if ranks.rank == 0 else None)
     if known is not None:
         name, statistics, measured = known
         load_statistics(trained.network, statistics)
         return name, measured
     statistics, measured = recalibrate(trained.network, manifest, videos, shape, crop_size, ranks, workers, backend)
-    name = ranks.broadcast(write(checkpoint, about, statistics, measured).name if ranks.rank == 0 else None)
+    name = ranks.broadcast(write(path, about, statistics, measured).name if ranks.rank == 0 else None)
     return name, measured
 
 
@@ -132,12 +138,16 @@ def write(checkpoint: Path, about: dict[str, Any], statistics: Tensor, measured:
     return path
 
 
-def find(checkpoint: Path, about: dict[str, Any]) -> tuple[str, Tensor, int] | None:
+def find(checkpoint: Path, about: dict[str, Any], channels: int) -> tuple[str, Tensor, int] | None:
     """The name, the statistics and the number of videos of a file that holds what `about` says, its bytes unchanged."""
     for path in sorted(checkpoint.parent.glob(f"{checkpoint.stem}-*.norms")):
-        content = path.read_bytes()
-        if path.stem.endswith(file_hash(path)):
+        content = read_bytes(path, LARGEST)
+        if path.stem.endswith(bytes_hash(content)):
+            check_zip(path, io.BytesIO(content), packed=False)
             kept = torch.load(io.BytesIO(content), weights_only=True)
             if kept["about"] == json.dumps(about):
-                return path.name, kept["statistics"], kept["measured"]
+                statistics: Tensor = kept["statistics"]
+                if statistics.shape != (2, channels) or not statistics.isfinite().all():
+                    raise ValueError(f"{path}: not the statistics of this network: delete it")
+                return path.name, statistics, int(kept["measured"])
     return None

@@ -1,6 +1,11 @@
-"""Which views of a video an evaluation looks at."""
+"""Which views of a video an evaluation looks at, and what else of a run's config says how videos are shown."""
 
 from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from besnet.schema import Within, checked
+from besnet.video.reader import Backend
+from besnet.video.sampling import ClipShape
 
 from besnet.ranges import check_section
 
@@ -33,3 +38,25 @@ class ViewPlan:
     def num_views(self) -> int:
         """Views of one video."""
         return self.num_clips * self.num_crops
+
+
+class DataSettings(TypedDict):
+    """The part of a config's `data:` that says what the network was shown."""
+
+    folder: str
+    clip: ClipShape
+    crop_size: Annotated[int, Within(1, 8192)]
+    backend: NotRequired[Backend]
+
+
+class Settings(TypedDict):
+    """The parts of a run's config that an evaluation of it follows."""
+
+    data: DataSettings
+    evaluation: ViewPlan
+
+
+def settings(config: dict[str, Any], where: str) -> Settings:
+    """Those parts of a config. ValueError that names `where` it was read and the field that is not as it has to be."""
+    found: Settings = checked(config, Settings, f"{where}: config")
+    return found

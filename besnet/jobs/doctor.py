@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from besnet.checkpoints import store
-from besnet.checkpoints.header import revision
+from besnet.checkpoints.header import header_of, revision
 from besnet.environment import whole_number
 from besnet.models.besnet import BesNet
 from besnet.training.checks import Finding, machine
-from besnet.training.continuing import differences
+from besnet.training.continuing import differences, located
 from besnet.training.data import VideoData
 from besnet.training.preflight import needs
 from besnet.training.saving import Saving
@@ -48,7 +48,7 @@ def run(out: Path, config: dict[str, Any], passport: dict[str, str]) -> list[Fin
     if path is None:
         seen = [("code", revision()), ("passport", passport["source"][:16]), ("config", f"a new run in {out}")]
         return findings + [Finding(name, what) for name, what in seen]
-    old = store.load(path)["besnet"]
+    old = header_of(store.read(path).content, str(path))
     findings.append(Finding("checkpoint", f"{path.name} verifies"))
     now = revision()
     same = old["revision"] == now
@@ -56,12 +56,12 @@ def run(out: Path, config: dict[str, Any], passport: dict[str, str]) -> list[Fin
         Finding("code", now if same else f"{now}, the run was saved by {old['revision']}",
                 "" if same else f"git checkout {old['revision'].removesuffix('+changes')}")
     )  # fmt: skip
-    changed = differences(old["passport"], passport)
+    changed = differences(dict(old["passport"]), passport)
     findings.append(
         Finding("passport", "; ".join(changed) or passport["source"][:16],
                 f"prepare the same data again, or choose another run folder than {out} with --out" if changed else "")
     )  # fmt: skip
-    changed = differences(old["config"], {"world_size": old["config"].get("world_size")} | config)
+    changed = differences(located(old["config"]), {"world_size": old["config"].get("world_size")} | located(config))
     findings.append(
         Finding("config", "; ".join(changed) or f"that of the run in {out}",
                 "restore it, or add --accept_changes true" if changed else "")

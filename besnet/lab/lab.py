@@ -10,18 +10,18 @@ from typing import Any
 
 import torch
 
-from besnet.checkpoints import store
-from besnet.checkpoints.header import revision
+from besnet.checkpoints.header import header_of, revision
 from besnet.checkpoints.lock import only_writer
 from besnet.data.manifest import Manifest
 from besnet.evaluation.evaluate import own_labels
-from besnet.evaluation.views import ViewPlan
+from besnet.evaluation.views import settings as settings_of
 from besnet.files import write_json, write_text
 from besnet.lab import results
 from besnet.lab.asking import check_data, clip_and_views, find_controls, sort_factors
 from besnet.lab.plan import Checkpoint, Plan, chunks
 from besnet.lab.queue import Attempts, Job, Slot, work
 from besnet.lab.runs import checkpoint_of, curve, origin, run_facts, run_name, training
+from besnet.lab.uses import loaded
 from besnet.report.lab_page import lab_page
 from besnet.settings import data_folder, read_settings
 
@@ -153,25 +153,26 @@ def view_plan(
     recalibration_videos: int,
 ) -> Plan:
     """How all networks are looked at. ValueError if they were not trained on clips of one kind."""
-    entries = [store.load(Path(checkpoint.file))["besnet"] for checkpoint in finished]
-    config = entries[0]["config"]
-    views = ViewPlan(**config["evaluation"]).with_views(num_clips, None)
-    for checkpoint, entry in zip(finished, entries, strict=True):
-        for key in ("clip", "crop_size"):
-            if entry["config"]["data"][key] != config["data"][key]:
-                raise ValueError(f"{checkpoint.run}: data.{key} is not {finished[0].run}'s: compare on equal clips")
+    entries = [header_of(loaded(checkpoint), checkpoint.file) for checkpoint in finished]
+    configs = [settings_of(entry["config"], of.file) for entry, of in zip(entries, finished, strict=True)]
+    data = configs[0]["data"]
+    views = configs[0]["evaluation"].with_views(num_clips, None)
+    for checkpoint, config in zip(finished, configs, strict=True):
+        if (config["data"]["clip"], config["data"]["crop_size"]) != (data["clip"], data["crop_size"]):
+            raise ValueError(f"{checkpoint.run}: data.clip or data.crop_size is not {finished[0].run}'s: compare on "
+                             "equal clips")  # fmt: skip
     return Plan(
         folder=str(manifest.folder),
         passport=asdict(manifest.passport),
         split=split,
-        clip=config["data"]["clip"],
-        crop_size=views.crop_size or config["data"]["crop_size"],
+        clip=asdict(data["clip"]),
+        crop_size=views.crop_size or data["crop_size"],
         num_clips=views.num_clips,
         num_crops=views.num_crops,
         fixed=sorted({dilation for entry in entries for dilation in entry["model"]["dilations"]}),
         factors=factors,
         recalibration_videos=recalibration_videos,
-        backend=config["data"]["backend"],
+        backend=data.get("backend", "pyav"),
         checkpoints=finished,
     )
 

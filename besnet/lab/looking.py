@@ -15,16 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from besnet.checkpoints import store
 from besnet.data.clips import loader_settings, read_clips
 from besnet.data.manifest import Manifest
 from besnet.data.orphans import end_with_launcher
 from besnet.data.transforms import evaluation_views
+from besnet.evaluation.probabilities import softmax
 from besnet.evaluation.ranks import choose_device
 from besnet.evaluation.recalibration import BATCH_SIZE, drawn_rows
 from besnet.files import write_arrays
 from besnet.lab.plan import CHUNK, Checkpoint, Plan, chunk_file, chunks
-from besnet.lab.uses import Use, at_factor, network_for, ready_network, uses
+from besnet.lab.uses import Use, at_factor, loaded, network_for, ready_network, uses
 from besnet.models.recalibration import measure_batch
 from besnet.video.sampling import ClipShape, is_short, uniform_clips
 
@@ -77,8 +77,7 @@ def recalibrate(plan: Plan, root: Path, worker: int, workers: int) -> None:
     """Measure the BatchNorm statistics of this worker's share of the networks, for every padding that is looked at."""
     todo = []
     for checkpoint in plan.checkpoints:
-        loaded = store.load(Path(checkpoint.file))
-        wanted = {use.padding: use for use in chosen(plan, loaded).values() if use.recalibrated}
+        wanted = {use.padding: use for use in chosen(plan, loaded(checkpoint)).values() if use.recalibrated}
         for use in wanted.values():
             todo.append((checkpoint, use, statistics_file(plan.place(root, checkpoint), use)))
     # the share first: what others have written meanwhile must not move it
@@ -91,7 +90,7 @@ def recalibrate(plan: Plan, root: Path, worker: int, workers: int) -> None:
     seen = [video.clips[0] for video in videos(plan, manifest, rows, [plan.shape], 1) if video.clips is not None]
     batches = [seen[start : start + BATCH_SIZE] for start in range(0, len(seen), BATCH_SIZE)]
     for checkpoint, use, path in todo:
-        network = network_for(store.load(Path(checkpoint.file)), use).to(device)
+        network = network_for(loaded(checkpoint), use).to(device)
         measured = [
             measure_batch(network, torch.cat([evaluation_views(clip.to(device), plan.crop_size, 1) for clip in batch]))
             for batch in batches
@@ -163,29 +162,29 @@ def views_of(video: Seen, place: int, plan: Plan, device: torch.device) -> Tenso
 def probabilities(network: nn.Module, views: Tensor, num_videos: int) -> np.ndarray:
     """float32 (num_videos, C): the mean over each video's views."""
     logits = torch.cat([network(part) for part in views.split(VIEWS_AT_ONCE)])
-    mean: np.ndarray = logits.float().softmax(1).unflatten(0, (num_videos, -1)).mean(1).cpu().numpy()
+    mean: np.ndarray = softmax(logits, "the lab's networks").reshape(num_videos, -1, logits.shape[1]).mean(axis=1)
     return mean
 
 
-def chosen(plan: Plan, loaded: dict[str, Any]) -> dict[str, Use]:
+def chosen(plan: Plan, content: dict[str, Any]) -> dict[str, Use]:
     """The uses of a checkpoint that the plan asks for."""
-    return uses(loaded["besnet"]["model"], plan.fixed, plan.factors)
+    return uses(content["besnet"]["model"], plan.fixed, plan.factors)
 
 
 def built(plan: Plan, root: Path, checkpoint: Checkpoint, device: torch.device) -> dict[str, tuple[Use, nn.Module]]:
     """Every use of a checkpoint by name, with its network; uses that differ only in the interval share one."""
-    loaded = store.load(Path(checkpoint.file))
+    content = loaded(checkpoint)
     place = plan.place(root, checkpoint)
     made: dict[Use, nn.Module] = {}
     found: dict[str, tuple[Use, nn.Module]] = {}
     first: dict[Use, str] = {}
-    for name, use in chosen(plan, loaded).items():
+    for name, use in chosen(plan, content).items():
         if use in first:
             continue
         first[use] = name
         at_one = Use(use.dilations, use.padding, use.recalibrated)
         if at_one not in made:
-            made[at_one] = ready_network(loaded, at_one, statistics_file(place, use), device)
+            made[at_one] = ready_network(content, at_one, statistics_file(place, use), device)
         found[name] = (use, made[at_one])
     return found
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from besnet.data.manifest import Manifest
 from besnet.files import write_json
+from besnet.schema import read_json
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
 
@@ -75,8 +76,8 @@ class Plan:
     @classmethod
     def read(cls, path: Path) -> "Plan":
         """A plan as it was written."""
-        values = json.loads(path.read_text())
-        return cls(**values | {"checkpoints": [Checkpoint(**entry) for entry in values["checkpoints"]]})
+        plan: Plan = read_json(path, cls)
+        return plan
 
 
 def chunks(videos: int) -> range:

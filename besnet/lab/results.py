@@ -7,14 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from besnet.checkpoints import store
+from besnet.checkpoints.arrays import read_arrays
 from besnet.data.manifest import Manifest
 from besnet.evaluation.metrics import top_k
+from besnet.evaluation.probabilities import check_probabilities
 from besnet.lab.controls import Control
 from besnet.lab.plan import Plan, chunk_file, chunks
 from besnet.lab.runs import run_name
 from besnet.lab.statistics import compared, share
-from besnet.lab.uses import Use, network_for, uses
+from besnet.lab.uses import Use, loaded, network_for, uses
+from besnet.schema import read_bytes
+
+LARGEST_CHUNK = 2**30  # bytes of the answers for 64 videos
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def gather(plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray) -> tu
     found: dict[str, Answers] = {}
     answered = {
         checkpoint.run: [
-            dict(np.load(chunk_file(plan.place(root, checkpoint), number))) for number in chunks(len(rows))
+            read_chunk(chunk_file(plan.place(root, checkpoint), number)) for number in chunks(len(rows))
         ]
         for checkpoint in plan.checkpoints
     }
@@ -59,7 +63,7 @@ def gather(plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray) -> tu
     if not len(read):
         raise ValueError(f"{plan.folder}: none of the {len(rows)} videos of the split {plan.split} can be read")
     for checkpoint in plan.checkpoints:
-        entry = store.load(Path(checkpoint.file))
+        entry = loaded(checkpoint)
         full = [chunk for chunk in answered[checkpoint.run] if len(chunk["read"])]
         common = np.isin(np.concatenate([chunk["read"] for chunk in full]), read)
         ways = uses(entry["besnet"]["model"], plan.fixed, plan.factors)
@@ -67,6 +71,8 @@ def gather(plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray) -> tu
         for name, use in ways.items():
             first.setdefault(use, name)
         joined = {name: np.concatenate([chunk[name] for chunk in full])[common] for name in first.values()}
+        for answers in joined.values():
+            check_probabilities(answers, str(plan.place(root, checkpoint)))
         arrays = {name: joined[first[use]] for name, use in ways.items()}
         size = sum(weight.numel() for weight in network_for(entry, Use()).parameters())
         found[checkpoint.run] = Answers(entry["besnet"]["model"], size, arrays)
@@ -74,6 +80,11 @@ def gather(plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray) -> tu
     looped = np.concatenate([chunk["looped"] for chunk in full])[common]
     shares = {f"{factor:g}": float(looped[:, place].mean()) for place, factor in enumerate(full[0]["factors"])}
     return found, Videos(labels[np.searchsorted(rows, read)], unread, shares)
+
+
+def read_chunk(path: Path) -> dict[str, np.ndarray]:
+    """The answers of one file. ValueError if it is damaged: deleted, it is made again."""
+    return read_arrays(path, read_bytes(path, LARGEST_CHUNK))
 
 
 def account(

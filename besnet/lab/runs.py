@@ -62,8 +62,8 @@ def share_done(metrics: Path, epochs: int | None) -> float:
 
 def checkpoint_of(run: Path) -> Checkpoint:
     """A finished run's last checkpoint. ValueError if there is none that verifies."""
-    path = store.resolve(run)
-    return Checkpoint(run.name, str(path), store.file_hash(path))
+    stored = store.read(run)
+    return Checkpoint(run.name, str(stored.path), stored.hash)
 
 
 def run_facts(name: str, job: Job) -> dict[str, Any]:

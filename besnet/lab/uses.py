@@ -5,15 +5,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from besnet.checkpoints.header import rebuild
+from besnet.checkpoints import store
+from besnet.checkpoints.arrays import read_arrays
+from besnet.checkpoints.header import header_of, rebuild
+from besnet.checkpoints.weights import check_finite
+from besnet.lab.plan import Checkpoint
 from besnet.models.besnet import BesNet
 from besnet.models.folding import fold
 from besnet.models.recalibration import set_statistics
+from besnet.schema import read_bytes
 from besnet.video.sampling import ClipShape
+
+LARGEST = 2**30  # bytes of a file of statistics
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,15 @@ def uses(model: dict[str, Any], fixed: list[int], factors: list[float]) -> dict[
     return found | {f"interval_{factor:g}": Use(factor=factor) for factor in factors}
 
 
+def loaded(checkpoint: Checkpoint) -> dict[str, Any]:
+    """A checkpoint of the lab, whose bytes are those that the lab began with. ValueError if they are not."""
+    stored = store.read(Path(checkpoint.file))
+    if stored.hash != checkpoint.hash:
+        raise ValueError(f"{checkpoint.file}: another file than the lab began with: start the lab again")
+    header_of(stored.content, checkpoint.file)
+    return stored.content
+
+
 def network_for(checkpoint: dict[str, Any], use: Use) -> BesNet:
     """The network of a checkpoint, used another way; with the BatchNorm statistics that it was trained with."""
     entry = checkpoint["besnet"]
@@ -65,8 +80,9 @@ def ready_network(checkpoint: dict[str, Any], use: Use, statistics: Path, device
     """The folded network for a use; statistics: the file that `save_statistics` wrote, if the use is recalibrated."""
     network = network_for(checkpoint, use)
     if use.recalibrated:
-        with np.load(statistics) as file:
-            set_statistics(network, torch.from_numpy(file["measured"]), torch.from_numpy(file["clips"]))
+        found = read_arrays(statistics, read_bytes(statistics, LARGEST))
+        set_statistics(network, torch.from_numpy(found["measured"]), torch.from_numpy(found["clips"]))
+        check_finite(network.state_dict(), str(statistics))
     return fold(network.to(device))
 
 

@@ -14,6 +14,11 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     return [module for module in model.modules() if isinstance(module, _BatchNorm)]
 
 
+def norm_channels(model: nn.Module) -> int:
+    """The channels of all BatchNorms together."""
+    return sum(norm.num_features for norm in batch_norms(model))
+
+
 @torch.no_grad()
 def measure_batch(model: nn.Module, clips: Tensor) -> Tensor:
     """Statistics of one batch of clips (B, 3, T, H, W) → float64 (2, channels of all BatchNorms) on the CPU.

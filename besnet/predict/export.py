@@ -1,10 +1,10 @@
 """A trained network for others: a model folder, or one file for other runtimes (torch.export or ONNX)."""
 
 import contextlib
-import json
 import logging
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,12 +14,21 @@ from torch.export import Dim, ExportedProgram
 
 from besnet.checkpoints import model_folder
 from besnet.data.transforms import MEAN, STD
+from besnet.evaluation.stored import read_results
+from besnet.evaluation.views import Settings, settings
 from besnet.files import replacing, write_json
 from besnet.models.besnet import BesNet
 from besnet.models.folding import fold
 from besnet.predict.model import with_temperature
 
 SUFFIX = {"folder": "", "onnx": ".onnx", "torch-export": ".pt2"}
+PLACES = {
+    "dense": "frames frame_interval / target_fps seconds apart, or, where target_fps is null, frame_interval frames of "
+    "the video apart; at each time the frame that is on the screen. One clip is in the middle of the video; several "
+    "are spread evenly, the first at its beginning and the last at its end. A shorter video is repeated",
+    "uniform": "the video is cut into num_frames equal segments; the clip n (from 0) has the frame on the screen at "
+    "(n + 0.5) / num_clips of each; frame_interval and target_fps have no meaning",
+}
 CLOSE = 1e-4  # what an exported file's logits may differ by
 
 
@@ -40,11 +49,11 @@ def export(ckpt_path: Path, to: Literal["folder", "onnx", "torch-export"] = "fol
     if to != "folder" and target.suffix != SUFFIX[to]:
         raise ValueError(f"--out {target}: the name of a file {to!r} ends with {SUFFIX[to]}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    config = given.trained.config
-    num_frames = config["data"]["clip"]["num_frames"]
-    crop_size = config["evaluation"]["crop_size"] or config["data"]["crop_size"]
+    config = settings(given.trained.config, given.name)
+    num_frames = config["data"]["clip"].num_frames
+    crop_size = config["evaluation"].crop_size or config["data"]["crop_size"]
     network = given.trained.network
-    about = contract(given, num_frames, crop_size)
+    about = contract(given, config)
     run: Callable[[Tensor], Tensor]
     if to == "folder":
         model_folder.write(target, given, about, metrics(given))
@@ -61,7 +70,7 @@ def export(ckpt_path: Path, to: Literal["folder", "onnx", "torch-export"] = "fol
                 torch.export.save(export_program(network, num_frames, crop_size), file)
             run = torch.export.load(target).module()
     if to != "folder":
-        write_json(target.with_suffix(".json"), about)
+        write_json(target.with_suffix(".json"), about | {"temperature": given.temperature})
     off = difference(run, network, num_frames, crop_size)
     if not off <= CLOSE:
         raise ValueError(f"{target}: its logits differ from the network's by {off:.1e}, more than {CLOSE}: not usable")
@@ -84,21 +93,33 @@ def onnx_session(file: Path) -> Callable[[Tensor], Tensor]:
     return lambda clips: torch.from_numpy(session.run(None, {"clips": clips.numpy()})[0])
 
 
-def contract(given: model_folder.Given, num_frames: int, crop_size: int) -> dict[str, Any]:
-    """What a caller of a network has to know."""
-    trained = given.trained
+def contract(given: model_folder.Given, config: Settings) -> dict[str, Any]:
+    """What a caller of a network has to know to get besnet's probabilities from its logits."""
+    shape, plan = config["data"]["clip"], config["evaluation"]
+    crop_size = plan.crop_size or config["data"]["crop_size"]
     return {
         "checkpoint": given.hash,
         "input": {
             "name": "clips",
-            "shape": ["any number", 3, num_frames, crop_size, crop_size],
+            "shape": ["any number", 3, shape.num_frames, crop_size, crop_size],
             "type": "float32 RGB, 0..255, minus mean, over std; channels, frames, height, width",
             "resize": "short side to crop_size, bilinear and antialiased; then squares along the longer side",
             "mean": [255 * value for value in MEAN],
             "std": [255 * value for value in STD],
-            "clip": trained.config["data"]["clip"],
+            "clip": asdict(shape),
+            "num_clips": plan.num_clips,
+            "clips": PLACES[shape.sampling],
+            "num_crops": plan.num_crops,
+            "crops": "one is in the middle; several are spread evenly, the first at the beginning of the longer side "
+            "and the last at its end",
         },
-        "output": {"name": "logits", "shape": ["any number", trained.network.num_classes], "classes": trained.classes},
+        "output": {
+            "name": "logits",
+            "shape": ["any number", given.trained.network.num_classes],
+            "classes": given.trained.classes,
+            "probabilities": "p = the mean, over all num_clips x num_crops views of a video, of softmax(logits); and "
+            "where temperature is a number: softmax(log(max(p, 1e-12)) / temperature)",
+        },
     }
 
 
@@ -106,10 +127,16 @@ def metrics(given: model_folder.Given) -> dict[str, Any]:
     """What finished evaluations of this checkpoint found: accuracy, coverage and data, by the evaluation's name."""
     found = {}
     for path in sorted(given.run.glob("evaluations/*/results.json")) if given.run else []:
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # of another version, or an ensemble
-            results = json.loads(path.read_text())
+        with contextlib.suppress(ValueError, OSError):  # of another version, or an ensemble
+            results = read_results(path)
             if results["checkpoint"]["hash"] == given.hash:
-                found[path.parent.name] = {key: results[key] for key in ("data", "split", "coverage", "accuracy")}
+                found[path.parent.name] = {
+                    "data": results["data"],
+                    "split": results["split"],
+                    "coverage": results["coverage"],
+                    "accuracy": results["accuracy"],
+                    "trained_on": results.get("trained_on"),
+                }
     return found
 
 

@@ -13,32 +13,34 @@ import torch
 from torch import Tensor
 
 from besnet.checkpoints import model_folder
+from besnet.checkpoints.temperature import stored_temperature
 from besnet.data.clips import read_clips
 from besnet.data.transforms import evaluation_views
-from besnet.evaluation.calibration import stored_temperature, tempered
+from besnet.evaluation.calibration import tempered
 from besnet.evaluation.loop import VIEWS_AT_ONCE
+from besnet.evaluation.probabilities import check_finite, softmax
 from besnet.evaluation.ranks import choose_device
-from besnet.evaluation.views import ViewPlan
+from besnet.evaluation.views import ViewPlan, settings
 from besnet.models.folding import fold
+from besnet.video.probe import duration_sec
 from besnet.video.reader import Reader, open_video
-from besnet.video.sampling import ClipShape, is_short, span, uniform_clips
-
-MOST_CLIPS = 20_000  # of one timeline: two and a half hours, one every half second
+from besnet.video.sampling import ClipShape, check_clips, is_short, span, uniform_clips, window_clips
 
 
 @dataclass(frozen=True)
 class Prediction:
     """What the network says about a video.
 
-    probabilities: float64 (C,), the mean over its views, calibrated where the model is. clips: float32 (num_clips, C),
-    each clip's own, uncalibrated; times_sec: (num_clips, 2), where each clip begins and ends. looped: the video is
-    shorter than a clip and was shown repeatedly.
+    probabilities: float64 (C,), the mean over its views, calibrated where the model is. clips: float64 (num_clips, C),
+    each clip's own, calibrated likewise. numbers: int64 (num_clips, T), the frames of each clip; times_sec: (num_clips,
+    2), where it begins and ends. looped: the video is shorter than a clip and was shown repeatedly.
     """
 
     video: str
     classes: list[str]
     probabilities: np.ndarray
     clips: np.ndarray
+    numbers: np.ndarray
     times_sec: np.ndarray
     looped: bool
 
@@ -59,11 +61,11 @@ class Model:
         num_crops: int | None = None,
     ) -> None:
         trained = given.trained
-        config = trained.config
+        config = settings(trained.config, given.name)
         self.device = choose_device(device)
         self.classes = trained.classes
-        self.shape = ClipShape(**config["data"]["clip"])
-        self.plan = ViewPlan(**config["evaluation"]).with_views(num_clips, num_crops)
+        self.shape: ClipShape = config["data"]["clip"]
+        self.plan: ViewPlan = config["evaluation"].with_views(num_clips, num_crops)
         self.crop_size: int = self.plan.crop_size or config["data"]["crop_size"]
         self.temperature = given.temperature
         self.network = fold(trained.network.to(self.device))
@@ -80,13 +82,24 @@ class Model:
             return self.answer(reader, numbers)
 
     def timeline(self, video: Path | str | bytes, every_sec: float | None = None) -> Prediction:
-        """The same with clips all along the video, one every `every_sec` seconds (by default half a clip's length)."""
+        """The same with clips all along the video, one every `every_sec` seconds (by default half a clip's length).
+
+        Where a clip is a whole video (sampling "uniform"), the video is cut into windows of `every_sec` seconds, and
+        each is shown as if it were one.
+        """
         with open_reader(video) as reader:
+            if self.shape.sampling == "uniform":
+                if every_sec is None:
+                    raise ValueError(
+                        "--every_sec is needed for the timeline of a network whose clips are whole videos "
+                        "(data.clip.sampling uniform): the length of the windows that each get an answer"
+                    )
+                return self.answer(reader, window_clips(reader.name, reader.times_sec, self.shape, every_sec))
             length, clip = span(reader.times_sec, self.shape)
-            step = every_sec if every_sec is not None and self.shape.target_fps else clip / 2
-            count = 1 + max(0, round((length - clip) / step))
-            if count > MOST_CLIPS:
-                raise ValueError(f"{reader.name}: {count:,} clips in {length:,.0f} s are too many: raise --every_sec")
+            step = clip / 2
+            if every_sec is not None:  # a span may be counted in frames
+                step = every_sec * length / duration_sec(reader.times_sec)
+            count = check_clips(reader.name, 1 + max(0, round((length - clip) / step)))
             return self.answer(reader, uniform_clips(reader.times_sec, self.shape, count))
 
     def answer(self, reader: Reader, numbers: np.ndarray) -> Prediction:
@@ -96,14 +109,15 @@ class Model:
             views = self.views(read_clips(reader, some))
             with torch.inference_mode():
                 logits = torch.cat([self.network(chunk) for chunk in views.split(VIEWS_AT_ONCE)])
-            found.append(logits.float().softmax(dim=1).unflatten(0, (len(some), self.plan.num_crops)).cpu().numpy())
-        probabilities = np.concatenate(found)
-        mean = probabilities.mean(axis=(0, 1), dtype=np.float64)
+            shares = softmax(logits, reader.name)
+            found.append(shares.reshape(len(some), self.plan.num_crops, -1).mean(axis=1, dtype=np.float64))
+        clips = np.concatenate(found)
+        mean = clips.mean(axis=0)
         if self.temperature is not None:
-            mean = tempered(mean[None], self.temperature)[0]
+            mean, clips = tempered(mean[None], self.temperature)[0], tempered(clips, self.temperature)
         times = reader.times_sec[np.stack([numbers.min(axis=1), numbers.max(axis=1)], axis=1)]
         looped = is_short(reader.times_sec, self.shape)
-        return Prediction(reader.name, self.classes, mean, probabilities.mean(axis=1), times, looped)
+        return Prediction(reader.name, self.classes, mean, clips, numbers, times, looped)
 
     def features(self, video: Path | str | bytes) -> np.ndarray:
         """What the network sees in a video before it names it: float32 (num_features,), the mean over its views."""
@@ -112,6 +126,7 @@ class Model:
             views = self.views(read_clips(reader, numbers))
         with torch.inference_mode():
             found = torch.cat([self.network.features(chunk) for chunk in views.split(VIEWS_AT_ONCE)])
+        check_finite(found, reader.name)
         mean: np.ndarray = found.float().mean(dim=0).cpu().numpy()
         return mean
 

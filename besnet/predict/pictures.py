@@ -12,7 +12,6 @@ from besnet.data.transforms import MEAN, STD
 from besnet.predict.model import Model, Prediction, open_reader
 from besnet.report.plots import timeline_plot
 from besnet.report.sheet import contact_sheet
-from besnet.video.sampling import uniform_clips
 
 MOST_FRAMES = 16
 
@@ -39,8 +38,7 @@ def evidence(model: Model, prediction: Prediction) -> tuple[np.ndarray, np.ndarr
     number = int(prediction.probabilities.argmax())
     best = int(prediction.clips[:, number].argmax())
     with open_reader(prediction.video) as reader:
-        numbers = uniform_clips(reader.times_sec, model.shape, len(prediction.clips))[best : best + 1]
-        clips = read_clips(reader, numbers)
+        clips = read_clips(reader, prediction.numbers[best : best + 1])
     views = model.views(clips)
     view = views[model.plan.num_crops // 2][None]
     spread = view.new_tensor(STD).view(3, 1, 1, 1), view.new_tensor(MEAN).view(3, 1, 1, 1)

@@ -1,5 +1,6 @@
 """The verbs `predict` and `features`: files and folders of videos in, answers out; a broken file stops nobody."""
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from besnet.data.prepare.files import Files
 from besnet.files import replacing, write_arrays, write_table
 from besnet.predict.model import Model, Prediction, load
 from besnet.progress import Meter
+from besnet.text import visible
 
 Found = TypeVar("Found")
 MOST_DRAWN = 100  # videos of one picture
@@ -42,10 +44,11 @@ def predict(
         json: also write the answers to this file.
         sheet: also draw a PNG: of each video the clip that is surest, and what in its frames spoke for the answer.
         timeline: folder for a CSV and a picture of each video: the answer of clips all along it.
-        every_sec: seconds between the clips of a timeline; by default half a clip's length.
+        every_sec: seconds between the clips of a timeline; by default half a clip's length. Where clips are whole
+            videos (data.clip.sampling uniform) the length of the windows that a video is cut into, and needed.
         device: auto, cpu, cuda or cuda:N.
     """
-    if every_sec is not None and (every_sec <= 0 or timeline is None):
+    if every_sec is not None and (not 0 < every_sec < math.inf or timeline is None):
         raise ValueError("--every_sec must be above 0, and goes with --timeline")
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise ValueError(f"--sheet {sheet}: the picture is a PNG: give it a name that ends with .png")
@@ -61,8 +64,8 @@ def predict(
 
     def look(file: Path) -> Prediction:
         found = model.predict(file)
-        top = ", ".join(f"{name} {100 * share:.1f} %" for name, share in found.top())
-        print(f"{file}: {top}" + (" (shorter than a clip, looped)" if found.looped else ""), flush=True)
+        top = ", ".join(f"{visible(name)} {100 * share:.1f} %" for name, share in found.top())
+        print(f"{visible(str(file))}: {top}" + (" (shorter than a clip, looped)" if found.looped else ""), flush=True)
         if timeline is not None:
             write_timeline(timeline / f"{names[file]}.csv", model.timeline(file, every_sec))
         return found
@@ -122,7 +125,7 @@ def each(files: list[Path], look: Callable[[Path], Found]) -> tuple[dict[Path, F
             found[file] = look(file)
         except (ValueError, OSError) as error:
             failed[file] = " ".join(str(error).removeprefix(f"{file}: ").split())
-            print(f"{file}: not answered: {failed[file]}", flush=True)
+            print(f"{visible(str(file))}: not answered: {failed[file]}", flush=True)
         meter.add(1)
     meter.close()
     return found, failed
@@ -187,13 +190,13 @@ def short_names(files: list[Path]) -> list[str]:
 def write_timeline(table: Path, prediction: Prediction) -> None:
     """A CSV (a line a clip) and a picture of one video."""
     from besnet.predict.pictures import timeline as draw
+    from besnet.report.drawing import png
 
     rows = [["start_sec", "end_sec", "answer", *prediction.classes]]
     for (start_sec, end_sec), shares in zip(prediction.times_sec, prediction.clips, strict=True):
         answer = prediction.classes[int(shares.argmax())]
         rows.append([f"{start_sec:.3f}", f"{end_sec:.3f}", answer, *(f"{share:.4f}" for share in shares)])
     write_table(table, rows)
-    figure = draw(prediction)
     with replacing(table.with_suffix(".png")) as file:
-        figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
+        file.write(png(draw(prediction)))
     print(f"timeline: {table} and {table.with_suffix('.png').name}")

@@ -1,16 +1,15 @@
 """Which classes are taken for which, as pictures that can be read at 10 and at 400 classes."""
 
-import matplotlib
 import matplotlib.colors
 import matplotlib.patches
 import numpy as np
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from besnet.report.drawing import blank
+from besnet.text import label
+
+MOST_CLASSES = 700  # of a matrix: all of Kinetics-700; of more, those with the most mistakes
 MOST_NAMES = 60  # more rows than this cannot be named in one picture
 MOST_COUNTS = 25
 GROUP = 12  # classes of a group, at most
@@ -27,10 +26,11 @@ def confusion_matrix(counts: np.ndarray, classes: list[str], of: np.ndarray | No
     """
     size = len(classes)
     side = 0.27 * size + (2.2 if of is None else 0)
-    figure, axes = plt.subplots(figsize=(side * 1.2, side))
+    figure, axes = blank(figsize=(side * 1.2, side))
     paint(axes, shares(counts, of), scale=of is None)
-    axes.set_xticks(range(size), classes, rotation=90, fontsize=8)
-    axes.set_yticks(range(size), classes, fontsize=8)
+    names = [label(name) for name in classes]
+    axes.set_xticks(range(size), names, rotation=90, fontsize=8)
+    axes.set_yticks(range(size), names, fontsize=8)
     if size <= MOST_COUNTS:
         for i, j in zip(*np.nonzero(counts), strict=True):
             dark = counts[i, j] > 0.3 * (counts[i].sum() if of is None else of[i])
@@ -38,11 +38,14 @@ def confusion_matrix(counts: np.ndarray, classes: list[str], of: np.ndarray | No
     return figure
 
 
-def overview(counts: np.ndarray, order: list[list[int]], marked: list[list[int]]) -> Figure:
-    """The whole matrix with the classes in the order of their groups; the marked groups are framed and numbered."""
+def overview(counts: np.ndarray, of: np.ndarray, order: list[list[int]], marked: list[list[int]]) -> Figure:
+    """A large matrix with the classes in the order of their groups; the marked groups are framed and numbered.
+
+    of: videos of each row.
+    """
     places = np.concatenate([np.array(group) for group in order])
-    figure, axes = plt.subplots(figsize=(9.4, 8.2))
-    paint(axes, shares(counts)[np.ix_(places, places)])
+    figure, axes = blank(figsize=(9.4, 8.2))
+    paint(axes, shares(counts, of)[np.ix_(places, places)])
     axes.set_xlabel("the answer")
     axes.set_ylabel("the truth")
     axes.set_xticks([])
@@ -112,10 +115,26 @@ def most_confused_groups(counts: np.ndarray, order: list[list[int]], most: int =
     return [group for group in worst[:most] if inside[tuple(group)]]
 
 
-def most_confused(counts: np.ndarray, classes: list[str], most: int = 20) -> list[tuple[str, str, int, int]]:
-    """(truth, answer, videos, videos of the truth) of the largest confusions."""
-    wrong = counts.copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    cells = [divmod(int(cell), len(classes)) for cell in order]
-    return [(classes[i], classes[j], int(wrong[i, j]), int(counts[i].sum())) for i, j in cells if wrong[i, j]]
+def most_confused(pairs: np.ndarray, classes: list[str], most: int = 20) -> list[tuple[str, str, int, int]]:
+    """(truth, answer, videos, videos of the truth) of the largest confusions, from what was taken for what (K, 3)."""
+    totals = np.bincount(pairs[:, 0], pairs[:, 2], len(classes)).astype(int)
+    wrong = pairs[pairs[:, 0] != pairs[:, 1]]
+    worst = wrong[np.argsort(-wrong[:, 2], kind="stable")[:most]].tolist()
+    return [(classes[truth], classes[answer], videos, int(totals[truth])) for truth, answer, videos in worst]
+
+
+def worst_classes(pairs: np.ndarray, num_classes: int) -> np.ndarray:
+    """The classes that a matrix shows, ascending: all, or the MOST_CLASSES that most mistakes are of or lead to."""
+    wrong = pairs[pairs[:, 0] != pairs[:, 1]]
+    mistakes = sum(np.bincount(wrong[:, side], wrong[:, 2], num_classes) for side in (0, 1))
+    chosen: np.ndarray = np.sort(np.argsort(-np.asarray(mistakes), kind="stable")[:MOST_CLASSES])
+    return chosen
+
+
+def square(pairs: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Counts (n, n) of what was taken for what (K, 3) among these classes: row the truth, column the answer."""
+    inside = pairs[np.isin(pairs[:, :2], chosen).all(axis=1)]
+    counts = np.zeros((len(chosen), len(chosen)), dtype=np.int64)
+    truth, answer = np.searchsorted(chosen, inside[:, :2].T)
+    counts[truth, answer] = inside[:, 2]
+    return counts

@@ -15,20 +15,30 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
+def trained_on_line(known: int, videos: int) -> str:
+    """What has to be said where a network was evaluated on what it was trained on."""
+    return (
+        f"{known} of these {videos} videos are training videos of the network: these figures say how well it remembers "
+        "them, and nothing about new ones"
+    )
+
+
 def evaluation_page(
     results: dict[str, Any],
-    counts: np.ndarray | None,
+    pairs: np.ndarray | None,
     mistakes: list[tuple[str, np.ndarray]],
     others: list[dict[str, Any]],
 ) -> Page:
-    """Build the page from an evaluation's results, its confusion matrix (C, C) if it had labels, and its worst errors.
+    """Build the page from an evaluation's results, what was taken for what (K, 3) if it had labels, and its mistakes.
 
     mistakes: (what was said, frames uint8 (N, H, W, 3)) of videos that were taken for something else with confidence.
     others: the same checkpoint's other evaluations, see besnet.evaluation.comparison.siblings.
     """
     page = Page(f"{results['data']['name']} · {results['split']}", results["checkpoint"]["network"])
     coverage = results["coverage"]
-    if counts is not None:
+    if results["trained_on"]:
+        page.warning(trained_on_line(results["trained_on"], coverage["evaluated"]))
+    if pairs is not None:
         over, strict = results["accuracy"]["over_evaluated"], results["accuracy"]["missing_counted_wrong"]
         seen = int((counts.sum(axis=1) > 0).sum())
         page.cards(
@@ -55,24 +65,27 @@ def evaluation_page(
         page.text("Of the videos of two classes, the share whose own class is the more probable one; 50 % is chance.")
         rows = [[" / ".join(p["pair"]), p["videos"], percent(p["share"]), interval(p)] for p in results["pairs"]]
         page.table(["pair", "videos", "told apart", "95 % interval"], rows)
-    if counts is not None and counts.sum():
-        add_confusion(page, counts, results["classes"])
+    if pairs is not None and len(pairs):
+        add_confusion(page, pairs, results["classes"])
         page.heading("Classes")
         page.figure(class_bars(results["per_class"]), "Top-1 of each class, the weakest at the bottom.")
-        rows = [[row["class"], row["videos"], row["top1"]] for row in results["per_class"]]
-        page.table(["class", "videos", "top-1"], rows, folded=f"All {len(rows)} classes")
+        rows = [[row["class"], row["videos"], row["top1"]] for row in results["per_class"] if row["videos"]]
+        page.table(["class", "videos", "top-1"], rows, folded=f"All {len(rows)} classes with videos")
     add_views(page, results, others)
     if results["calibration"] is not None:
         page.heading("Calibration")
         page.figure(
             reliability_plot(results["calibration"]["bins"]),
             f"Expected calibration error {percent(results['calibration']['ece'])}: the mean distance of confidence and "
-            "accuracy. Below the diagonal the network is surer than it may be; `besnet calibrate` mends that.",
+            f"accuracy. Negative log-likelihood {results['calibration']['negative_log_likelihood']:.3f}: the mean of "
+            "-log of the probability of the truth, which no confidence in wrong answers makes small. Below the "
+            "diagonal the network is surer than it may be; `besnet calibrate` mends that.",
         )
     if mistakes:
         page.heading("The most confident mistakes")
         page.picture(contact_sheet(mistakes), "Eight frames of each video, evenly spread over its length.")
     page.heading("How")
+    known = "not known" if results["trained_on"] is None else str(results["trained_on"])
     data, checkpoint = results["data"], results["checkpoint"]
     page.table(
         ["", ""],
@@ -84,6 +97,7 @@ def evaluation_page(
             ["data passport, source", data["passport"]["source"]],
             ["data passport, encode", data["passport"]["encode"]],
             ["trained on, source", checkpoint["passport"]["source"]],
+            ["training videos among these", known],
             ["checkpoint", f"{checkpoint['file']} (SHA-256 {checkpoint['hash']}...)"],
             ["revision", checkpoint["revision"]],
             ["cost", results["run"]["cost"]],
@@ -95,30 +109,37 @@ def evaluation_page(
 
 def clip_line(clip: dict[str, Any]) -> str:
     """A clip's shape in words."""
+    if clip["sampling"] == "uniform":
+        return f"{clip['num_frames']} frames, one of each equal segment of the whole video"
     rate = "the source's frames" if clip["target_fps"] is None else f"{clip['target_fps']:g} fps"
     return f"{clip['num_frames']} frames, {clip['frame_interval']} apart at {rate}"
 
 
-def add_confusion(page: Page, counts: np.ndarray, classes: list[str]) -> None:
+def add_confusion(page: Page, pairs: np.ndarray, classes: list[str]) -> None:
     """Which classes are taken for which: one matrix, or, of many classes, an overview and its worst groups by name."""
     page.heading("Confusion")
     legend = "Row: the truth; column: the answer; colour: share of the row."
-    if len(classes) <= confusion.MOST_NAMES:
-        page.figure(confusion.confusion_matrix(counts, classes), legend, dense=True)
+    shown = confusion.worst_classes(pairs, len(classes))
+    counts, names = confusion.square(pairs, shown), [classes[number] for number in shown]
+    totals = np.bincount(pairs[:, 0], pairs[:, 2], len(classes)).astype(np.int64)[shown]
+    if len(names) <= confusion.MOST_NAMES:
+        page.figure(confusion.confusion_matrix(counts, names), legend, dense=True)
     else:
         order = confusion.groups(counts)
         marked = confusion.most_confused_groups(counts, order)
-        caption = f"{legend} All {len(classes)} classes, those that are taken for each other side by side; the framed "
-        page.figure(confusion.overview(counts, order, marked), caption + "groups are shown by name below.", dense=True)
+        which = "All" if len(names) == len(classes) else f"Of {len(classes)} classes those with the most mistakes,"
+        caption = (
+            f"{legend} {which} {len(names)} classes, those that are taken for each other side by side; the framed "
+        )
+        page.figure(confusion.overview(counts, totals, order, marked), caption + "groups are named below.", dense=True)
         parts = []
         for number, group in enumerate(marked, 1):
             part = counts[np.ix_(group, group)]
-            inside, wrong = part.sum() - part.trace(), counts[group].sum() - part.trace()
+            inside, wrong = part.sum() - part.trace(), totals[group].sum() - part.trace()
             caption = f"Group {number}: {inside} of its {wrong} mistakes stay inside it."
-            names = [classes[place] for place in group]
-            parts.append((confusion.confusion_matrix(part, names, counts[group].sum(axis=1)), caption))
+            parts.append((confusion.confusion_matrix(part, [names[place] for place in group], totals[group]), caption))
         page.figures(parts)
-    confused = confusion.most_confused(counts, classes)
+    confused = confusion.most_confused(pairs, classes)
     if confused:
         page.table(["truth", "taken for", "videos", "of"], confused)
 

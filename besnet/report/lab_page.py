@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from besnet.progress import clock
+from besnet.report.evaluation_page import clip_line
 from besnet.report.lab_plots import Curve, by_class, curves, means, over_intervals
 from besnet.report.page import Cell, Page, Strong
 
@@ -61,7 +62,7 @@ def lab_page(report: dict[str, Any], runs: Mapping[str, Curve]) -> Page:
         plan = report["plan"]
         rows[:0] = [
             ["views", f"{plan['num_clips']} clips x {plan['num_crops']} crops of {plan['crop_size']} pixels"],
-            ["clip", str(plan["clip"])],
+            ["clip", clip_line(plan["clip"])],
             ["recalibration", f"one clip of each of {plan['recalibration_videos']} training videos"],
         ]
     page.table(["", ""], rows)

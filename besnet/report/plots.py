@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from besnet.report.drawing import blank
+from besnet.text import label
 
 MOST_BARS = 40
 
@@ -41,8 +39,9 @@ def bars(names: list[str], values: list[float], most: int = MOST_BARS) -> tuple[
             [*names[: most // 2], *gap, *names[-most // 2 :]],
             [*values[: most // 2], 0, *values[-most // 2 :]],
         )
-    figure, axes = plt.subplots(figsize=(5, 1.0 + 0.22 * len(names)), layout="constrained")
-    axes.barh(names, values, color=["#1f6f8b" if value >= 0 else "#b5523b" for value in values])
+    figure, axes = blank(figsize=(5, 1.0 + 0.22 * len(names)), layout="constrained")
+    axes.barh(range(len(names)), values, color=["#1f6f8b" if value >= 0 else "#b5523b" for value in values])
+    axes.set_yticks(range(len(names)), [label(name) for name in names])
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.tick_params(axis="y", labelsize=9)
     axes.grid(axis="x", alpha=0.3)
@@ -52,7 +51,7 @@ def bars(names: list[str], values: list[float], most: int = MOST_BARS) -> tuple[
 
 def reliability_plot(bins: list[dict[str, Any]]) -> Figure:
     """Accuracy over confidence, a dot a bin whose area is its number of videos, beside the diagonal of honesty."""
-    figure, axes = plt.subplots(figsize=(4.6, 4.4))
+    figure, axes = blank(figsize=(4.6, 4.4))
     full = [entry for entry in bins if entry["videos"]]
     counts = np.array([entry["videos"] for entry in full])
     axes.plot([0, 100], [0, 100], color="grey", linewidth=1, linestyle="--")
@@ -69,9 +68,9 @@ def reliability_plot(bins: list[dict[str, Any]]) -> Figure:
 
 def timeline_plot(times_sec: np.ndarray, curves: dict[str, np.ndarray]) -> Figure:
     """Probabilities of a few classes along a video, at the middle of each clip."""
-    figure, axes = plt.subplots(figsize=(9, 3.2))
+    figure, axes = blank(figsize=(9, 3.2))
     for name, shares in curves.items():
-        axes.plot(times_sec, 100 * shares, marker=".", label=name)
+        axes.plot(times_sec, 100 * shares, marker=".", label=label(name))
     axes.set_xlabel("seconds")
     axes.set_ylabel("probability, %")
     axes.set_ylim(0, 102)

@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from besnet.text import short
+
 HEIGHT = 84
 GAP = 3
 TEXT = 20
@@ -17,7 +19,7 @@ def contact_sheet(strips: list[tuple[str, np.ndarray]]) -> Image.Image:
     font = ImageFont.load_default(13)
     for number, (text, images) in enumerate(rows):
         top = number * (HEIGHT + TEXT + GAP)
-        draw.text((2, top + 2), text, fill="black", font=font)
+        draw.text((2, top + 2), short(text, 160), fill="black", font=font)
         left = 0
         for image in images:
             sheet.paste(image, (left, top + TEXT))

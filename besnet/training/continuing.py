@@ -4,12 +4,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from torch import optim
+from torch import Tensor, optim
 
 from besnet.checkpoints import store
+from besnet.checkpoints.header import header_of
 
 # What may differ between a run and its continuation without changing what it computes.
-FREE = ("out", "accept_changes", "data.workers", "saving", "evaluation", "trainer.log_every_n_steps")
+# Where the data lies does not: its passport says what it is.
+FREE = ("out", "accept_changes", "data.folder", "data.workers", "saving", "evaluation", "trainer.log_every_n_steps")
 # Everything else may differ only if asked for, and this never: the weights and moments would not fit.
 FIXED = ("model.block", "model.blocks", "model.width", "recipe.optimizer", "recipe.ema")
 
@@ -24,10 +26,11 @@ def find_checkpoint(run: Path, about: dict[str, Any], accept_changes: bool, say:
         print(f"{file}: damaged, passed over", file=sys.stderr)
     if path is None:
         return None, False
-    old = store.load(path)["besnet"]
+    old = header_of(store.read(path).content, str(path))
     if old["classes"] != about["classes"]:
         raise ValueError(f"{path}: trained on other classes than this data has: choose another run folder with --out")
-    changes = differences(old["config"], about["config"]) + differences(old["passport"], about["passport"], "passport.")
+    changes = differences(located(old["config"]), about["config"])
+    changes += differences(dict(old["passport"]), about["passport"], "passport.")
     impossible = [change for change in changes if change.startswith(tuple(f"{name}:" for name in FIXED))]
     if impossible:
         raise ValueError(
@@ -42,6 +45,21 @@ def find_checkpoint(run: Path, about: dict[str, Any], accept_changes: bool, say:
     for change in changes if say else []:
         print(f"accepted: {change}")
     return path, bool(changes)
+
+
+def located(config: dict[str, Any]) -> dict[str, Any]:
+    """A config with the full paths of the data and of the weights to start from: the same from any folder."""
+    data, weights = config.get("data"), config.get("pretrained")
+    if isinstance(data, dict) and isinstance(data.get("folder"), str):
+        config = config | {"data": data | {"folder": str(Path(data["folder"]).resolve())}}
+    if isinstance(weights, str) and Path(weights).exists():
+        config = config | {"pretrained": str(Path(weights).resolve())}
+    return config
+
+
+def videos_of(checkpoint: Path) -> Tensor | None:
+    """What tells the videos that a checkpoint's network was trained on from others; None where it does not say."""
+    return header_of(store.read(checkpoint).content, str(checkpoint)).get("trained_on")
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -15,10 +15,11 @@ from besnet.checkpoints.header import header
 from besnet.checkpoints.lock import only_writer
 from besnet.checkpoints.pretrained import load_pretrained
 from besnet.data.failures import FailureLog
+from besnet.data.known import fingerprints
 from besnet.data.orphans import start_fork_server
 from besnet.models.besnet import BesNet
 from besnet.training.consistency import as_launched
-from besnet.training.continuing import find_checkpoint
+from besnet.training.continuing import find_checkpoint, located, videos_of
 from besnet.training.data import VideoData
 from besnet.training.endings import STOPPED, Ending, explain
 from besnet.training.engine import build_trainer, quieten
@@ -52,6 +53,7 @@ def train(
     besnet.training.endings: 0, 75 if a signal asked the run to stop (the same command goes on), or another one with
     a line that says why. ValueError names what does not fit.
     """
+    config = located(config)
     trainer = as_launched(trainer)
     # the order of the data ends an epoch, not the trainer
     limit, trainer = trainer["limit_train_batches"], trainer | {"limit_train_batches": None}
@@ -77,9 +79,11 @@ def train(
     # nothing is written before the lock is held
     with only_writer(out, "training") if rank == 0 else nullcontext():
         checkpoint, changed = find_checkpoint(out, about, accept_changes, say=rank == 0)
-        started = ""
+        started, before = "", None
         if pretrained is not None and checkpoint is None:
-            started = load_pretrained(network, pretrained, data.manifest.classes)
+            started, before = load_pretrained(network, pretrained, data.manifest.classes)
+        if rank == 0:  # which alone writes it
+            about["trained_on"] = known_videos(data, before if checkpoint is None else videos_of(checkpoint))
         failures = FailureLog(out, rank, len(data.train_rows))
         data.arrange(seed, rank, world_size, failures, limit)
         # an epoch may have fewer micro-batches than a step wants
@@ -119,6 +123,12 @@ def train(
         if rank == 0:
             print(f"finished at step {engine.global_step}: besnet evaluate --ckpt_path {out}")
         return 0
+
+
+def known_videos(data: VideoData, before: torch.Tensor | None) -> torch.Tensor:
+    """What tells the videos that this training uses from all others, with those that its weights have already seen."""
+    own = torch.from_numpy(fingerprints(data.manifest, data.train_rows))
+    return own if before is None else torch.cat([own, before]).unique()
 
 
 def fit(engine: pl.Trainer, task: ActionTraining, data: VideoData, checkpoint: Path | None, saving: Saving) -> int:

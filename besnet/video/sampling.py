@@ -11,6 +11,7 @@ from besnet.video.probe import duration_sec, frame_period_sec
 # Containers round time stamps (Matroska and WebM to a millisecond), so a grid time that should meet a frame's own time
 # may fall a little before it.
 SLACK_SEC = 0.0015
+MOST_CLIPS = 20_000  # of one timeline: two and a half hours, one every half second
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,22 @@ def uniform_clips(times_sec: np.ndarray, shape: ClipShape, num_clips: int) -> np
     length, clip = span(times_sec, shape)
     where = np.full(1, 0.5) if num_clips == 1 else np.linspace(0, 1, num_clips)
     return _clips(times_sec, shape, where * max(length - clip, 0.0))
+
+
+def window_clips(video: str, times_sec: np.ndarray, shape: ClipShape, window_sec: float) -> np.ndarray:
+    """Frame numbers of the clips that are sampled uniformly from windows of a video, one after the other: int64
+    (windows, num_frames). The video is cut into equal windows as near to `window_sec` as can be."""
+    length_sec = duration_sec(times_sec)
+    count = check_clips(video, max(1, round(length_sec / window_sec)))
+    where = np.arange(count)[:, None] + (np.arange(shape.num_frames) + 0.5) / shape.num_frames
+    return _on_screen(times_sec, where * length_sec / count, shape)
+
+
+def check_clips(video: str, count: int) -> int:
+    """The number of clips of a video. ValueError if there are more than anybody waits for."""
+    if count > MOST_CLIPS:
+        raise ValueError(f"{video}: {count:,} clips are too many, {MOST_CLIPS:,} are the most: raise --every_sec")
+    return count
 
 
 def _segments(times_sec: np.ndarray, shape: ClipShape, where: np.ndarray, later_sec: float = 0.0) -> np.ndarray:

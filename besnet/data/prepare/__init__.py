@@ -196,7 +196,7 @@ class Progress:
         ahead = f"{left / 3600:.1f} h" if left > 3600 else f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
         line = f"prepare: {self.done:,} of {self.total:,} videos, {rate:.1f}/s, {ahead} left, {self.broken:,} broken"
         with suppress(OSError):
-            print(f"\r{line}\033[K" if self.live else line, end="" if self.live else "\n", file=sys.stderr, flush=True)
+            print(f"\r{line:<118}" if self.live else line, end="" if self.live else "\n", file=sys.stderr, flush=True)
 
     def end(self) -> None:
         self.show(time.monotonic())
