@@ -52,7 +52,7 @@ def test_a_network_that_its_weights_are_not_of_is_not_built(change: dict[str, An
 def test_a_weight_larger_than_its_bytes_is_refused() -> None:
     """A view of one number as any number of them: a few bytes in a file."""
     made = untrained.content(["a", "b"])
-    made["besnet"]["model"] |= {"width": 4096, "blocks": [1, 1]}
+    made["besnet"]["model"] |= {"width": 512, "blocks": [1, 1]}
     with torch.device("meta"):
         shapes = besnet.models.besnet.BesNet(**made["besnet"]["model"]).state_dict()
     made["state_dict"] = {f"network.{name}": torch.zeros([]).expand(value.shape) for name, value in shapes.items()}

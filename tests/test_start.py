@@ -40,7 +40,7 @@ def test_another_run_s_weights_but_for_the_last_layer_of_other_classes(tmp_path:
     torch.manual_seed(1)
     network = BesNet(len(classes), blocks=(1, 1), width=8)
     fresh = network.fc.weight.clone()
-    said = load_pretrained(network, str(tmp_path), classes)
+    said, _ = load_pretrained(network, str(tmp_path), classes)
     for name, value in network.state_dict().items():
         if not name.startswith("fc."):
             assert torch.equal(value, other.state_dict()[name]), name

@@ -8,7 +8,6 @@ The columns are memory-mapped and rows are read from the file when they are aske
 of both, and none holds rows of its own.
 """
 
-import json
 import os
 import weakref
 from dataclasses import dataclass, field, fields

@@ -30,8 +30,9 @@ def ensemble(evaluations: list[Path], out: Path) -> None:
     highest = members.max(axis=0)
     combined = {"mean": members.mean(axis=0), "max": highest / highest.sum(axis=1, keepdims=True)}
     labels = first.labels
-    strict = about["accuracy"]["missing_counted_wrong"] if about["accuracy"] is not None else {}
-    expected = strict.get("videos", about["coverage"]["expected"])  # labelled ones; not told by older evaluations
+    expected = about["coverage"]["expected"]
+    if about["accuracy"] is not None:  # of the labelled ones, which older evaluations do not tell
+        expected = about["accuracy"]["missing_counted_wrong"].get("videos", expected)
     trained_on = [entry.about.get("trained_on") for entry in loaded]
     results: dict[str, Any] = {
         "data": about["data"],

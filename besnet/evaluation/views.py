@@ -3,11 +3,10 @@
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, NotRequired, TypedDict
 
+from besnet.ranges import check_section
 from besnet.schema import Within, checked
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
-
-from besnet.ranges import check_section
 
 
 @dataclass(frozen=True)

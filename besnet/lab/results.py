@@ -47,9 +47,7 @@ def gather(plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray) -> tu
     rows = plan.rows(manifest)
     found: dict[str, Answers] = {}
     answered = {
-        checkpoint.run: [
-            read_chunk(chunk_file(plan.place(root, checkpoint), number)) for number in chunks(len(rows))
-        ]
+        checkpoint.run: [read_chunk(chunk_file(plan.place(root, checkpoint), number)) for number in chunks(len(rows))]
         for checkpoint in plan.checkpoints
     }
     why = {

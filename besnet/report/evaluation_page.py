@@ -40,7 +40,7 @@ def evaluation_page(
         page.warning(trained_on_line(results["trained_on"], coverage["evaluated"]))
     if pairs is not None:
         over, strict = results["accuracy"]["over_evaluated"], results["accuracy"]["missing_counted_wrong"]
-        seen = int((counts.sum(axis=1) > 0).sum())
+        seen = len(np.unique(pairs[:, 0]))
         page.cards(
             [
                 (percent(over["top1"]), "top-1"),
@@ -52,7 +52,9 @@ def evaluation_page(
         )
         if over["top1"] is not None:
             low, high = over["top1_interval"]
-            page.text(f"The 95 % interval of top-1 is {percent(low)} to {percent(high)} ({int(counts.sum())} videos).")
+            page.text(
+                f"The 95 % interval of top-1 is {percent(low)} to {percent(high)} ({int(pairs[:, 2].sum())} videos)."
+            )
     page.heading("Coverage")
     page.table(["expected", "evaluated", "missing", "undecodable", "looped"], [[coverage[key] for key in coverage]])
     if results["unread"]:
