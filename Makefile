@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
+.PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
 	bench-overhead bench-gpu prove-resume prove-hosts prove-slurm prove-lab smoke-container api-docs
 
 PYTHON ?= python3
@@ -24,6 +24,9 @@ check: .venv/ready ## ruff and mypy
 
 test: check ## the checks and the quick tests
 	$(BIN)/pytest -n 2 --dist loadfile -m 'not slow and not gpu'
+
+fuzz: .venv/ready ## every file format and the command line under a generator: 2,000 cases, about a minute
+	FUZZ_CASES=2000 $(BIN)/pytest tests/test_fuzz.py
 
 fuzz-video: .venv/ready ## 1,000 hostile files refused with a reason, and no healthy one rejected
 	$(BIN)/pytest -m slow tests/test_fuzz_video.py
