@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from besnet.schema import read_bytes
+from besnet.reading import read_bytes
 from besnet.text import short
 
 MOST_LETTERS, DEEPEST = 200_000, 20

@@ -12,7 +12,8 @@ from besnet.checkpoints.header import PassportValues, Trained, model_of, rebuild
 from besnet.checkpoints.temperature import Temperature
 from besnet.checkpoints.weights import check_model, fill
 from besnet.files import replacing, write_json
-from besnet.schema import Classes, Count, Hash, Name, Within, read_bytes, read_json
+from besnet.reading import read_bytes, read_json
+from besnet.schema import Classes, Count, Hash, Name, Within
 
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
 LARGEST_WEIGHTS = 16 * 2**30  # bytes

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Annotated, NotRequired, TypedDict
 
-from besnet.schema import Count, Hash, Name, Within, read_json
+from besnet.reading import read_json
+from besnet.schema import Count, Hash, Name, Within
 
 FILE = "calibration.json"
 LEAST, MOST = 0.2, 20.0  # below, hardly anything but the largest probability is left; above, hardly a difference

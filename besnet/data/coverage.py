@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from besnet.data.manifest import SPLITS, STATES, Manifest, Row
+from besnet.text import visible
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ def summary(manifest: Manifest, worst: int = 5) -> str:
     lines += [f"  broken {manifest[int(n)].id}: {manifest[int(n)].why}" for n in broken[:worst]]
     if len(broken) > worst:
         lines.append(f"  and {len(broken) - worst:,} more broken videos, each with its reason in manifest.jsonl")
-    return "\n".join([*lines, *(f"  {remark}" for remark in remarks(manifest))])
+    lines += [f"  {remark}" for remark in remarks(manifest)]
+    return "\n".join(visible(line) for line in lines)  # a name may hold the end of a line
 
 
 def remarks(manifest: Manifest) -> list[str]:

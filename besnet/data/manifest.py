@@ -20,7 +20,8 @@ import numpy as np
 from besnet.data.cache import check_address, fetch
 from besnet.data.places import check_size, hash_file, inside, read_range
 from besnet.data.row import SPLITS, STATES, Row, State, hash_bytes, parse
-from besnet.schema import Count, Distinct, Hash, Length, Name, checked, read_json
+from besnet.reading import read_json
+from besnet.schema import Count, Distinct, Hash, Length, Name, checked
 from besnet.video.reader import Backend, Reader, open_video
 
 FORMAT = 1

@@ -19,7 +19,7 @@ from besnet.evaluation.ranks import Ranks
 from besnet.evaluation.views import ViewPlan
 from besnet.files import sync_folder, write_arrays
 from besnet.progress import Meter
-from besnet.schema import read_bytes
+from besnet.reading import read_bytes
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
 

@@ -28,7 +28,7 @@ from besnet.evaluation.views import settings
 from besnet.files import replacing
 from besnet.models.besnet import BesNet
 from besnet.models.recalibration import load_statistics, mean_of_batches, measure_batch, norm_channels
-from besnet.schema import read_bytes
+from besnet.reading import read_bytes
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
 

@@ -10,7 +10,8 @@ from besnet.checkpoints.arrays import read_arrays
 from besnet.checkpoints.header import PassportValues
 from besnet.checkpoints.store import bytes_hash
 from besnet.evaluation.probabilities import check_probabilities
-from besnet.schema import Classes, Count, Hash, Length, Name, Share, Within, checked, parse_json, read_bytes
+from besnet.reading import parse_json, read_bytes
+from besnet.schema import Classes, Count, Hash, Length, Name, Share, Within, checked
 
 RESULTS, PREDICTIONS = "results.json", "predictions.npz"
 LARGEST = 64 * 2**30  # bytes of predictions.npz

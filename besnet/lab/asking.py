@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from besnet.data.known import among, fingerprints
 from besnet.data.manifest import Manifest
 from besnet.evaluation.views import ViewPlan
 from besnet.lab.controls import Control, find_control
@@ -42,6 +43,8 @@ def clip_and_views(config: Path, settings: dict[str, Any], num_clips: int | None
 
 def check_data(manifest: Manifest, split: str, pairs: list[tuple[str, str]]) -> None:
     """ValueError if there is nothing to train or to evaluate on, or a pair of classes that no video has."""
+    if split == "train":
+        raise ValueError("--split train: the networks are trained on it: evaluate on another split")
     for name in ("train", split):
         if not len(manifest.select(name)):
             raise ValueError(f"{manifest.folder}: no readable video in the split {name}")
@@ -57,6 +60,11 @@ def check_data(manifest: Manifest, split: str, pairs: list[tuple[str, str]]) -> 
             raise ValueError(f"evaluation.pairs: {list(pair)}: {manifest.folder} has no class {unknown[0]!r}")
         if not np.isin(labels, [manifest.classes.index(name) for name in pair]).any():
             raise ValueError(f"evaluation.pairs: {list(pair)}: no readable video of either in the split {split}")
+
+
+def trained_and_evaluated(manifest: Manifest, split: str) -> int:
+    """How many readable videos of a split are training videos, too, by their bytes."""
+    return len(among(manifest, manifest.select(split), fingerprints(manifest, manifest.select("train"))))
 
 
 def sort_factors(shape: ClipShape, factors: list[float]) -> tuple[list[float], dict[str, str]]:

@@ -17,7 +17,7 @@ from besnet.evaluation.evaluate import own_labels
 from besnet.evaluation.views import settings as settings_of
 from besnet.files import write_json, write_text
 from besnet.lab import results
-from besnet.lab.asking import check_data, clip_and_views, find_controls, sort_factors
+from besnet.lab.asking import check_data, clip_and_views, find_controls, sort_factors, trained_and_evaluated
 from besnet.lab.plan import Checkpoint, Plan, chunks
 from besnet.lab.queue import Attempts, Job, Slot, work
 from besnet.lab.runs import checkpoint_of, curve, origin, run_facts, run_name, training
@@ -26,6 +26,7 @@ from besnet.report.lab_page import lab_page
 from besnet.settings import data_folder, read_settings
 
 FAILED = 1
+KEPT = "config.yaml"
 
 
 def lab(
@@ -71,8 +72,12 @@ def lab(
         if left_out:
             print("left out: " + "; ".join(f"frame interval x {factor}: {why}" for factor, why in left_out.items()))
         attempts = Attempts(out / "attempts.jsonl")
+        known = trained_and_evaluated(manifest, split)
+        if known:
+            print(f"WARNING: {known} videos of the split {split} are training videos, too: their bytes are equal")
+        # the copy that was kept: what the user's file holds hours later is another matter
         jobs = {
-            run_name(control, seed): training(control, seed, out, config, settings)
+            run_name(control, seed): training(control, seed, out, out / KEPT, settings)
             for seed in range(seeds)
             for control in chosen
         }
@@ -92,6 +97,7 @@ def lab(
                 "evaluated": len(videos.labels),
                 "undecodable": videos.unread,
                 "looped": videos.looped,
+                "trained_on": known,
             }
             found["plan"] = {
                 key: value for key, value in asdict(plan).items() if key not in ("checkpoints", "passport")
@@ -126,7 +132,7 @@ def lab(
 
 def begin(out: Path, text: str, config: Path) -> None:
     """Keep the config beside the runs. ValueError if the lab was begun with another one."""
-    kept = out / "config.yaml"
+    kept = out / KEPT
     if kept.exists() and kept.read_text() != text:
         raise ValueError(f"{out}: this lab was begun with another {config.name}: restore it, or choose another --out")
     out.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from besnet.data.manifest import Manifest
 from besnet.files import write_json
-from besnet.schema import read_json
+from besnet.reading import read_json
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
 

@@ -16,7 +16,7 @@ from besnet.lab.plan import Plan, chunk_file, chunks
 from besnet.lab.runs import run_name
 from besnet.lab.statistics import compared, share
 from besnet.lab.uses import Use, loaded, network_for, uses
-from besnet.schema import read_bytes
+from besnet.reading import read_bytes
 
 LARGEST_CHUNK = 2**30  # bytes of the answers for 64 videos
 

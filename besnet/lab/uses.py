@@ -16,7 +16,7 @@ from besnet.lab.plan import Checkpoint
 from besnet.models.besnet import BesNet
 from besnet.models.folding import fold
 from besnet.models.recalibration import set_statistics
-from besnet.schema import read_bytes
+from besnet.reading import read_bytes
 from besnet.video.sampling import ClipShape
 
 LARGEST = 2**30  # bytes of a file of statistics

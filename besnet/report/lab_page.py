@@ -119,6 +119,9 @@ def _failures(page: Page, report: dict[str, Any]) -> None:
         page.heading("Failed runs")
         page.text("What is missing here is missing in every figure below; the same command tries these runs again.")
         page.table(["run", "exit code", "why"], [[run["run"], run["code"], run["why"]] for run in failed])
+    if report["coverage"] and report["coverage"].get("trained_on"):
+        count = report["coverage"]["trained_on"]
+        page.warning(f"{count} of the videos evaluated are training videos, too: their bytes are equal.")
     if report["coverage"] and report["coverage"]["undecodable"]:
         unread = report["coverage"]["undecodable"]
         page.text(f"{len(unread)} videos could not be read and are in no figure; the first:")

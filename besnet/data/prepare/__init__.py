@@ -21,6 +21,9 @@ from besnet.data.prepare.pool import run_jobs
 from besnet.data.prepare.previous import Previous
 from besnet.data.prepare.sources import list_source
 from besnet.data.prepare.workshop import Workshop, is_finished, plan_of
+from besnet.text import short, visible
+
+LONGEST_NAME = 100
 
 
 def prepare(
@@ -75,6 +78,8 @@ def prepare(
     ):
         if number < 1:
             raise ValueError(f"--{called} {number}: at least 1")
+    if name is not None and (name != visible(name) or "/" in name or not name.strip() or len(name) > LONGEST_NAME):
+        raise ValueError(f"--name {short(name)!r}: up to {LONGEST_NAME} letters of one line, without a slash")
     held_out = {split: rule for split, rule in (("val", val), ("test", test)) if rule}
     _check_writable(out)
     listing = list_source(source, videos, held_out, official_split, out)
