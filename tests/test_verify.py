@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from besnet.data.clips import EvaluationViews
+from besnet.data.fetching import Unreachable
 from besnet.data.manifest import Manifest
 from besnet.data.manifest_writing import load_checked
 from besnet.data.prepare import prepare
@@ -23,14 +24,18 @@ from besnet.video.sampling import ClipShape
 NAMES = ("unordered.mov", "video_90.mov", "test_non_zero_start.mp4", "nasa_13013_rotated.mp4")
 
 
-@pytest.fixture
-def data(shared_data: Path, tmp_path: Path) -> Path:
+def prepared_shards(shared_data: Path, tmp_path: Path) -> Path:
     """Two shards with two videos each, as they were published."""
     for name in NAMES:
         shutil.copy(shared_data / "odd" / name, tmp_path)
     (tmp_path / "t.csv").write_text("label,path\n" + "".join(f"a,{name}\n" for name in NAMES))
     prepare(tmp_path / "t.csv", tmp_path / "data", copy=True, videos_per_shard=2, workers=1)
     return tmp_path / "data"
+
+
+@pytest.fixture
+def data(shared_data: Path, tmp_path: Path) -> Path:
+    return prepared_shards(shared_data, tmp_path)
 
 
 def test_what_is_as_prepared_passes(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,11 +178,12 @@ def test_the_cache_stays_within_its_bound(remote: Manifest, data: Path, monkeypa
         remote.open(0)
 
 
-def test_a_shard_that_was_replaced_is_refused(remote: Manifest, data: Path) -> None:
+def test_a_shard_that_was_replaced_is_refused(remote: Manifest, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for shard in (data / "shards").iterdir():
         shard.chmod(0o644)
         shard.write_bytes(shard.read_bytes()[:-1] + b"x")
-    with pytest.raises(ValueError, match="is not the shard that the manifest describes"):
+    monkeypatch.setattr("besnet.data.fetching.FIRST_PAUSE_SEC", 0.001)
+    with pytest.raises(Unreachable, match="is not the shard that the manifest describes"):
         remote.open(0)
     assert not list((data.parent / "cache" / "shards").glob("*.tar"))
 

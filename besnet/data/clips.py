@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from besnet.data.augment import Augmentation, Change
 from besnet.data.failures import Failure
+from besnet.data.fetching import Unreachable
 from besnet.data.manifest import Manifest
 from besnet.data.order import AUGMENT, CLIP, SUBSTITUTE, Key, generator
 from besnet.data.orphans import Orphan, start_fork_server
@@ -161,6 +162,8 @@ class TrainingClips(Dataset[Clip]):
             try:
                 failures = (Failure(epoch, asked, self.manifest[asked].id, why, row, repeat),) if why else ()
                 return self.read((epoch, row, repeat), failures)
+            except Unreachable:
+                raise  # no fault of this video's: another could be had as little
             except (ValueError, OSError) as error:
                 why = why or str(error)
         raise ValueError(f"{self.manifest[asked].id}: {why}; none of {MOST_SUBSTITUTES} substitutes could be read")
@@ -216,6 +219,8 @@ class EvaluationViews(Dataset[Views]):
                 numbers = uniform_clips(reader.times_sec, self.shape, self.num_clips)
                 frames = read_clips(reader, numbers)
                 looped = is_short(reader.times_sec, self.shape)
+        except Unreachable:
+            raise
         except (ValueError, OSError) as error:
             return Views(row, None, why=str(error))
         return Views(row, frames, looped)

@@ -10,6 +10,8 @@ of both, and none holds rows of its own.
 
 import os
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from besnet.data.cache import check_address, fetch
+from besnet.data.cache import check_address, discard, pinned
 from besnet.data.places import check_size, hash_file, inside, read_range
 from besnet.data.row import SPLITS, STATES, Row, State, hash_bytes, parse
 from besnet.reading import read_json
@@ -178,29 +180,48 @@ class Manifest:
         facts = self[row]
         if facts.state != "ready":
             raise ValueError(f"{facts.id}: {facts.state}: {facts.why}")
-        path = self.local(facts)
-        source: Path | bytes
+        with self.held(facts) as path:
+            source = self._source(path, row, facts)
+        if source is None:  # a copy in the cache that the disk has damaged: its shard is fetched again
+            with self.held(facts) as path:
+                source = self._source(path, row, facts)
+        if source is None:
+            raise ValueError(f"{facts.id}: {path} holds other bytes than were prepared: run `besnet verify`")
+        return open_video(source, backend, name=facts.id if facts.in_shard else path)
+
+    def _source(self, path: str, row: int, facts: Row) -> Path | bytes | None:
+        """What a row's reader opens; None where a copy in the cache was damaged, and is removed.
+
+        ValueError where a file is not the one that was prepared.
+        """
+        source: Path | bytes = Path(path)
         if facts.in_shard:
             source = read_range(path, facts.offset, facts.size)
         else:
             check_size(path, facts.size)
-            source = Path(path)
-        if facts.hash and not self._checked[row]:
-            found = hash_bytes(source) if isinstance(source, bytes) else hash_file(source)[0]
-            if found != facts.hash:
-                raise ValueError(f"{facts.id}: {path} holds other bytes than were prepared: run `besnet verify`")
+        if not facts.hash or self._checked[row]:
+            return source
+        if (hash_bytes(source) if isinstance(source, bytes) else hash_file(Path(path))[0]) == facts.hash:
             self._checked[row] = True
-        return open_video(source, backend, name=facts.id if facts.in_shard else path)
+            return source
+        if "://" in self.root and hash_file(Path(path))[0] != self._shards[facts.path].hash:
+            discard(Path(path))
+            return None
+        raise ValueError(f"{facts.id}: {path} holds other bytes than were prepared: run `besnet verify`")
 
-    def local(self, facts: Row) -> str:
-        """The file on this machine that holds a row's video; a remote shard is fetched into the cache."""
+    @contextmanager
+    def held(self, facts: Row) -> Iterator[str]:
+        """The file on this machine that holds a row's video, which stays there inside the `with`: a remote shard is
+        fetched into the cache. Unreachable where it cannot be had."""
         path = inside(self.root, facts.path, facts.id)
         if "://" not in self.root:
-            return path
+            yield path
+            return
         shard = self._shards.get(facts.path)
         if shard is None:
             raise ValueError(f"{facts.id}: {self.root} is remote, and only shards listed in dataset.json are fetched")
-        return str(fetch(path, shard.size, shard.hash))
+        with pinned(path, shard.size, shard.hash) as copy:
+            yield str(copy)
 
     @cached_property
     def _shards(self) -> dict[str, Shard]:

@@ -66,15 +66,15 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path}: cannot be read: brackets within brackets without end") from None
 
 
-def hash_file(path: Path) -> tuple[str, int]:
-    """(hash as of row.hash_bytes, bytes) of a regular file. ValueError where it is larger than a video may be."""
+def hash_file(path: Path, most: int | None = None) -> tuple[str, int]:
+    """(hash as of row.hash_bytes, bytes) of a regular file. ValueError where it has more than `most` bytes."""
     digest = hashlib.blake2b(digest_size=16)
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
         facts = os.fstat(file.fileno())
         if not stat.S_ISREG(facts.st_mode):
             raise ValueError(f"{path.name}: not a regular file")
-        if facts.st_size > MAX_FILE_BYTES:
-            raise ValueError(f"{path.name}: {facts.st_size} bytes are above the limit of {MAX_FILE_BYTES}")
+        if most is not None and facts.st_size > most:
+            raise ValueError(f"{path.name}: {facts.st_size} bytes are above the limit of {most}")
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest(), facts.st_size

@@ -3,11 +3,12 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from besnet.data.cache import fetch
+from besnet.data.cache import discard, pinned
 from besnet.data.manifest import Manifest, Row, Shard
 from besnet.data.manifest_writing import load_checked
 from besnet.data.places import hash_file, inside, read_range
@@ -75,16 +76,16 @@ def wrong_bytes(manifest: Manifest, sizes_only: bool, rows: bool, workers: int) 
     def shard_fault(shard: Shard) -> str:
         try:
             path = inside(manifest.root, shard.path, shard.path)
-            path = str(fetch(path, shard.size, shard.hash)) if "://" in path else path
-            size = os.path.getsize(path)
-            if size != shard.size:
-                return f"{path}: {size} bytes, not {shard.size}"
-            if sizes_only:
+            if "://" not in path:
+                return wrong_shard(Path(path), shard, sizes_only)
+            with pinned(path, shard.size, shard.hash) as copy:
+                wrong = wrong_shard(copy, shard, sizes_only)
+                if wrong:
+                    discard(copy)
+            if not wrong:
                 return ""
-            found = describe(Path(path), Path(path).parent)
-            if found.hash != shard.hash:
-                return f"{path}: its bytes have changed (hash {found.hash}, not {shard.hash})"
-            return "" if found.count == shard.count else f"{path}: {found.count} videos, not {shard.count}"
+            with pinned(path, shard.size, shard.hash) as copy:  # the copy was damaged here: look at a fresh one
+                return wrong_shard(copy, shard, sizes_only)
         except (OSError, ValueError) as error:
             return str(error)
 
@@ -105,6 +106,22 @@ def wrong_bytes(manifest: Manifest, sizes_only: bool, rows: bool, workers: int) 
             yield from filter(None, pool.map(row_fault, ready))
 
 
+def wrong_shard(path: Path, shard: Shard, sizes_only: bool) -> str:
+    """What is wrong with a shard's file; "" where it is the one of the manifest."""
+    size = os.path.getsize(path)
+    if size != shard.size:
+        return f"{path}: {size} bytes, not {shard.size}"
+    if sizes_only:
+        return ""
+    try:
+        found = describe(path, path.parent)
+    except ValueError as error:
+        return str(error)
+    if found.hash != shard.hash:
+        return f"{path}: its bytes have changed (hash {found.hash}, not {shard.hash})"
+    return "" if found.count == shard.count else f"{path}: {found.count} videos, not {shard.count}"
+
+
 def wrong_place(manifest: Manifest, facts: Row, sizes_only: bool) -> str:
     """What is wrong with the place that a ready row names; "" where its bytes lie there."""
     shards = {shard.path: shard.size for shard in manifest.about.shards}
@@ -116,19 +133,24 @@ def wrong_place(manifest: Manifest, facts: Row, sizes_only: bool) -> str:
         return f"{facts.id}: {facts.path} has {size} bytes, not {facts.offset + facts.size}"
     if sizes_only or not facts.hash:
         return ""
-    here = manifest.local(facts)
-    found = hash_bytes(read_range(here, facts.offset, facts.size)) if facts.in_shard else hash_file(Path(here))[0]
+    with manifest.held(facts) as here:
+        found = hash_bytes(read_range(here, facts.offset, facts.size)) if facts.in_shard else hash_file(Path(here))[0]
     return "" if found == facts.hash else f"{facts.id}: its bytes have changed (hash {found}, not {facts.hash})"
 
 
 def decoding_failures(manifest: Manifest, rows: np.ndarray, workers: int, deadline_sec: float) -> Iterator[str]:
     """Rows that do not decode to the frames of the manifest, or whose bytes have another hash, one line each."""
-    jobs = []
-    for row in rows.tolist():
-        facts = manifest[row]
-        size = facts.size if facts.in_shard else None
-        jobs.append(Job(row, manifest.local(facts), offset=facts.offset, size=size))
-    for outcome in run_jobs(jobs, workers, deadline_sec):
+    holding: dict[int, ExitStack] = {}  # of jobs at work: their shards stay where they are
+
+    def jobs() -> Iterator[Job]:
+        for row in sorted(rows.tolist(), key=lambda row: (manifest[row].path, row)):
+            facts = manifest[row]
+            holding[row] = ExitStack()
+            path = holding[row].enter_context(manifest.held(facts))
+            yield Job(row, path, offset=facts.offset, size=facts.size if facts.in_shard else None)
+
+    for outcome in run_jobs(jobs(), workers, deadline_sec):
+        holding.pop(outcome.number).close()
         facts = manifest[outcome.number]
         if outcome.facts is None:
             yield f"{facts.id}: {outcome.why}"

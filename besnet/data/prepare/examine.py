@@ -8,7 +8,7 @@ import numpy as np
 
 from besnet.data.places import hash_file, read_range
 from besnet.data.prepare.encode import encode
-from besnet.data.row import hash_bytes
+from besnet.data.row import MAX_FILE_BYTES, hash_bytes
 from besnet.video.container import VideoError, check_total
 from besnet.video.probe import facts_of
 from besnet.video.pyav_reader import PyAVReader, ToRGB
@@ -73,7 +73,7 @@ def examine(job: Job) -> Outcome:
                 )
             decode_all(reader)
             made = None
-    digest, size = (hash_bytes(source), len(source)) if isinstance(source, bytes) else hash_file(path)
+    digest, size = (hash_bytes(source), len(source)) if isinstance(source, bytes) else hash_file(path, MAX_FILE_BYTES)
     extra = {}
     if made is None:
         with PyAVReader(source, path.name) as reader:

@@ -13,7 +13,7 @@ from besnet.data.manifest import Manifest
 from besnet.data.manifest_writing import summarise, write_columns
 from besnet.data.places import hash_file, read_range
 from besnet.data.prepare.examine import Job, Outcome
-from besnet.data.row import hash_bytes
+from besnet.data.row import MAX_FILE_BYTES, hash_bytes
 from besnet.data.shards import members
 
 FACTS = ("size", "frames", "fps", "duration_sec", "width", "height", "hash", "source_hash", "why")
@@ -26,6 +26,7 @@ class Previous:
     def __init__(self, folder: Path, encode: dict[str, Any]) -> None:
         self._rows: dict[str, int] = {}
         self._notes: dict[int, tuple[str, int, int]] = {}
+        self._folder = folder
         try:
             self._manifest = _load(folder)
             if self._manifest.about.encode != encode:
@@ -47,7 +48,7 @@ class Previous:
         if number is None:
             return None
         row = self._manifest[number]
-        path = self._manifest.local(row) if self._manifest.about.shards else ""
+        path = str(self._folder / row.path) if self._manifest.about.shards else ""
         note = list(self._notes[number]) if number in self._notes else None
         facts = {name: getattr(row, name) for name in FACTS if getattr(row, name) != ""}
         return {"facts": facts, "path": path, "offset": row.offset, "note": note}
@@ -71,7 +72,7 @@ def taken_over(job: Job) -> Outcome | None:
     facts = before["facts"]
     try:
         if job.size is None:
-            digest = hash_file(Path(job.path))[0]
+            digest = hash_file(Path(job.path), MAX_FILE_BYTES)[0]
         else:
             digest = hash_bytes(read_range(job.path, job.offset, job.size))
         if digest != facts["source_hash"]:
