@@ -31,7 +31,7 @@ from besnet.models.besnet import BesNet
 from besnet.training.board import Board
 from besnet.training.engine import build_trainer, quieten
 from besnet.training.module import ActionTraining
-from besnet.training.watchdog import Watchdog
+from besnet.watchdog import Watchdog
 from tests import moving_squares
 
 RANKS = 2
@@ -113,7 +113,7 @@ def fit(parser: Any, parsed: Any, folder: Path, steps: int, guarded: bool) -> tu
             for owner, name in ((task, "watch"), (task, "draw_dilations"), (failures, "append"),
                                 (built.saving.phases, "start"), (built.saving.phases, "stop")):  # fmt: skip
                 spans.around(owner, name)
-        watchdog = Watchdog(engine.global_rank, 600.0, where=lambda: built.saving.phases.now)
+        watchdog = Watchdog(engine.global_rank, 600.0, lambda: built.saving.phases.now, lambda: True)
         if guarded:
             watchdog.start()
         engine.fit(task, built.data)

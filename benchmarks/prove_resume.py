@@ -5,7 +5,8 @@
 
 Two gloo ranks with a loader worker each train a small network (dropout, BatchNorm, AdamW, mixup, CutMix, a moving
 average of the weights) on drawn videos under torchrun. SIGKILL hits rank 0, rank 1, a loader worker or torchrun itself:
-while the run starts, after new progress, or while a checkpoint is being written (its .partial file is there). Exit code
+while the run starts, after new progress, or while a checkpoint is being written (its .partial file is there). The run
+has no end of its own: it goes on until all kills are made, and an undisturbed one is then trained as far. Exit code
 1 if anything of this does not hold: the same bits of weights and optimiser, no unreadable checkpoint, at most one
 interval replayed, no process left over.
 """
@@ -30,7 +31,9 @@ from tests import command, moving_squares
 
 INTERVAL = 5  # steps between checkpoints
 STEPS_PER_EPOCH = 6
-STEPS_PER_KILL = 60  # so that the run is not over before the last kill
+NO_END = 100_000  # epochs
+LIMIT_SEC = 900.0  # for anything that is waited for: a matter of a machine at its slowest, not of the proof
+SETTLED_SEC = 0.05  # what its fork server starts while it imports packages (ldconfig) is older than that only if ours
 TARGETS = ("rank 0", "rank 1", "loader worker", "launcher")
 MOMENTS = ("inside a save", "after progress", "while starting")
 
@@ -67,10 +70,10 @@ def run_words(data: Path, run: Path, epochs: int) -> list[str]:
             f"--saving.every_steps={INTERVAL}", "--saving.watchdog_minutes=2"]  # fmt: skip
 
 
-def start(data: Path, run: Path, epochs: int) -> subprocess.Popen[bytes]:
+def start(data: Path, run: Path, epochs: int, *more: str) -> subprocess.Popen[bytes]:
     """The command that is started again and again."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "besnet", "train"]
-    words = [sys.executable, "-W", "ignore", *torchrun, *run_words(data, run, epochs)]
+    words = [sys.executable, "-W", "ignore", *torchrun, *run_words(data, run, epochs), *more]
     with open(run.with_suffix(".log"), "ab") as log:
         return subprocess.Popen(words, stdout=log, stderr=log)
 
@@ -84,11 +87,20 @@ def victims(launcher: psutil.Process, target: str) -> list[psutil.Process]:
     for member in members:
         with contextlib.suppress(psutil.Error):  # it may end while we look at it
             parent = member.parent()
-            if target == "loader worker" and parent and "forkserver" in " ".join(parent.cmdline()):
+            if target == "loader worker" and parent and is_worker(member, parent):
                 found.append(member)
             if parent == launcher and "besnet" in member.cmdline() and member.environ().get("RANK") == target[-1]:
                 found.append(member)
     return found
+
+
+def is_worker(member: psutil.Process, parent: psutil.Process) -> bool:
+    """Whether it was forked to load data: by a fork server, whose command line it keeps.
+
+    Python's search for libraries has the fork server run ldconfig for a moment, whose death means nothing to anybody.
+    """
+    forked = all("forkserver" in " ".join(process.cmdline()) for process in (member, parent))
+    return forked and time.time() - member.create_time() > SETTLED_SEC
 
 
 def descendants(process: psutil.Process) -> list[psutil.Process]:
@@ -144,22 +156,22 @@ def hit(kill: Kill, process: subprocess.Popen[bytes], run: Path, pace: "Pace", r
     before = saved(run)
     if kill.moment == "while starting":
         instant_sec = rng.uniform(0, pace.start_sec)
-        wait(process, lambda: time.monotonic() - began_sec > instant_sec or saved(run) > before, 240)
+        wait(process, lambda: time.monotonic() - began_sec > instant_sec or saved(run) > before, LIMIT_SEC)
     else:
-        if not wait(process, lambda: saved(run) > before, 240):
+        if not wait(process, lambda: saved(run) > before, LIMIT_SEC):
             return False
         if kill.moment == "after progress":
             until_sec = time.monotonic() + rng.uniform(0, 2 * pace.interval_sec)
-            wait(process, lambda: time.monotonic() > until_sec, 60)
+            wait(process, lambda: time.monotonic() > until_sec, LIMIT_SEC)
     candidates: list[psutil.Process] = []
-    if not wait(process, lambda: candidates.extend(victims(launcher, kill.target)) or bool(candidates), 120):
+    if not wait(process, lambda: candidates.extend(victims(launcher, kill.target)) or bool(candidates), LIMIT_SEC):
         return False
     chosen = candidates[rng.integers(len(candidates))]
     family = [launcher, *descendants(launcher)]
     if kill.moment == "inside a save":
         old = partials(folder)
         pause_sec = rng.uniform(0, 0.003)
-        if not wait(process, lambda: bool(partials(folder) - old), 120):
+        if not wait(process, lambda: bool(partials(folder) - old), LIMIT_SEC):
             return False
         wait(process, lambda: True, pause_sec)
     kill.saving = bool(partials(folder))
@@ -168,8 +180,8 @@ def hit(kill: Kill, process: subprocess.Popen[bytes], run: Path, pace: "Pace", r
     except psutil.NoSuchProcess:  # a loader worker ends with its epoch
         return False
     kill.instant_sec = time.monotonic() - began_sec
-    process.wait(timeout=120)
-    psutil.wait_procs(family, timeout=60)
+    process.wait(timeout=LIMIT_SEC)
+    psutil.wait_procs(family, timeout=LIMIT_SEC / 3)
     left = [member for member in family if not command.gone(member)]
     for member in left:
         member.kill()
@@ -210,9 +222,33 @@ def undisturbed(data: Path, run: Path, epochs: int) -> Pace:
     return Pace(first_sec - began_sec, (time.monotonic() - first_sec) / intervals)
 
 
-def hashes(run: Path) -> dict[str, str]:
-    """SHA-256 of the weights (trained and averaged) and of the optimiser's moments in a run's newest checkpoint."""
-    checkpoint = store.load(run)
+def until(data: Path, run: Path, step: int) -> Pace:
+    """Train without harm until there is a checkpoint of this step or a later one, then kill everything."""
+    began_sec = time.monotonic()
+    process = start(data, run, NO_END, "--saving.keep=10000")
+    wait(process, lambda: saved(run) > 0, LIMIT_SEC)
+    first_sec, first = time.monotonic(), saved(run)
+    wait(process, lambda: saved(run) >= step, 4 * LIMIT_SEC)
+    last_sec, last = time.monotonic(), saved(run)
+    if process.poll() is not None or last < step:
+        sys.exit(f"the undisturbed run failed:\n{run.with_suffix('.log').read_text()[-3000:]}")
+    end(process)
+    return Pace(first_sec - began_sec, (last_sec - first_sec) * INTERVAL / max(last - first, INTERVAL))
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a job, and wait for all of its processes to be gone."""
+    family = descendants(psutil.Process(process.pid))
+    process.kill()
+    process.wait()
+    psutil.wait_procs(family, timeout=LIMIT_SEC / 3)
+
+
+def hashes(run: Path, step: int | None = None) -> dict[str, str]:
+    """SHA-256 of the weights (trained and averaged) and of the optimiser's moments in a run's checkpoint of a step, and
+    of the figures up to it; by default of the newest."""
+    step = saved(run) if step is None else step
+    checkpoint = store.load(next(path for path in store.by_age(run / "checkpoints") if int(path.name[5:14]) == step))
     weights, optimiser = hashlib.sha256(), hashlib.sha256()
     for name, weight in sorted(checkpoint["state_dict"].items()):
         weights.update(name.encode() + weight.contiguous().numpy().tobytes())
@@ -224,8 +260,14 @@ def hashes(run: Path) -> dict[str, str]:
         "step": str(checkpoint["global_step"]),
         "weights": weights.hexdigest(),
         "optimiser": optimiser.hexdigest(),
-        "figures": hashlib.sha256((run / "metrics.csv").read_bytes()).hexdigest(),
+        "figures": hashlib.sha256("\n".join(figures_until(run, step)).encode()).hexdigest(),
     }
+
+
+def figures_until(run: Path, step: int) -> list[str]:
+    """The rows of a run's table up to a step."""
+    head, *rows = (run / "metrics.csv").read_text().splitlines()
+    return [head, *(row for row in rows if int(row.split(",")[0]) <= step)]
 
 
 def histogram(kills: list[Kill]) -> str:
@@ -248,20 +290,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     words = parser.parse_args()
     rng = np.random.default_rng(words.seed)
-    epochs = -(-words.kills * STEPS_PER_KILL // STEPS_PER_EPOCH)
     with tempfile.TemporaryDirectory() as folder:
         data = moving_squares.make(Path(folder) / "squares")
         calm, hurt = Path(folder) / "undisturbed", Path(folder) / "killed"
-        pace = undisturbed(data, calm, epochs)
-        print(
-            f"undisturbed: {epochs * STEPS_PER_EPOCH} steps, {pace.start_sec:.1f} s to the first checkpoint", flush=True
-        )
+        pace = until(data, Path(folder) / "pace", 4 * INTERVAL)
+        print(f"{pace.start_sec:.1f} s to the first checkpoint, {pace.interval_sec:.2f} s to the next", flush=True)
         done: list[Kill] = []
         lost: list[Kill] = []
         planned = deque(plan(words.kills, rng))
         while planned and len(lost) <= words.kills // 4:
             kill = planned.popleft()
-            process = start(data, hurt, epochs)
+            process = start(data, hurt, NO_END)
             if not hit(kill, process, hurt, pace, rng):
                 code = process.poll()
                 process.kill()
@@ -270,8 +309,6 @@ def main() -> int:
                 why = "its instant did not come" if code is None else f"the run ended before with code {code}"
                 print(f"no kill ({kill.target}, {kill.moment}): {why}", flush=True)
                 print(hurt.with_suffix(".log").read_text()[-2000:] if code else "", flush=True)
-                if code == 0:
-                    break
                 continue
             done.append(kill)
             print(
@@ -280,11 +317,15 @@ def main() -> int:
                 f"{f', {kill.left_over} processes left over' if kill.left_over else ''}",
                 flush=True,
             )
-        if start(data, hurt, epochs).wait(timeout=3600):
+        before, process = saved(hurt), start(data, hurt, NO_END)
+        if not wait(process, lambda: saved(hurt) > before, LIMIT_SEC):
             print(hurt.with_suffix(".log").read_text()[-3000:])
             return 1
+        end(process)
+        step = saved(hurt)
+        until(data, calm, step)
         print(histogram(done))
-        return judge(done, hashes(calm), hashes(hurt), words.kills)
+        return judge(done, hashes(calm, step), hashes(hurt, step), words.kills)
 
 
 def judge(done: list[Kill], calm: dict[str, str], hurt: dict[str, str], kills: int) -> int:

@@ -74,6 +74,7 @@ DILATIONS = count(1024, items=(0, 64))
 BLOCKS = count(100, items=(1, 8))
 WIDTH = count(512)
 ALPHA = Range(0.001, 100)
+WATCHDOG = Range(0.05, 20_000)  # minutes
 CLIP = {"num_frames": FRAMES, "frame_interval": INTERVAL, "target_fps": Range(0.01, 1000), "grid": INTERVAL,
         "speed": Range(0.01, 100, items=(2, 2))}  # fmt: skip
 CROP = {"short_side": Range(1, 100, items=(2, 2)), "area": Range(1e-4, 1, items=(2, 2)),
@@ -100,7 +101,7 @@ RANGES: dict[str, Any] = {
     },
     "saving": {
         "every_steps": count(10**9), "every_minutes": Range(0.001, 10**6), "keep": count(10_000),
-        "watchdog_minutes": Range(0.05, 20_000),
+        "watchdog_minutes": WATCHDOG,
     },
     "evaluation": {"num_clips": CLIPS, "num_crops": CROPS, "crop_size": SIDE},
     "trainer": {
@@ -118,11 +119,12 @@ ARGUMENTS: dict[str, dict[str, Range]] = {
                 "deadline_sec": SECONDS},
     "verify": {"decode": SHARE, "workers": PROCESSES, "deadline_sec": SECONDS},
     "evaluate": {"num_clips": CLIPS, "num_crops": CROPS, "dilations": DILATIONS, "workers": WORKERS,
-                 "recalibrate": VIDEOS},
+                 "recalibrate": VIDEOS, "watchdog_minutes": WATCHDOG},
     "lab": {"seeds": PROCESSES, "at_once": PROCESSES, "threads": PROCESSES, "num_clips": CLIPS,
             "factors": Range(0.01, 100, items=(1, 100)), "recalibration_videos": VIDEOS},
-    "predict": {"num_clips": CLIPS, "num_crops": CROPS, "every_sec": Range(0.001, 10**6)},
-    "features": {"num_clips": CLIPS, "num_crops": CROPS},
+    "predict": {"num_clips": CLIPS, "num_crops": CROPS, "every_sec": Range(0.001, 10**6),
+                "watchdog_minutes": WATCHDOG},
+    "features": {"num_clips": CLIPS, "num_crops": CROPS, "watchdog_minutes": WATCHDOG},
     "launch": {"ranks": PROCESSES, "nodes": count(10_000), "node": count(10_000, least=0),
                "retries": count(10**6, least=0), "warn_sec": count(10**6)},
     "bench model": {"num_frames": FRAMES, "crop_size": SIDE, "batch_size": BATCH, "num_classes": CLASSES,

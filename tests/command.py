@@ -58,7 +58,10 @@ def loader_workers(rank: int, least: int) -> list[psutil.Process]:
 def workers_under(child: psutil.Process) -> list[psutil.Process]:
     """The loader workers of a process if it is a fork server; none of one that is ending (a finished helper)."""
     try:
-        return child.children() if "forkserver" in " ".join(child.cmdline()) else []
+        if "forkserver" not in " ".join(child.cmdline()):
+            return []
+        # what else it starts, such as ldconfig while it imports packages, is no worker
+        return [worker for worker in child.children() if "forkserver" in " ".join(worker.cmdline())]
     except psutil.Error:
         return []
 

@@ -27,8 +27,8 @@ def drawn(manifest: Manifest, world_size: int, workers: int) -> list[Drawn]:
     for rank in range(world_size):
         order = TrainingOrder(rows, GLOBAL_BATCH // world_size, seed=5, rank=rank, world_size=world_size)
         clips = TrainingClips(manifest, rows, shape, crop, seed=5, augmentation=augmentation)
-        settings = loader_settings(workers, torch.device("cpu"))
-        loader = DataLoader(clips, batch_sampler=order, collate_fn=collate, **settings)
+        settings = loader_settings(workers, torch.device("cpu"), collate)
+        loader = DataLoader(clips, batch_sampler=order, **settings)
         batches = []
         for epoch in range(EPOCHS):
             order.epoch = epoch

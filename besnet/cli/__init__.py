@@ -65,11 +65,27 @@ def run(verb: str, words: list[str]) -> int:
         return launch(verb, words) if verb == "launch" else call(verb, words)
     except BrokenPipeError:
         raise
-    except (ValueError, OSError) as error:
-        complain(one_line(error))
     except KeyboardInterrupt:
         print("besnet: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        return explained(error)
+
+
+def explained(error: Exception) -> int:
+    """The exit code of an error that one line explains; any other is raised again."""
+    if "torch" in sys.modules:  # what its loaders and devices raise
+        from besnet.training.endings import Ending, explain
+
+        reason = explain(error, "clips of this size: lower --num_clips, --num_crops, --workers or their like")
+        if isinstance(reason, Ending):
+            print(f"besnet: {reason}", file=sys.stderr, flush=True)
+            return reason.code
+        if isinstance(reason, ValueError):
+            complain(one_line(reason))
+    if isinstance(error, ValueError | OSError):
+        complain(one_line(error))
+    raise error
 
 
 def call(verb: str, words: list[str]) -> int:

@@ -4,7 +4,7 @@ Frames stay uint8 (T, H, W, 3); resizing, flips and normalisation happen on the 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from besnet.data.fetching import Unreachable
 from besnet.data.manifest import Manifest
 from besnet.data.order import AUGMENT, CLIP, SUBSTITUTE, Key, generator
 from besnet.data.orphans import Orphan, start_fork_server
+from besnet.data.parcel import Packed, as_it_is
 from besnet.ranges import check_section
 from besnet.video.reader import Backend, Box, Reader
 from besnet.video.sampling import ClipShape, is_short, random_clip, uniform_clips
@@ -235,9 +236,10 @@ def read_clips(reader: Reader, numbers: np.ndarray) -> Tensor:
     return torch.from_numpy(frames).unflatten(0, numbers.shape)
 
 
-def loader_settings(workers: int, device: torch.device) -> dict[str, Any]:
-    """DataLoader arguments that are the same for training and evaluation."""
+def loader_settings(workers: int, device: torch.device, collate: Callable[[Any], object] = as_it_is) -> dict[str, Any]:
+    """DataLoader arguments that are the same for training and evaluation; collate: what puts a batch together."""
     settings: dict[str, Any] = {"num_workers": workers, "pin_memory": device.type == "cuda"}
+    settings["collate_fn"] = Packed(collate)
     if workers:
         start_fork_server()
         # fork would copy the parent's threads and locks, on which decoders hang

@@ -1,6 +1,9 @@
 """No process is left behind: loader workers end with their reader, ranks with their launcher. Imports nothing heavy."""
 
+import atexit
 import contextlib
+import functools
+import multiprocessing
 import os
 import select
 import signal
@@ -9,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from multiprocessing import forkserver
+from multiprocessing.queues import Queue
 from pathlib import Path
 
 import psutil
@@ -48,6 +52,8 @@ class Orphan:
         """Watch from a thread of the worker's own."""
         for signum in FOR_THE_READER:
             signal.signal(signum, signal.SIG_IGN)
+        # a batch that cannot be sent: the reader would wait for it for ever
+        Queue._on_queue_feeder_error = staticmethod(give_up)  # type: ignore[attr-defined]
         when_ended(self.reader, self.end)
 
     def end(self) -> None:
@@ -59,11 +65,33 @@ class Orphan:
         os._exit(1)
 
 
+@functools.cache
+def end_workers_at_exit() -> None:
+    """Have workers that an error left behind killed when this process ends, which would wait for them for ever.
+
+    They ignore the SIGTERM that Python sends them then.
+    """
+
+    def end_workers() -> None:
+        for child in multiprocessing.active_children():
+            child.kill()
+
+    atexit.register(end_workers)
+
+
+def give_up(error: BaseException, batch: object) -> None:
+    """End this worker, whose reader notices, with a line that says why."""
+    why = " ".join(str(error).split()) or type(error).__name__
+    print(f"besnet: loader worker {os.getpid()}: a batch could not be sent: {why}", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
 def start_fork_server() -> None:
     """Start the process that loader workers are forked from; signals that ask for a stop do not reach it.
 
     It never executes files of the working folder. ValueError where TMPDIR is too long for its sockets.
     """
+    end_workers_at_exit()
     temporary = tempfile.gettempdir()
     if len(os.fsencode(temporary)) > LONGEST_TMPDIR:
         raise ValueError(

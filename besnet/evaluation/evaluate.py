@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from besnet.models.folding import fold
 from besnet.progress import clock
 from besnet.text import file_name
 from besnet.video.reader import Backend
+from besnet.watchdog import watched
 
 
 def evaluate(
@@ -46,6 +48,7 @@ def evaluate(
     recalibrate: int | None = None,
     against: Path | None = None,
     allow_training_videos: bool = False,
+    watchdog_minutes: float = 30.0,
 ) -> None:
     """Evaluate a checkpoint on every video of a split, each exactly once; nothing is ever substituted.
 
@@ -73,6 +76,7 @@ def evaluate(
         against: folder of a finished evaluation of the same split: the page then shows what was gained and lost.
         allow_training_videos: evaluate although the network was trained on some of these videos: what is counted is
             then how well it remembers them.
+        watchdog_minutes: an evaluation in which nothing moves for so long says where it stands and ends with code 69.
     """
     checkpoint = store.read(ckpt_path)
     changed = {} if dilations is None else {"dilations": dilations}
@@ -122,21 +126,22 @@ def evaluate(
         "recalibrated_on": recalibrate,
         "trained_on": known,
     }
-    with joined(device) as ranks, held(folder, about, ranks):
+    with joined(device) as ranks, held(folder, about, ranks), watched(watchdog_minutes, ranks.rank) as pulse:
         if ranks.rank == 0 and checkpoint.content["besnet"].get("ema") is not None:
             print(weights_line(trained))
         ready = np.array([row for row in rows if manifest[int(row)].state == "ready"], dtype=np.int64)
         trained.network.to(ranks.device)
         if recalibrate:
+            beat = partial(pulse, "recalibration")
             norms, measured = recalibrated(
-                trained, checkpoint, manifest, recalibrate, raw_weights, crop_size, ranks, workers, backend
+                trained, checkpoint, manifest, recalibrate, raw_weights, crop_size, ranks, workers, backend, beat
             )
             if ranks.rank == 0:
                 print(f"BatchNorm statistics of {measured} training videos ({recalibrate} asked for): {norms}")
         network = fold(trained.network)
         looking = Looking(shape, plan, crop_size, workers, backend)
         started_sec = time.monotonic()
-        got, fresh = answers(network, manifest, ready, looking, ranks, folder / "parts")
+        got, fresh = answers(network, manifest, ready, looking, ranks, folder / "parts", pulse)
         if ranks.rank == 0:
             took_sec = time.monotonic() - started_sec
             rate = fresh / max(took_sec, 1e-6)

@@ -22,6 +22,7 @@ from besnet.progress import Meter
 from besnet.reading import read_bytes
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
+from besnet.watchdog import Pulse
 
 PART_SEC = 60.0
 VIEWS_AT_ONCE = 10
@@ -56,6 +57,7 @@ def answers(
     looking: Looking,
     ranks: Ranks,
     parts: Path,
+    pulse: Pulse,
 ) -> tuple[list[Answer], int]:
     """The answers for `rows`, in their order, on rank 0 (elsewhere an empty list), and how many of them are new.
 
@@ -71,6 +73,7 @@ def answers(
     saved_sec = time.monotonic()
     meter = Meter(len(mine), "videos", quiet=ranks.rank > 0)
     for answer in stream(network, manifest, mine, looking, ranks.device):
+        pulse("evaluation")
         fresh.append(answer)
         unsaved.append(answer)
         meter.add(1)
@@ -78,7 +81,9 @@ def answers(
             write_part(parts, ranks.rank, unsaved)
             unsaved, saved_sec = [], time.monotonic()
     meter.close()
+    pulse.wait_for_others()
     new = ranks.gather(fresh)
+    pulse("writing the results")
     everything = {answer.row: answer for answer in [*new, *done]}
     if ranks.rank > 0:
         return [], 0

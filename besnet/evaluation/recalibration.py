@@ -57,8 +57,8 @@ def recalibrate(
     batches = [list(range(start, min(start + BATCH_SIZE, len(rows)))) for start in range(0, len(rows), BATCH_SIZE)]
     mine = range(ranks.rank, len(batches), ranks.world_size)
     views = EvaluationViews(manifest, rows, shape, num_clips=1, backend=backend)
-    settings = loader_settings(min(workers, len(mine)), ranks.device)
-    loader = DataLoader(views, batch_sampler=[batches[number] for number in mine], collate_fn=list, **settings)
+    settings = loader_settings(min(workers, len(mine)), ranks.device, list)
+    loader = DataLoader(views, batch_sampler=[batches[number] for number in mine], **settings)
     found: list[tuple[int, int, Tensor]] = []
     for number, seen in zip(mine, loader, strict=True):
         clips = [evaluation_views(v.frames.to(ranks.device), crop_size, 1) for v in seen if v.frames is not None]
@@ -97,6 +97,7 @@ def recalibrated(
     ranks: Ranks,
     workers: int,
     backend: Backend,
+    beat: Callable[[], None],
 ) -> tuple[str, int]:
     """Recalibrate a checkpoint's network on training videos of a data set, at the size that an evaluation sees.
 
@@ -122,7 +123,8 @@ def recalibrated(
         name, statistics, measured = known
         load_statistics(trained.network, statistics)
         return name, measured
-    statistics, measured = recalibrate(trained.network, manifest, videos, shape, crop_size, ranks, workers, backend)
+    network = trained.network
+    statistics, measured = recalibrate(network, manifest, videos, shape, crop_size, ranks, workers, backend, beat)
     name = ranks.broadcast(write(path, about, statistics, measured).name if ranks.rank == 0 else None)
     return name, measured
 

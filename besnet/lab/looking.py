@@ -27,17 +27,19 @@ from besnet.lab.plan import CHUNK, Checkpoint, Plan, chunk_file, chunks
 from besnet.lab.uses import Use, at_factor, loaded, network_for, ready_network, uses
 from besnet.models.recalibration import measure_batch
 from besnet.video.sampling import ClipShape, is_short, uniform_clips
+from besnet.watchdog import Pulse, watched
 
 VIEWS_AT_ONCE = 16
+WATCHDOG_MINUTES = 30.0
 NETWORK_BYTES = 4e9  # of networks that are held at once
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One video's clips at every frame interval, uint8 (num_clips, T, H, W, 3) each, or why there are none."""
+    """One video's clips at every frame interval, uint8 (intervals, num_clips, T, H, W, 3), or why there are none."""
 
     row: int
-    clips: list[Tensor] | None
+    clips: Tensor | None
     looped: tuple[bool, ...] = ()
     why: str = ""
 
@@ -62,7 +64,7 @@ class AllIntervals(Dataset[Seen]):
                 looped = tuple(is_short(reader.times_sec, shape) for shape in self.shapes)
         except (ValueError, OSError) as error:
             return Seen(row, None, why=str(error))
-        return Seen(row, list(clips.unflatten(0, numbers.shape[:2])), looped)
+        return Seen(row, clips.unflatten(0, numbers.shape[:2]), looped)
 
 
 def videos(plan: Plan, manifest: Manifest, rows: np.ndarray, shapes: list[ClipShape], num_clips: int) -> Iterator[Seen]:
@@ -73,7 +75,7 @@ def videos(plan: Plan, manifest: Manifest, rows: np.ndarray, shapes: list[ClipSh
     yield from DataLoader(AllIntervals(manifest, rows, shapes, num_clips, plan), batch_size=None, **settings)
 
 
-def recalibrate(plan: Plan, root: Path, worker: int, workers: int) -> None:
+def recalibrate(plan: Plan, root: Path, worker: int, workers: int, pulse: Pulse) -> None:
     """Measure the BatchNorm statistics of this worker's share of the networks, for every padding that is looked at."""
     todo = []
     for checkpoint in plan.checkpoints:
@@ -90,6 +92,7 @@ def recalibrate(plan: Plan, root: Path, worker: int, workers: int) -> None:
     seen = [video.clips[0] for video in videos(plan, manifest, rows, [plan.shape], 1) if video.clips is not None]
     batches = [seen[start : start + BATCH_SIZE] for start in range(0, len(seen), BATCH_SIZE)]
     for checkpoint, use, path in todo:
+        pulse(f"recalibration of {checkpoint.run}")
         network = network_for(loaded(checkpoint), use).to(device)
         measured = [
             measure_batch(network, torch.cat([evaluation_views(clip.to(device), plan.crop_size, 1) for clip in batch]))
@@ -98,7 +101,7 @@ def recalibrate(plan: Plan, root: Path, worker: int, workers: int) -> None:
         write_arrays(path, measured=torch.stack(measured).numpy(), clips=np.array([len(batch) for batch in batches]))
 
 
-def look(plan: Plan, root: Path, worker: int, workers: int) -> None:
+def look(plan: Plan, root: Path, worker: int, workers: int, pulse: Pulse) -> None:
     """Answer for this worker's share of the videos with every network that has not answered yet."""
     manifest = Manifest.load(Path(plan.folder))
     rows = plan.rows(manifest)
@@ -107,11 +110,11 @@ def look(plan: Plan, root: Path, worker: int, workers: int) -> None:
         todo = [(number, checkpoint) for number in numbers for checkpoint in group
                 if not chunk_file(plan.place(root, checkpoint), number).exists()]  # fmt: skip
         if todo:
-            answer_group(plan, root, manifest, rows, todo)
+            answer_group(plan, root, manifest, rows, todo, pulse)
 
 
 def answer_group(
-    plan: Plan, root: Path, manifest: Manifest, rows: np.ndarray, todo: list[tuple[int, Checkpoint]]
+    plan: Plan, root: Path, manifest: Manifest, rows: np.ndarray, todo: list[tuple[int, Checkpoint]], pulse: Pulse
 ) -> None:
     """Answer chunk by chunk; todo: (number of a chunk, checkpoint that lacks it), in the order of the chunks."""
     device = choose_device("auto")
@@ -130,6 +133,7 @@ def answer_group(
         seen = [next(stream) for _ in rows[number * CHUNK : (number + 1) * CHUNK]]
         read = [video for video in seen if video.clips is not None]
         for start in range(0, len(read), at_once):
+            pulse(f"evaluation of chunk {number}")
             some = read[start : start + at_once]
             for place, factor in enumerate(factors):
                 views = torch.cat([views_of(video, place, plan, device) for video in some])
@@ -212,6 +216,7 @@ if __name__ == "__main__":
     end_with_launcher()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     stage, where, worker, workers = sys.argv[1:]
-    {"recalibrate": recalibrate, "look": look}[stage](
-        Plan.read(Path(where)), Path(where).parent, int(worker), int(workers)
-    )
+    with watched(WATCHDOG_MINUTES, int(worker), "a bound of the lab") as pulse:
+        {"recalibrate": recalibrate, "look": look}[stage](
+            Plan.read(Path(where)), Path(where).parent, int(worker), int(workers), pulse
+        )

@@ -15,6 +15,7 @@ from besnet.files import replacing, write_arrays, write_table
 from besnet.predict.model import Model, Prediction, load
 from besnet.progress import Meter
 from besnet.text import visible
+from besnet.watchdog import Pulse, watched
 
 Found = TypeVar("Found")
 MOST_DRAWN = 100  # videos of one picture
@@ -31,6 +32,7 @@ def predict(
     timeline: Path | None = None,
     every_sec: float | None = None,
     device: str = "auto",
+    watchdog_minutes: float = 30.0,
 ) -> int:
     """Say what happens in videos: the five likeliest classes of each, with probabilities.
 
@@ -47,6 +49,7 @@ def predict(
         every_sec: seconds between the clips of a timeline; by default half a clip's length. Where clips are whole
             videos (data.clip.sampling uniform) the length of the windows that a video is cut into, and needed.
         device: auto, cpu, cuda or cuda:N.
+        watchdog_minutes: a process that has not got on for so long names the video and ends with code 69.
     """
     if every_sec is not None and (not 0 < every_sec < math.inf or timeline is None):
         raise ValueError("--every_sec must be above 0, and goes with --timeline")
@@ -70,7 +73,7 @@ def predict(
             write_timeline(timeline / f"{names[file]}.csv", model.timeline(file, every_sec))
         return found
 
-    found, failed = each(files, look)
+    found, failed = each(files, look, watchdog_minutes)
     if json is not None:
         write_json(json, model, found, failed)
     if sheet is not None and found:
@@ -91,6 +94,7 @@ def features(
     num_clips: int | None = None,
     num_crops: int | None = None,
     device: str = "auto",
+    watchdog_minutes: float = 30.0,
 ) -> int:
     """Write what the network sees in videos, before it names it: an NPZ with `features` (N, C) and `videos` (N,).
 
@@ -101,13 +105,14 @@ def features(
         num_clips: clips a video; by default as the model's config evaluates.
         num_crops: crops a clip; by default as the model's config evaluates.
         device: auto, cpu, cuda or cuda:N.
+        watchdog_minutes: a process that has not got on for so long names the video and ends with code 69.
     """
     if out.suffix != ".npz":
         raise ValueError(f"--out {out}: give it a name that ends with .npz")
     files = listed(videos)
     check_writable([out])
     model = load(ckpt_path, device, num_clips, num_crops)
-    found, failed = each(files, model.features)
+    found, failed = each(files, model.features, watchdog_minutes)
     if not found:
         raise ValueError("none of the videos could be read: nothing was written")
     write_arrays(out, features=np.stack(list(found.values())), videos=np.array([str(file) for file in found]))
@@ -115,12 +120,20 @@ def features(
     return FAILED if failed else 0
 
 
-def each(files: list[Path], look: Callable[[Path], Found]) -> tuple[dict[Path, Found], dict[Path, str]]:
+def each(
+    files: list[Path], look: Callable[[Path], Found], watchdog_minutes: float
+) -> tuple[dict[Path, Found], dict[Path, str]]:
     """What `look` finds in every file that can be read, and why the others cannot be."""
+    with watched(watchdog_minutes) as pulse:
+        return _each(files, look, pulse)
+
+
+def _each(files: list[Path], look: Callable[[Path], Found], pulse: Pulse) -> tuple[dict[Path, Found], dict[Path, str]]:
     found: dict[Path, Found] = {}
     failed: dict[Path, str] = {}
     meter = Meter(len(files), "videos", quiet=len(files) < 10)
     for file in files:
+        pulse(str(file))
         try:
             found[file] = look(file)
         except (ValueError, OSError) as error:

@@ -1,6 +1,7 @@
 """What can be seen of a machine before training on it; each trouble is one line that ends with what mends it."""
 
 import os
+import resource
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 import psutil
 
 PREFETCHED = 2  # batches that each loader worker has ready
+OTHER_FILES = 200  # of a rank: libraries, shards, checkpoints, logs, its connections
+FILES_A_WORKER = 8  # its queues and the ends of its pipes
 BYTES_A_PARAMETER = 16  # a checkpoint's weights, their moving average and two moments
 
 
@@ -39,7 +42,7 @@ class Needs:
 
 def machine(needs: Needs) -> list[Finding]:
     """Everything that a machine's own look can tell."""
-    return [shared_memory(needs), cores(needs), disk(needs), network(needs.nodes, os.environ)]
+    return [shared_memory(needs), open_files(needs), cores(needs), disk(needs), network(needs.nodes, os.environ)]
 
 
 def shared_memory(needs: Needs, folder: Path = Path("/dev/shm")) -> Finding:
@@ -53,6 +56,16 @@ def shared_memory(needs: Needs, folder: Path = Path("/dev/shm")) -> Finding:
     return Finding(
         "shared memory", seen, f"start the container with --shm-size={size}g, or mount -o remount,size={size}G {folder}"
     )
+
+
+def open_files(needs: Needs, limit: int | None = None) -> Finding:
+    """Every batch that a rank's workers have ready is a file that it holds open; a container may allow few."""
+    batches = needs.workers * (PREFETCHED + 1)
+    wanted = OTHER_FILES + FILES_A_WORKER * needs.workers + batches
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if limit is None else limit
+    seen = f"{allowed} may be open in a process, about {wanted} needed"
+    mend = "" if wanted <= allowed else f"ulimit -n {2 * wanted}, or --ulimit nofile={2 * wanted} for a container"
+    return Finding("open files", seen, mend)
 
 
 def cores(needs: Needs) -> Finding:

@@ -117,7 +117,7 @@ class VideoData(pl.LightningDataModule):
             self.no_flip,
         )
         device = self._device()
-        return DataLoader(clips, batch_sampler=self.order, collate_fn=collate, **loader_settings(self.workers, device))
+        return DataLoader(clips, batch_sampler=self.order, **loader_settings(self.workers, device, collate))
 
     @property
     def own_val_rows(self) -> np.ndarray:
@@ -127,9 +127,7 @@ class VideoData(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Views]:
         """One centre clip of this rank's share of the validation videos."""
         views = EvaluationViews(self.manifest, self.own_val_rows, self.clip, num_clips=1, backend=self.backend)
-        return DataLoader(
-            views, batch_size=self.batch_size, collate_fn=list, **loader_settings(self.workers, self._device())
-        )
+        return DataLoader(views, batch_size=self.batch_size, **loader_settings(self.workers, self._device(), list))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Training clips travel as uint8; validation views are moved one video at a time."""

@@ -20,9 +20,10 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from besnet.watchdog import HUNG
+
 WRONG_USE = 2
 NOT_FINITE = 65
-HUNG = 69
 OUT_OF_MEMORY = 71
 WORKER_DIED = 74
 STOPPED = 75
@@ -32,6 +33,7 @@ DEAD_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 IN_WORKER = re.compile(r"Caught (\w+) in DataLoader worker process (\d+)\.")
 NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.I)
 NO_SHARED_MEMORY = re.compile(r"shared memory|torch_\d+_\d+_\d+|/dev/shm|Bus error")
+TOO_MANY_FILES = re.compile(r"[Tt]oo many open files")
 LOST_RANK = re.compile(r"gloo|NCCL|[Cc]onnection (closed|reset|refused)|Timed out waiting|Broken pipe|TCPStore")
 
 
@@ -62,10 +64,14 @@ def explain(error: BaseException, sizes: str) -> BaseException:
         return Ending(OUT_OF_MEMORY, f"out of memory with {sizes}")
     if isinstance(error, ConnectionError | FileNotFoundError | EOFError) and between_processes(error):
         return Ending(WORKER_DIED, f"loader worker died while it handed over a batch{GOES_ON}")
+    if TOO_MANY_FILES.search(text):
+        return ValueError("too many open files on this machine or in this process: raise it (ulimit -n 65536)")
     if not isinstance(error, RuntimeError):
         return error
+    if "Pin memory thread exited" in text:
+        return Ending(WORKER_DIED, f"the thread that copies batches for the GPU died{GOES_ON}")
     dead = DEAD_WORKER.search(text)
-    if dead:
+    if dead and "Bus error" not in text:
         return Ending(WORKER_DIED, f"loader worker with process id {dead[1]} died{GOES_ON}")
     if NO_SHARED_MEMORY.search(text) and "rror" in text and not LOST_RANK.search(text):
         return Ending(

@@ -20,7 +20,7 @@ from besnet.training.progress import Progress, Table
 from besnet.training.saving import AtomicFiles, Saving
 from besnet.training.sync_norm import SyncNorms
 from besnet.training.verdict import Verdict
-from besnet.training.watchdog import GRACE_SEC
+from besnet.watchdog import GRACE_SEC
 
 
 def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Trainer:

@@ -36,6 +36,7 @@ class Phases(Profiler):
         self.device = torch.device("cpu")
         self.now = ("starting", time.monotonic())
         self.seconds: dict[str, float] = dict.fromkeys(STEP, 0.0)
+        self.moving = False  # whether a step has been made
         self._open: list[str] = []
         self._stamps: list[tuple[str, torch.cuda.Event]] = []
         self._pending: deque[list[tuple[str, torch.cuda.Event]]] = deque()
@@ -50,6 +51,7 @@ class Phases(Profiler):
     def stop(self, action_name: str) -> None:
         """Go back to the phase around it."""
         if self._phase(action_name) is not None:
+            self.moving = self.moving or self._open[-1] == "optimiser"
             self._open.pop()
             self._enter(self._open[-1] if self._open else "other")
 

@@ -30,7 +30,7 @@ from besnet.training.progress import draw_graph
 from besnet.training.recipe import Recipe
 from besnet.training.saving import Saving
 from besnet.training.starting import describe, report_start
-from besnet.training.watchdog import Watchdog
+from besnet.watchdog import Watchdog
 
 
 def train(
@@ -135,7 +135,7 @@ def fit(engine: pl.Trainer, task: ActionTraining, data: VideoData, checkpoint: P
     """Train under the eyes of a watchdog. Returns an exit code; one line on standard error says why it is not 0."""
     phases = saving.phases
     phases.device = engine.strategy.root_device
-    watchdog = Watchdog(engine.global_rank, saving.watchdog_minutes * 60, where=lambda: phases.now)
+    watchdog = Watchdog(engine.global_rank, saving.watchdog_minutes * 60, lambda: phases.now, lambda: phases.moving)
     watchdog.start()
     try:
         with warnings.catch_warnings():
