@@ -4,11 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from besnet import cli
 from besnet.checkpoints import store
 from besnet.checkpoints.header import rebuild
 from besnet.data.prepare import prepare
+from besnet.training.recipe import Recipe
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
 SMALL = [
@@ -39,15 +41,31 @@ def test_a_config_begins_with_its_command_and_its_figures(config: Path) -> None:
     assert re.search(r"[Tt]op-1", head)
 
 
-def test_at_least_one_config_reads_with_decord() -> None:
-    assert any(re.search(r"^  backend: decord$", config.read_text(), re.M) for config in CONFIGS)
+def test_all_pad_alike_and_start_from_imagenet_at_its_rate() -> None:
+    found = {config.stem: yaml.safe_load(config.read_text()) for config in CONFIGS}
+    assert {settings["model"]["temporal_padding"] for settings in found.values()} == {"replicate"}
+    strong, plain = found["kinetics400_r50_8x8"], found["kinetics400_r50_8x8_plain"]
+    for settings in (strong, plain):
+        assert settings["pretrained"].startswith("ResNet50_Weights.IMAGENET1K")
+        assert (settings["recipe"]["lr"], settings["recipe"]["lr_batch"]) == (0.01, 64)
+        assert 100 <= settings["trainer"]["max_epochs"] <= 118
+    asked = Recipe(**plain["recipe"])
+    assert asked == Recipe(lr=0.01, lr_batch=64), "flips, jitter, dropout, and nothing else"
+    assert plain["data"]["augmentation"] is None
+    assert {name for name in strong if strong[name] != plain[name]} == {"out", "data", "recipe"}
 
 
 def test_a_network_trains_from_shards_with_decord(squares: Path, tmp_path: Path) -> None:
     shards = prepare(squares.parent / "index.csv", tmp_path / "shards", workers=1)
     assert shards[0].in_shard
-    (config,) = [path for path in CONFIGS if "backend: decord" in path.read_text()]
+    (config,) = [path for path in CONFIGS if path.stem == "kinetics400_r50_8x8_plain"]
     words = [f"--config={config}", f"--data.folder={tmp_path / 'shards'}", f"--out={tmp_path / 'run'}", *SMALL]
-    words += ["--pretrained=null", "--trainer.limit_train_batches=null", "--data.workers=1", "--trainer.max_epochs=2"]
+    words += [
+        "--data.backend=decord",
+        "--pretrained=null",
+        "--trainer.limit_train_batches=null",
+        "--data.workers=1",
+        "--trainer.max_epochs=2",
+    ]
     assert cli.run("train", words) == 0
     assert store.load(tmp_path / "run")["global_step"] == 24

@@ -131,7 +131,7 @@ def test_a_failed_run_is_listed_and_its_seeds_are_missing(small: Path) -> None:
     failed = [run for run in found["runs"] if run["state"] == "failed"]
     assert [run["run"] for run in failed] == ["broken-0", "broken-1"]
     assert failed[0]["code"] == 2
-    assert "recipe.lr must be positive" in failed[0]["why"]
+    assert "recipe.lr must be above 0" in failed[0]["why"]
     assert found["controls"][2]["seeds"] == []
     page = (small / "report.html").read_text()
     assert "Failed runs" in page

@@ -63,6 +63,18 @@ def test_a_record_is_obeyed_for_the_very_clip_that_failed(squares: Path) -> None
     assert clips[1, asked, 1].row == asked
 
 
+def test_a_substitute_that_is_gone_is_replaced_on_record(damaged: Path, squares: Path) -> None:
+    manifest = Manifest.load(damaged)
+    rows = manifest.select("train")
+    shape, crop = ClipShape(num_frames=4), RandomCrop()
+    torn, fine = int(rows[60]), int(rows[3])
+    clips = TrainingClips(manifest, rows, shape, crop, seed=0, substitutes={(0, fine, 0): torn, (0, torn, 0): torn})
+    assert clips[0, torn, 0].row not in (torn, fine)
+    (failure,) = clips[0, torn, 0].failures
+    assert failure.substitute == clips[0, torn, 0].row
+    assert clips[0, fine, 0].row == fine, "it can be read itself"
+
+
 def test_another_run_makes_the_same_choice(damaged: Path, tmp_path: Path) -> None:
     runs = [tmp_path / "one", tmp_path / "two"]
     for run, workers in zip(runs, (0, 1), strict=True):

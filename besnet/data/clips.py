@@ -155,10 +155,13 @@ class TrainingClips(Dataset[Clip]):
 
     def __getitem__(self, key: Key) -> Clip:
         epoch, asked, repeat = key
-        if key in self.substitutes:
-            return self.read((epoch, self.substitutes[key], repeat), ())
-        candidates = generator(self.seed, SUBSTITUTE, epoch, asked).choice(self.rows, MOST_SUBSTITUTES)
         why = ""
+        if key in self.substitutes:
+            try:
+                return self.read((epoch, self.substitutes[key], repeat), ())
+            except (ValueError, OSError) as error:  # gone as well since then: another one is looked for
+                why = str(error)
+        candidates = generator(self.seed, SUBSTITUTE, epoch, asked).choice(self.rows, MOST_SUBSTITUTES)
         for row in [asked, *map(int, candidates)]:
             try:
                 failures = (Failure(epoch, asked, self.manifest[asked].id, why, row, repeat),) if why else ()

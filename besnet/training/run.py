@@ -84,7 +84,8 @@ def train(
             started, before = load_pretrained(network, pretrained, data.manifest.classes)
         if rank == 0:  # which alone writes it
             about["trained_on"] = known_videos(data, before if checkpoint is None else videos_of(checkpoint))
-        failures = FailureLog(out, rank, len(data.train_rows))
+        passport = data.manifest.passport
+        failures = FailureLog(out, rank, len(data.train_rows), data=f"{passport.source}/{passport.encode}")
         data.arrange(seed, rank, world_size, failures, limit)
         # an epoch may have fewer micro-batches than a step wants
         scaled = recipe.for_batch(data.order.global_batch * min(engine.accumulate_grad_batches, len(data.order)))
