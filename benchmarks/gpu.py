@@ -179,8 +179,8 @@ def timings(batch_size: int, tiny: bool) -> tuple[list[Line], list[Cost], list[s
     if OUR_I3D in bench.networks:
         ours = bench.networks[OUR_I3D]
         bench.cases.append(Case(OUR_I3D, "training step", "compiled", bench.step(ours, torch.compile(ours))))
-    costs, times = measure(bench, 3 if tiny else 7)
-    print(f"{bench.describe()}\n\n{table(costs)}\n")
+    costs, times, peak = measure(bench, 3 if tiny else 7)
+    print(f"{bench.describe()}\n\n{table(costs)}\n{peak}\n")
 
     def ratio(case: str, other: str) -> float:
         return times.ratio(case, other)

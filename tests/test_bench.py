@@ -1,6 +1,7 @@
 """The benchmark of a network: its counts against torch's, its timings in order, its comparisons of equal functions."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from besnet import cli
 from besnet.bench.budget import bench_budget, training_clips, training_gflops, whole_number
 from besnet.bench.costs import kept_for_backward
 from besnet.bench.model import bench_model
+from besnet.bench.peak import measured, probes
 from besnet.bench.peers import difference, our_i3d, pytorchvideo_peers
 from besnet.bench.timing import Timings, alternate
 from besnet.models.besnet import BesNet
@@ -25,11 +27,8 @@ from besnet.models.besnet import BesNet
 def test_a_small_network_is_counted_and_written_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "costs.json"
     words = "--num_frames=4 --crop_size=32 --batch_size=2 --num_classes=5 --dilations=[1,2,3] --blocks=[1,1] --width=8"
-    with pytest.raises(SystemExit) as ended:
-        cli.main(
-            ["bench", "model", *words.split(), "--compiled=false", "--rounds=2", "--device=cpu", f"--json={output}"]
-        )
-    assert ended.value.code == 0
+    options = ["--compiled=false", "--rounds=2", "--device=cpu", f"--json={output}"]
+    assert cli.run("bench model", [*words.split(), *options]) == 0
     content = json.loads(output.read_text())
     rows = {row["mode"]: row for row in content["costs"]}
     one, averaged, step = rows["forward, one dilation"], rows["forward, averaged"], rows["training step"]
@@ -41,6 +40,8 @@ def test_a_small_network_is_counted_and_written_down(tmp_path: Path, capsys: pyt
     assert all(row["ms"] > 0 and row["clips_per_sec"] == pytest.approx(2000 / row["ms"]) for row in rows.values())
     text = capsys.readouterr().out
     assert "A/A" in text
+    assert re.search(r"peak: [\d.e-]+ TFLOP/s, the fastest of all that ran here \(.+\)", text)
+    assert all(0 < row["mfu"] <= 1 for row in rows.values())
     assert "training step" in text
 
 
@@ -133,6 +134,22 @@ def test_ratios_are_taken_within_rounds() -> None:
     timings = Timings({"a": [1.0, 10.0, 1.0], "b": [2.0, 20.0, 2.0]})
     assert timings.ratio("b", "a") == 2
     assert timings.median("b") == 2
+
+
+def test_nothing_is_faster_than_the_peak() -> None:
+    """A neighbour may slow a product in every round but one, or all of them: a case shows then what the device can."""
+    timings = Timings({"product": [5.0, 1.0, 9.0], "convolution": [4.0, 4.0, 4.0], "case": [2.0, 2.0, 3.0]})
+    peak = measured({"product": 10.0, "convolution": 10.0, "case": 10.0}, timings)
+    assert (peak.flop_per_sec, peak.what) == (10.0, "product")
+    peak = measured({"product": 10.0, "case": 30.0}, timings)
+    assert (peak.flop_per_sec, peak.what) == (15.0, "case")
+
+
+def test_probes_do_what_they_count() -> None:
+    for flop, run in probes(torch.device("cpu"), torch.float32, small=True).values():
+        with FlopCounterMode(display=False) as counter:
+            run()
+        assert counter.get_total_flops() == flop
 
 
 def test_memory_counts_each_block_once() -> None:

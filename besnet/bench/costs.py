@@ -9,15 +9,15 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from besnet.bench.cases import Case, Cases
+from besnet.bench.peak import Peak, measured, probes
 from besnet.bench.timing import Timings, alternate, wait
 
-MATRIX_PRODUCT = "matrix product"
 AGAIN = "the first case again"
 
 
 @dataclass
 class Cost:
-    """A row of the table. gflops and clips_per_sec count clips; mfu is a share of the matrix product's speed."""
+    """A row of the table. gflops and clips_per_sec count clips; mfu is a share of the peak."""
 
     network: str
     mode: str
@@ -30,11 +30,10 @@ class Cost:
     mfu: float
 
 
-def measure(bench: Cases, rounds: int) -> tuple[list[Cost], Timings]:
-    """Run all cases in turn, with a matrix product of the same precision among them, and the first case twice."""
-    side = 8192 if bench.device.type == "cuda" else 2048
+def measure(bench: Cases, rounds: int) -> tuple[list[Cost], Timings, Peak]:
+    """Run all cases in turn, products and convolutions of the same precision among them, and the first case twice."""
     dtype = torch.bfloat16 if bench.precision == "bf16" else torch.float32
-    matrix = torch.randn(side, side, device=bench.device, dtype=dtype)
+    others = probes(bench.device, dtype)
     counted = {}
     for case in bench.cases:
         # Counting needs eager mode; the compiled form does the same multiplications.
@@ -43,9 +42,11 @@ def measure(bench: Cases, rounds: int) -> tuple[list[Cost], Timings]:
                 case.run()
             counted[case.network, case.mode] = counter.get_total_flops()
     runs = {case.name: case.run for case in bench.cases}
-    runs |= {AGAIN: bench.cases[0].run, MATRIX_PRODUCT: lambda: matrix @ matrix}
+    runs |= {AGAIN: bench.cases[0].run} | {name: run for name, (_, run) in others.items()}
     timings = alternate(runs, rounds, bench.device)
-    peak = 2 * side**3 / timings.median(MATRIX_PRODUCT)
+    flops_of = {name: flop for name, (flop, _) in others.items()}
+    flops_of |= {case.name: counted[case.network, case.mode] for case in bench.cases}
+    peak = measured(flops_of, timings)
     costs = []
     for case in bench.cases:
         flops, seconds = counted[case.network, case.mode], timings.median(case.name)
@@ -59,10 +60,10 @@ def measure(bench: Cases, rounds: int) -> tuple[list[Cost], Timings]:
                 memory_mb=memory_mb(bench, case),
                 ms=1e3 * seconds,
                 clips_per_sec=len(bench.clips) / seconds,
-                mfu=flops / seconds / peak,
+                mfu=flops / seconds / peak.flop_per_sec,
             )
         )
-    return costs, timings
+    return costs, timings, peak
 
 
 def memory_mb(bench: Cases, case: Case) -> float | None:

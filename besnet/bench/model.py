@@ -31,8 +31,9 @@ def bench_model(
 ) -> None:
     """Time a BesNet: forward, averaged forward, inference form and training step, eager and compiled.
 
-    Prints parameters, GFLOP a clip (torch's own count), memory, ms, clips/s and the share of a matrix product's speed
-    in the same run (MFU), and the first case against itself: how far apart two equal things are here.
+    Prints parameters, GFLOP a clip (torch's own count), memory, ms, clips/s and the share of the highest rate of all
+    that ran (MFU: products and convolutions of several sizes are timed, too), and the first case against itself: how
+    far apart two equal things are here.
 
     Args:
         num_frames: frames of a clip.
@@ -65,10 +66,11 @@ def bench_model(
     )
     bench.add_besnet("BesNet", network, compiled)
     notes = bench.add_peers() if compare else []
-    costs, timings = measure(bench, rounds)
+    costs, timings, peak = measure(bench, rounds)
     print(f"{bench.describe()}\n\n{table(costs)}\n")
     first = bench.cases[0].name
-    notes.insert(0, f"A/A: {first} against itself, {timings.ratio(AGAIN, first):.3f}")
+    notes.insert(0, str(peak))
+    notes.insert(1, f"A/A: {first} against itself, {timings.ratio(AGAIN, first):.3f}")
     if OUR_I3D in bench.networks:
         ours, peer = f"{OUR_I3D}, training step, eager", f"{PEER_I3D}, training step, eager"
         notes.append(
