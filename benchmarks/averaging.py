@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from besnet.cli import short_waits
+from besnet.cli.process import short_waits
 
 short_waits(os.environ)  # read when torch is loaded
 

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from besnet.cli import short_waits
+from besnet.cli.process import short_waits
 
 short_waits(os.environ)  # read when torch is loaded
 

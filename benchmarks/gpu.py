@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from besnet.cli import short_waits
+from besnet.cli.process import short_waits
 
 short_waits(os.environ)  # read when torch is loaded
 

@@ -18,7 +18,7 @@ import torch
 
 from besnet.bench.cases import OUR_I3D, PEER_I3D, Cases
 from besnet.bench.timing import alternate
-from besnet.cli import short_waits
+from besnet.cli.process import short_waits
 from besnet.training.memory import keep_freed_memory
 
 # Name → the network, and whether the process is set up as besnet does.

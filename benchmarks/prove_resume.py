@@ -33,7 +33,6 @@ INTERVAL = 5  # steps between checkpoints
 STEPS_PER_EPOCH = 6
 NO_END = 100_000  # epochs
 LIMIT_SEC = 900.0  # for anything that is waited for: a matter of a machine at its slowest, not of the proof
-SETTLED_SEC = 0.05  # what its fork server starts while it imports packages (ldconfig) is older than that only if ours
 TARGETS = ("rank 0", "rank 1", "loader worker", "launcher")
 MOMENTS = ("inside a save", "after progress", "while starting")
 
@@ -95,12 +94,13 @@ def victims(launcher: psutil.Process, target: str) -> list[psutil.Process]:
 
 
 def is_worker(member: psutil.Process, parent: psutil.Process) -> bool:
-    """Whether it was forked to load data: by a fork server, whose command line it keeps.
+    """Whether it was forked to load data: by a fork server, whose command line it keeps, and with a thread of its own.
 
-    Python's search for libraries has the fork server run ldconfig for a moment, whose death means nothing to anybody.
+    While it imports torch the fork server has ldconfig list the libraries, in a child that lives for a moment and has
+    no thread: its death is the loss of a list that is then looked up in another way, and ends nothing.
     """
     forked = all("forkserver" in " ".join(process.cmdline()) for process in (member, parent))
-    return forked and time.time() - member.create_time() > SETTLED_SEC
+    return forked and member.num_threads() > 1
 
 
 def descendants(process: psutil.Process) -> list[psutil.Process]:
@@ -163,22 +163,22 @@ def hit(kill: Kill, process: subprocess.Popen[bytes], run: Path, pace: "Pace", r
         if kill.moment == "after progress":
             until_sec = time.monotonic() + rng.uniform(0, 2 * pace.interval_sec)
             wait(process, lambda: time.monotonic() > until_sec, LIMIT_SEC)
-    candidates: list[psutil.Process] = []
-    if not wait(process, lambda: candidates.extend(victims(launcher, kill.target)) or bool(candidates), LIMIT_SEC):
-        return False
-    chosen = candidates[rng.integers(len(candidates))]
-    family = [launcher, *descendants(launcher)]
-    if kill.moment == "inside a save":
-        old = partials(folder)
-        pause_sec = rng.uniform(0, 0.003)
-        if not wait(process, lambda: bool(partials(folder) - old), LIMIT_SEC):
+    killed = False
+    while not killed:
+        candidates: list[psutil.Process] = []
+        if not wait(process, lambda found=candidates: found.extend(victims(launcher, kill.target)) or found, LIMIT_SEC):
             return False
-        wait(process, lambda: True, pause_sec)
-    kill.saving = bool(partials(folder))
-    try:
-        chosen.kill()
-    except psutil.NoSuchProcess:  # a loader worker ends with its epoch
-        return False
+        chosen = candidates[rng.integers(len(candidates))]
+        family = [launcher, *descendants(launcher)]
+        if kill.moment == "inside a save":
+            old = partials(folder)
+            if not wait(process, lambda before=old: bool(partials(folder) - before), LIMIT_SEC):
+                return False
+            time.sleep(rng.uniform(0, 0.003))
+        kill.saving = bool(partials(folder))
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended by itself: then another one
+            chosen.kill()
+            killed = True
     kill.instant_sec = time.monotonic() - began_sec
     process.wait(timeout=LIMIT_SEC)
     psutil.wait_procs(family, timeout=LIMIT_SEC / 3)

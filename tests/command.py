@@ -11,6 +11,7 @@ import psutil
 from besnet import cli
 from besnet.checkpoints import store
 
+LIMIT_SEC = 280.0  # for what must happen: a matter of a machine at its slowest
 TINY = [
     "--model.blocks=[1,1]", "--model.width=8", "--model.temporal_padding=replicate", "--model.dropout=0.2",
     "--data.clip.num_frames=4", "--data.clip.frame_interval=2", "--data.crop_size=32", "--data.batch_size=4",
@@ -44,9 +45,9 @@ def start(verb: str, *words: str, ranks: int = 1, own_group: bool = False) -> su
 def loader_workers(rank: int, least: int) -> list[psutil.Process]:
     """The loader workers of a rank, by its process id, as soon as there are enough: children of its fork server.
 
-    Before the first step such a child may also be a helper of the start, which soon ends.
+    A worker has a thread that watches over its reader; what else such a child may be has none.
     """
-    deadline_sec = time.monotonic() + 120
+    deadline_sec = time.monotonic() + LIMIT_SEC
     while time.monotonic() < deadline_sec:
         workers = [worker for child in psutil.Process(rank).children() for worker in workers_under(child)]
         if len(workers) >= least:
@@ -61,7 +62,8 @@ def workers_under(child: psutil.Process) -> list[psutil.Process]:
         if "forkserver" not in " ".join(child.cmdline()):
             return []
         # what else it starts, such as ldconfig while it imports packages, is no worker
-        return [worker for worker in child.children() if "forkserver" in " ".join(worker.cmdline())]
+        forked = [worker for worker in child.children() if "forkserver" in " ".join(worker.cmdline())]
+        return [worker for worker in forked if worker.num_threads() > 1]
     except psutil.Error:
         return []
 
@@ -77,7 +79,7 @@ def gone(process: psutil.Process) -> bool:
 def wait_for_step(run: Path, step: int) -> None:
     """Wait until a run has trained and noted a step."""
     table = run / "metrics.csv"
-    deadline_sec = time.monotonic() + 120
+    deadline_sec = time.monotonic() + LIMIT_SEC
     while not table.exists() or len(table.read_text().splitlines()) <= step:
         assert time.monotonic() < deadline_sec, "the run does not get on"
         time.sleep(0.01)

@@ -77,7 +77,7 @@ def test_when_no_larger_batch_is_left_the_next_epoch_begins(
 def test_two_ranks_go_on_where_one_was(squares: Path, stopped: Path) -> None:
     words = ["--trainer.devices=2", "--trainer.strategy=ddp"]
     process = command.start("train", *command.train_words(squares, stopped, *words, ACCEPT), ranks=2)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=command.LIMIT_SEC)
     assert process.returncode == 0, err
     assert "accepted: world_size: 1 → 2" in out
     last = store.load(stopped)

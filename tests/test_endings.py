@@ -57,7 +57,7 @@ def test_two_ranks_stop_together_and_the_one_that_knows_names_the_videos(squares
     words = ["--recipe.optimizer=sgd", "--recipe.lr=10000", "--recipe.weight_decay=10", "--data.batch_size=2",
              "--trainer.devices=2", "--trainer.strategy=ddp"]  # fmt: skip
     process = command.start("train", *command.train_words(squares, tmp_path, *words), ranks=2)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=command.LIMIT_SEC)
     assert process.returncode != 0
     assert "the loss was not finite at step" in err
     assert ".mp4" in err
@@ -78,7 +78,7 @@ def test_a_dead_loader_worker_ends_the_run(squares: Path, tmp_path: Path) -> Non
     command.wait_for_step(tmp_path, 2)
     worker = command.loader_workers(process.pid, 2)[1]
     worker.kill()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=command.LIMIT_SEC)
     assert process.returncode == endings.WORKER_DIED, err
     assert re.search(rf"besnet: rank 0: loader worker (with process id {worker.pid} )?died", err)
     assert command.gone(worker)
@@ -92,7 +92,7 @@ def test_a_worker_that_dies_with_a_batch_in_its_hands_is_a_dead_worker() -> None
     worker.start()
     worker.join()
     with pytest.raises((OSError, EOFError)) as failed:
-        queue.get(timeout=20)
+        queue.get(timeout=command.LIMIT_SEC)
     ending = endings.explain(failed.value, "")
     assert isinstance(ending, endings.Ending)
     assert ending.code == endings.WORKER_DIED
@@ -100,14 +100,14 @@ def test_a_worker_that_dies_with_a_batch_in_its_hands_is_a_dead_worker() -> None
 
 
 def test_a_worker_that_hangs_is_noticed_by_the_watchdog(squares: Path, tmp_path: Path) -> None:
-    words = command.train_words(squares, tmp_path, *LONG, "--data.workers=1", "--saving.watchdog_minutes=0.1")
+    words = command.train_words(squares, tmp_path, *LONG, "--data.workers=1", "--saving.watchdog_minutes=0.4")
     process = command.start("train", *words)
     command.wait_for_step(tmp_path, 2)
     worker = command.loader_workers(process.pid, 1)[0]
     worker.send_signal(signal.SIGSTOP)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=command.LIMIT_SEC)
     assert process.returncode == endings.HUNG
-    assert "besnet: rank 0: nothing has moved for 0.1 minutes" in err
+    assert "besnet: rank 0: nothing has moved for 0.4 minutes" in err
     assert "in the phase 'waiting for data'" in err
     assert "_try_get_data" in err, "the stack shows where"
     assert command.gone(worker)
@@ -115,7 +115,7 @@ def test_a_worker_that_hangs_is_noticed_by_the_watchdog(squares: Path, tmp_path:
 
 
 def test_a_disk_that_hangs_is_noticed_by_the_watchdog(squares: Path, tmp_path: Path) -> None:
-    words = command.train_words(squares, tmp_path, *LONG, "--saving.watchdog_minutes=0.1", "--saving.every_steps=2")
+    words = command.train_words(squares, tmp_path, *LONG, "--saving.watchdog_minutes=0.4", "--saving.every_steps=2")
     hangs = (
         "import os, sys, time; from besnet.checkpoints import store; from besnet import cli\n"
         "good = os.fsync\n"
@@ -123,7 +123,7 @@ def test_a_disk_that_hangs_is_noticed_by_the_watchdog(squares: Path, tmp_path: P
         "cli.main(['train', *sys.argv[2:]])"
     )
     command_line = [sys.executable, "-W", "ignore", "-c", hangs, str(tmp_path / "checkpoints"), *words]
-    process = subprocess.run(command_line, text=True, capture_output=True, timeout=120)
+    process = subprocess.run(command_line, text=True, capture_output=True, timeout=command.LIMIT_SEC)
     assert process.returncode == endings.HUNG, process.stderr
     assert "in the phase 'saving'" in process.stderr
     assert store.load(tmp_path)["global_step"] == 2, "the checkpoint before is whole"
@@ -131,13 +131,13 @@ def test_a_disk_that_hangs_is_noticed_by_the_watchdog(squares: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_a_rank_that_hangs_is_noticed_by_the_others(squares: Path, tmp_path: Path) -> None:
-    words = ["--data.batch_size=2", "--trainer.devices=2", "--trainer.strategy=ddp", "--saving.watchdog_minutes=0.15"]
+    words = ["--data.batch_size=2", "--trainer.devices=2", "--trainer.strategy=ddp", "--saving.watchdog_minutes=0.5"]
     process = command.start("train", *command.train_words(squares, tmp_path, *LONG, *words), ranks=2)
     command.wait_for_step(tmp_path, 2)
     ranks = psutil.Process(process.pid).children()
     second = next(rank for rank in ranks if rank.environ()["RANK"] == "1")
     second.send_signal(signal.SIGSTOP)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=command.LIMIT_SEC)
     assert process.returncode != 0
     assert "besnet: rank 0: nothing has moved" in err
     assert all(map(command.gone, ranks))
@@ -153,7 +153,7 @@ def test_a_signal_to_the_whole_group_still_saves(squares: Path, tmp_path: Path, 
     command.loader_workers(process.pid, 2)
     command.wait_for_step(tmp_path, 2)
     os.killpg(process.pid, number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=command.LIMIT_SEC)
     assert process.returncode == endings.STOPPED, err
     assert store.load(tmp_path)["global_step"] >= 2
 
@@ -165,8 +165,8 @@ def test_a_killed_launcher_leaves_no_process_behind(squares: Path, tmp_path: Pat
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) >= 6, "ranks, fork servers and workers"
     process.kill()
-    process.communicate(timeout=30)
-    psutil.wait_procs(family, timeout=20)
+    process.communicate(timeout=command.LIMIT_SEC)
+    psutil.wait_procs(family, timeout=command.LIMIT_SEC)
     assert all(map(command.gone, family))
 
 

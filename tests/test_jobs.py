@@ -109,7 +109,7 @@ def test_ranks_with_other_settings_are_refused_before_the_first_step(squares: Pa
         start = [sys.executable, "-W", "ignore", "-m", "besnet", "train", *words]
         processes.append(subprocess.Popen(start, env=environment, text=True, stderr=subprocess.PIPE))
     for process in processes:
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=command.LIMIT_SEC)
         assert process.returncode == 2
         assert "was started with other settings (recipe.lr: 0.001 → 0.002)" in err
     assert store.newest(tmp_path / "checkpoints")[0] is None
@@ -147,18 +147,18 @@ def test_a_killed_rank_is_started_again_with_all_others(squares: Path, tmp_path:
         child for child in psutil.Process(process.pid).children(recursive=True) if child.environ().get("RANK") == "1"
     ]
     next(child for child in ranks if "besnet" in child.cmdline()).kill()
-    _, err = process.communicate(timeout=200)
+    _, err = process.communicate(timeout=command.LIMIT_SEC)
     assert process.returncode == 0, err
     assert "starting it again in 1 s (1 of 3)" in err
     whole = command.start("train", *command.train_words(squares, calm, *words), ranks=2)
-    whole.communicate(timeout=200)
+    whole.communicate(timeout=command.LIMIT_SEC)
     assert command.weights_hash(hurt) == command.weights_hash(calm)
 
 
 def test_what_cannot_succeed_is_not_started_again(squares: Path, tmp_path: Path) -> None:
     words = command.train_words(squares, tmp_path, "--data.crop_size=8192", "--data.clip.num_frames=1024")
     process = command.start("launch", "train", *words)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=command.LIMIT_SEC)
     assert process.returncode == endings.OUT_OF_MEMORY
     assert "out of memory with data.batch_size 4" in err
     assert "starting it again" not in err
@@ -202,7 +202,7 @@ def test_a_job_is_queued_again_when_that_makes_sense(
         assert process.poll() is None
     if signalled:
         process.send_signal(10)
-    process.wait(timeout=20)
+    process.wait(timeout=command.LIMIT_SEC)
     assert (tmp_path / "requeued").exists() == queued_again
     assert (tmp_path / "passed_on").exists() == signalled
     if not queued_again:

@@ -63,13 +63,13 @@ def test_killed_in_mid_epoch_and_resumed_it_is_the_undisturbed_run(
     words = command.train_words(squares, tmp_path / "run", "--saving.every_steps=2")
     process = command.start("train", *words, "--data.workers=1")
     folder = tmp_path / "run" / "checkpoints"
-    deadline_sec = time.monotonic() + 120
+    deadline_sec = time.monotonic() + command.LIMIT_SEC
     while not any(path.name >= "step_000000008" for path in folder.glob("step_*")):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline_sec
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=20)  # the pipes close only once its workers have ended too
+    process.communicate(timeout=command.LIMIT_SEC)  # the pipes close only once its workers have ended too
     found, _ = store.newest(folder)
     assert found is not None
     assert store.load(found)["besnet"]["position"]["samples"] % 24, "the checkpoint lies inside an epoch"
@@ -130,13 +130,13 @@ def test_a_finished_run_stays_as_it_is(squares: Path, undisturbed: Path) -> None
 def test_sigterm_saves_and_the_same_command_goes_on(squares: Path, tmp_path: Path, undisturbed: Path) -> None:
     run = tmp_path / "run"
     process = command.start("train", *command.train_words(squares, run))
-    deadline_sec = time.monotonic() + 120
+    deadline_sec = time.monotonic() + command.LIMIT_SEC
     while not (run / "metrics.csv").exists() or len((run / "metrics.csv").read_text().splitlines()) < 4:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline_sec
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=command.LIMIT_SEC)
     assert process.returncode == STOPPED, err
     assert "the same command goes on" in out
     assert 2 < store.load(run)["global_step"] < 18
@@ -244,7 +244,7 @@ def test_two_ranks_train_and_agree(squares: Path, tmp_path: Path) -> None:
     words = ["--data.batch_size=2", "--trainer.devices=2", "--trainer.strategy=ddp", "--data.val_videos=5",
              "--data.val_split=test"]  # fmt: skip
     process = command.start("train", *command.train_words(squares, run, *words), ranks=2)
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=command.LIMIT_SEC)
     assert process.returncode == 0, err
     assert "2 ranks x 2 clips" in out
     checkpoint = store.load(run)

@@ -24,9 +24,7 @@ def set_up(environment: MutableMapping[str, str]) -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  (open as long as the process is)
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8
-    # Threads that spin take the cores from the decoders, threads that sleep at once come late (figures in LOG.md).
-    environment.setdefault("OMP_WAIT_POLICY", "passive")
-    environment.setdefault("GOMP_SPINCOUNT", "1000")  # turns of waiting; goes before the policy, in GNU's library
+    short_waits(environment)
     # A file random.py beside the user's data is not for our processes to execute.
     environment["PYTHONSAFEPATH"] = "1"
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -35,6 +33,15 @@ def set_up(environment: MutableMapping[str, str]) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < LEAST_FILES:
         raise ValueError(f"only {soft} files may be open at a time here: raise it, ulimit -n {LEAST_FILES} or more")
+
+
+def short_waits(environment: MutableMapping[str, str]) -> None:
+    """Have torch's threads sleep soon while they wait, unless the user says otherwise; read when torch is loaded.
+
+    Threads that spin take the cores from the decoders, threads that sleep at once come late (figures in LOG.md).
+    """
+    environment.setdefault("OMP_WAIT_POLICY", "passive")
+    environment.setdefault("GOMP_SPINCOUNT", "1000")  # turns of waiting; goes before the policy, in GNU's library
 
 
 def leave(work: Callable[[], int]) -> NoReturn:
