@@ -17,7 +17,7 @@ from besnet.data.manifest import Manifest
 from besnet.data.order import sample
 from besnet.data.transforms import evaluation_views
 from besnet.evaluation.metrics import accuracies
-from besnet.evaluation.recalibration import BATCH_SIZE, drawn_rows
+from besnet.evaluation.recalibration import BATCH_SIZE, drawn_rows, equal_batches
 from besnet.training.data import VideoData
 from besnet.training.tally import Tally
 from besnet.video.sampling import ClipShape
@@ -25,6 +25,15 @@ from tests import command, moving_squares
 
 CLASSES, EACH = 12, 100
 LISTS = {"sorted": np.arange(CLASSES * EACH) // EACH, "periodic": np.arange(CLASSES * EACH) % CLASSES}
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 33, 150])
+def test_no_batch_of_statistics_is_a_remainder(count: int) -> None:
+    batches = equal_batches(count)
+    assert [number for batch in batches for number in batch] == list(range(count))
+    sizes = {len(batch) for batch in batches}
+    assert max(sizes) <= BATCH_SIZE
+    assert max(sizes) - min(sizes) <= 1
 
 
 @pytest.mark.parametrize("order", LISTS)

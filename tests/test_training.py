@@ -264,7 +264,16 @@ def cli_evaluate(run: Path, split: str) -> float:
 
     from besnet import cli
 
-    cli.run("evaluate", [f"--ckpt_path={run}", f"--split={split}", "--workers=0", f"--out={run / 'result'}"])
+    cli.run(
+        "evaluate",
+        [
+            f"--ckpt_path={run}",
+            f"--split={split}",
+            "--workers=0",
+            "--allow_training_videos=true",
+            f"--out={run / 'result'}",
+        ],
+    )
     top1: float = json.loads((run / "result" / "results.json").read_text())["accuracy"]["over_evaluated"]["top1"]
     return top1
 

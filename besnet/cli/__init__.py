@@ -77,7 +77,9 @@ def explained(error: Exception) -> int:
     if "torch" in sys.modules:  # what its loaders and devices raise
         from besnet.training.endings import Ending, explain
 
-        reason = explain(error, "clips of this size: lower --num_clips, --num_crops, --workers or their like")
+        reason = explain(
+            error, "these settings: lower the number or the size of clips, the network's width, or workers"
+        )
         if isinstance(reason, Ending):
             print(f"besnet: {reason}", file=sys.stderr, flush=True)
             return reason.code

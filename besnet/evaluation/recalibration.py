@@ -32,7 +32,7 @@ from besnet.reading import read_bytes
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
 
-BATCH_SIZE = 16  # clips that are measured together
+BATCH_SIZE = 16  # clips that are measured together, at most
 LARGEST = 64 * 2**20  # bytes of a file of statistics
 
 
@@ -54,7 +54,7 @@ def recalibrate(
     Also returns how many videos were measured.
     """
     rows = drawn_rows(manifest, videos)
-    batches = [list(range(start, min(start + BATCH_SIZE, len(rows)))) for start in range(0, len(rows), BATCH_SIZE)]
+    batches = equal_batches(len(rows))
     mine = range(ranks.rank, len(batches), ranks.world_size)
     views = EvaluationViews(manifest, rows, shape, num_clips=1, backend=backend)
     settings = loader_settings(min(workers, len(mine)), ranks.device, list)
@@ -74,6 +74,11 @@ def recalibrate(
         raise ValueError(f"{manifest.folder}: the network's activations on training videos are not finite")
     load_statistics(network, statistics)
     return statistics, int(counts.sum())
+
+
+def equal_batches(count: int) -> list[list[int]]:
+    """So many clips in batches of at most BATCH_SIZE, whose sizes differ by one at most: no clip is left alone."""
+    return [part.tolist() for part in np.array_split(np.arange(count), -(-count // BATCH_SIZE))]
 
 
 def drawn_rows(manifest: Manifest, videos: int) -> np.ndarray:

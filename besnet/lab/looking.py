@@ -21,7 +21,7 @@ from besnet.data.orphans import end_with_launcher
 from besnet.data.transforms import evaluation_views
 from besnet.evaluation.probabilities import softmax
 from besnet.evaluation.ranks import choose_device
-from besnet.evaluation.recalibration import BATCH_SIZE, drawn_rows
+from besnet.evaluation.recalibration import drawn_rows, equal_batches
 from besnet.files import write_arrays
 from besnet.lab.plan import CHUNK, Checkpoint, Plan, chunk_file, chunks
 from besnet.lab.uses import Use, at_factor, loaded, network_for, ready_network, uses
@@ -90,7 +90,9 @@ def recalibrate(plan: Plan, root: Path, worker: int, workers: int, pulse: Pulse)
     rows = drawn_rows(manifest, plan.recalibration_videos)
     device = choose_device("auto")
     seen = [video.clips[0] for video in videos(plan, manifest, rows, [plan.shape], 1) if video.clips is not None]
-    batches = [seen[start : start + BATCH_SIZE] for start in range(0, len(seen), BATCH_SIZE)]
+    if not seen:
+        raise ValueError(f"{plan.folder}: none of {len(rows)} training videos could be read to recalibrate on")
+    batches = [[seen[number] for number in batch] for batch in equal_batches(len(seen))]
     for checkpoint, use, path in todo:
         pulse(f"recalibration of {checkpoint.run}")
         network = network_for(loaded(checkpoint), use).to(device)

@@ -92,6 +92,8 @@ def recount(loop: dict[str, Any], epochs: int, behind: int, batches: int) -> Non
 
     Its own lose an epoch when a run that was resumed at the end of an epoch is resumed at the end of another one.
     """
+    if not behind:  # saved with the last batch of an epoch, which is not over before its hooks have run
+        epochs, behind = epochs - 1, batches
     for count in ("total", "current"):
         loop["epoch_progress"][count] |= {"ready": epochs + 1, "started": epochs + 1}
         loop["epoch_progress"][count] |= {"processed": epochs, "completed": epochs}

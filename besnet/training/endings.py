@@ -6,7 +6,7 @@
 | 2 | wrong use, or something to mend first: a disk, a file, a setting | after mending it |
 | 65 | the loss or the weights were no longer finite | after changing something: it would happen again |
 | 69 | nothing moved for `saving.watchdog_minutes`, or another rank was lost | yes |
-| 71 | out of memory | with smaller batches |
+| 71 | out of memory, or of shared memory | with smaller batches, or more of it |
 | 74 | a worker that loads data died | yes |
 | 75 | a signal asked the run to stop: it saved itself first | yes, to go on |
 | 137 | its launcher was killed, or itself | yes |

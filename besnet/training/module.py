@@ -229,33 +229,19 @@ class ActionTraining(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what evaluation and an exact resume need: tensors and plain values only."""
-        position = {
-            "epoch": self.epoch,
-            "samples": self.samples,
-            "micro_batch": self.micro_batch,
-            "looped": self.looped,
-        }
+        position = {name: getattr(self, name) for name in ("epoch", "samples", "micro_batch", "looped")}
         checkpoint["besnet"] = self.header | {"position": position, "ema": self.recipe.ema}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go back to the position at which the checkpoint was saved."""
-        position = checkpoint["besnet"]["position"]
+        position, order = checkpoint["besnet"]["position"], self.data.order
         self.epoch, self.samples = position["epoch"], position["samples"]
         self.micro_batch, self.looped = position["micro_batch"], position["looped"]
         if self.changed:
             # the same place in the list of videos, should each of them now give another number of clips
-            before = checkpoint["besnet"]["config"]["data"].get("repeats", 1)
-            self.samples = self.samples // before * self.data.order.repeats
-            self.epoch, self.samples = self.data.order.here(self.epoch, self.samples)
-        self._recount(checkpoint["loops"]["fit_loop"])
-
-    def _recount(self, loop: dict[str, Any]) -> None:
-        """Set Lightning's counters to this position."""
-        batches = len(self.data.order)
-        epochs, behind = self.epoch, self.data.order.behind(self.samples) if self.samples else 0
-        if not behind:  # saved with the last batch of an epoch, which is not over before its hooks have run
-            epochs, behind = epochs - 1, batches
-        recount(loop, epochs, behind, batches)
+            self.samples = self.samples // checkpoint["besnet"]["config"]["data"].get("repeats", 1) * order.repeats
+        self.epoch, self.samples = order.here(self.epoch, self.samples)
+        recount(checkpoint["loops"]["fit_loop"], self.epoch, order.behind(self.samples), len(order))
 
     def on_train_start(self) -> None:
         """After an accepted change: the recipe's figures as they are now, at the same share of the schedule."""

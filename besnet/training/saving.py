@@ -47,7 +47,7 @@ class Saving(pl.Callback):
         every_minutes: minutes between checkpoints, by the clock of any rank; whichever of the two comes first.
         keep: checkpoints to keep; older ones go once the newest one verifies.
         watchdog_minutes: a run in which nothing moves for so long says where each rank stands and ends with code 69.
-            Longer than the slowest save and the slowest first step.
+            Longer than the slowest save; until the first step is made, half an hour at least.
     """
 
     def __init__(
