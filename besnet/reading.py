@@ -9,7 +9,7 @@ from typing import Any
 from besnet.schema import checked
 from besnet.text import short
 
-MOST_BYTES = 64 * 2**20  # of a JSON file: the results of 650,000 videos, all of them missing
+MOST_BYTES = 192 * 2**20  # of a JSON file: the results of 650,000 videos, all of them missing
 MOST_COMMAS = 5_000_000
 
 

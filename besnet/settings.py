@@ -44,13 +44,18 @@ def read_settings(config: Path) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"{config}: not readable as YAML: {short(str(error), 300)}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"{config}: no settings in it: a config of `besnet train` is expected")
+    check_sections(settings, f"{config}: ")
+    return text, settings
+
+
+def check_sections(settings: dict[str, Any], where: str = "") -> None:
+    """ValueError if a section that is there holds no settings."""
     for name in SECTIONS:
         part = settings
         for key in name.split("."):
             part = part.get(key, {})
             if not isinstance(part, dict):
-                raise ValueError(f"{config}: {name} holds no settings: write some below it, or leave the line out")
-    return text, settings
+                raise ValueError(f"{where}{name} holds no settings: write some below it, or leave the line out")
 
 
 def data_folder(config: Path, settings: dict[str, Any]) -> Path:

@@ -48,7 +48,7 @@ def cell(text: str) -> str:
 def file_name(text: str) -> str:
     """A name as one part of a path: letters, digits, `.`, `-` and `_`. Names that differ stay different."""
     name = re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII).lstrip(".-")[:60]
-    if name == text:
+    if name and name == text:
         return name
     return f"{name}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}".lstrip("-")
 

@@ -24,7 +24,7 @@ from tests import evaluated, moving_squares, untrained
 from tests import fuzz_formats as spoil
 from tests.fuzz_worker import Case, Worker
 
-CODES = {0, 1, 2}  # of the verbs that are run here
+CODES = {0, 1, 2, 71}  # of the verbs that are run here; 71: out of memory
 CASES = int(os.environ.get("FUZZ_CASES", "200"))
 FORMATS = ("checkpoint", "model", "results", "predictions", "dataset", "manifest", "calibration", "config", "list",
            "command line")  # fmt: skip
@@ -119,7 +119,7 @@ def test_what_is_spoilt_is_refused_in_one_line(kind: str, templates: Path, worke
         complaints = [line for line in ended.said.splitlines() if line.startswith("besnet: ")]
         assert "Traceback" not in ended.said, ended.said[-3000:]
         found = case.words[0] == "doctor" and not complaints  # what it finds is in lines of their own, and code 2
-        assert len(complaints) == (1 if ended.code == 2 and not found else 0), ended.said[-3000:]
+        assert len(complaints) == (1 if ended.code in (2, 71) and not found else 0), ended.said[-3000:]
         assert "\x1b" not in ended.said
 
     every_case()

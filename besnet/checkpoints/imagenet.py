@@ -8,7 +8,7 @@ from typing import Any
 from urllib.error import URLError
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 from torchvision.models import get_weight
 
@@ -81,7 +81,8 @@ def read(file: Path) -> dict[str, Tensor]:
             check_zip(file, stream, packed=False)
         try:
             if file.suffix == ".safetensors":
-                content = load_file(file)
+                stream.seek(0)
+                content = load(stream.read())
             else:  # mapped: see besnet.checkpoints.store
                 content = torch.load(f"/dev/fd/{stream.fileno()}", "cpu", weights_only=True, mmap=zipped)
         except Exception as error:  # what a damaged or foreign file makes torch raise is anything

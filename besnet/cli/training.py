@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from besnet.cli.parsing import new_parser, one_line, parse, plain
 from besnet.ranges import check_section
+from besnet.settings import check_sections
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -25,6 +26,7 @@ def train(verb: str, words: list[str]) -> int:
     parser = train_parser(verb)
     parsed = parse(parser, words)
     config = plain(parser, parsed)
+    check_sections(config)
     check_section("", config)
     try:
         built = parser.instantiate(parsed)

@@ -32,6 +32,9 @@ FORMAT = 1
 COLUMNS = np.dtype([("begin", "<i8"), ("label", "<i4"), ("split", "i1"), ("state", "i1"), ("duration_sec", "<f4")])
 
 
+ClassNames = Annotated[list[Name], Length(0, 100_000), Distinct()]
+
+
 @dataclass(frozen=True)
 class Passport:
     """What data a result stands for: `source` hashes ids, labels, splits, states and the bytes of the original videos,
@@ -55,8 +58,8 @@ class Shard:
 class DataSet:
     """What dataset.json holds."""
 
-    name: Name
-    classes: Annotated[list[Name], Length(0, 100_000), Distinct()]
+    name: Annotated[str, Length(0, 500)]
+    classes: ClassNames
     passport: Passport
     root: str  # where the rows' paths begin: absolute, an address that fsspec opens, or relative to the folder
     rows: Count
@@ -95,6 +98,11 @@ class Manifest:
         if not fits:
             os.close(lines)
             raise ValueError(f"{lines_file}: does not fit dataset.json: copy the folder again or prepare it again")
+        known = {"label": (-1, len(about.classes)), "split": (0, len(SPLITS)), "state": (0, len(STATES))}
+        for name, (first, beyond) in known.items():
+            if len(columns) and not first <= columns[name].min() <= columns[name].max() < beyond:
+                os.close(lines)
+                raise ValueError(f"{columns_file}: a {name} is out of range: copy the folder again or prepare it again")
         return cls(folder, about, columns, lines)
 
     def __reduce__(self) -> tuple[Any, ...]:

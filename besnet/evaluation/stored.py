@@ -22,7 +22,7 @@ Few = Annotated[int, Within(1, 10_000)]
 class Data(TypedDict):
     """What was evaluated on."""
 
-    name: Name
+    name: Annotated[str, Length(0, 500)]
     passport: PassportValues
 
 

@@ -8,6 +8,8 @@ from besnet.schema import Within, checked
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
 
+MOST_PIXELS = 2**28  # of one view: 16 frames of 4096 x 4096
+
 
 @dataclass(frozen=True)
 class ViewPlan:
@@ -58,4 +60,7 @@ class Settings(TypedDict):
 def settings(config: dict[str, Any], where: str) -> Settings:
     """Those parts of a config. ValueError that names `where` it was read and the field that is not as it has to be."""
     found: Settings = checked(config, Settings, f"{where}: config")
+    frames, side = found["data"]["clip"].num_frames, found["evaluation"].crop_size or found["data"]["crop_size"]
+    if frames * side**2 > MOST_PIXELS:
+        raise ValueError(f"{where}: config: {frames} frames of {side} x {side} pixels are too large a view")
     return found

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from besnet.environment import LAUNCHER
 from besnet.files import Journal
 from besnet.progress import Line, clock
+from besnet.schema import Length, checked
 from besnet.training.endings import HOPELESS
 
 TRIES = 2  # of a command that fails for a reason that may pass
@@ -43,12 +44,23 @@ class Slot:
     began_sec: float = field(default=0.0)
 
 
+class Attempt(TypedDict):
+    """A line of attempts.jsonl, as far as it is read again."""
+
+    name: str
+    command: Annotated[list[str], Length(1, 1000)]
+    code: int | None
+    cpu_sec: float
+    wall_sec: float
+
+
 class Attempts:
     """What was run, how it ended and what it cost: one line of JSON each, only ever appended to."""
 
     def __init__(self, path: Path) -> None:
         self.journal = Journal(path)
-        self.known: list[dict[str, Any]] = list(self.journal.records())
+        found = enumerate(self.journal.records(), 1)
+        self.known = [dict(checked(record, Attempt, f"{path}: record {number}")) for number, record in found]
 
     def add(self, **facts: Any) -> None:
         """Note an attempt durably."""

@@ -31,4 +31,5 @@ def precision(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """
     highest = logits.topk(min(5, logits.shape[1]), dim=1).indices
     right = targets.gather(1, highest) if targets.ndim == 2 else (highest == targets[:, None]).float()
+    right = right * logits.isfinite().all(dim=1, keepdim=True)  # topk takes a NaN for the highest
     return right[:, 0].mean() * 100, right.sum(dim=1).mean() * 100

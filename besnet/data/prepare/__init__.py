@@ -11,7 +11,7 @@ from typing import Any
 
 from besnet.data.coverage import summary
 from besnet.data.labels import classes_named
-from besnet.data.manifest import Manifest, Row
+from besnet.data.manifest import ClassNames, Manifest, Row
 from besnet.data.manifest_writing import write_manifest
 from besnet.data.prepare.encode import settings as encode_settings
 from besnet.data.prepare.examine import Job, Mode
@@ -21,6 +21,7 @@ from besnet.data.prepare.pool import run_jobs
 from besnet.data.prepare.previous import Previous
 from besnet.data.prepare.sources import list_source
 from besnet.data.prepare.workshop import Workshop, is_finished, plan_of
+from besnet.schema import checked
 from besnet.text import short, visible
 
 LONGEST_NAME = 100
@@ -85,6 +86,7 @@ def prepare(
     listing = list_source(source, videos, held_out, official_split, out)
     check_ids(listing.entries)
     names, labels = number_labels(listing, classes_named(classes) if classes else None)
+    checked(names, ClassNames, f"{classes or source}: classes")
     mode: Mode = "index" if index_only else "copy" if copy else "encode"
     encode: dict[str, Any] = {"mode": mode, **(encode_settings(short_side) if mode == "encode" else {})}
     root = str(listing.root)
