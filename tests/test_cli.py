@@ -192,3 +192,11 @@ def test_a_gpu_that_is_not_there_is_said_in_one_line(
     assert "CUDA" in complaint(capsys, "train", *words)
     command.train(squares, tmp_path / "run", "--trainer.max_epochs=1")
     assert "--device cpu" in complaint(capsys, "evaluate", f"--ckpt_path={tmp_path / 'run'}", "--device=cuda")
+
+
+def test_a_slip_beside_the_help_of_a_type_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """jsonargparse reads what stands after it with a parser of its own, which prints its usage and leaves."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["train", "--trainer.accelerator.help", "--out", ""])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "besnet: unrecognized arguments:\n"

@@ -63,7 +63,7 @@ def test_the_passport_follows_what_matters(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_whole_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no prepared data here.*besnet prepare"):
         Manifest.load(tmp_path)
-    write_manifest(tmp_path, "x", ["c"], ".", made_up(9))
+    write_manifest(tmp_path, "x", list("abcdef"), ".", made_up(9))
     for name in ("manifest.jsonl", "manifest.npy"):
         whole = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(whole[:-30])

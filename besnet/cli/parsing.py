@@ -1,7 +1,9 @@
 """Text → arguments: what is wrong with it becomes one line that names the argument and the nearest name there is."""
 
 import difflib
+import io
 import re
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,9 +52,14 @@ def parse(parser: "ArgumentParser", words: list[str]) -> "Namespace":
             raise ValueError(f"{file}: not a file that can be read as a config")
     try:
         # an argument of the command line goes before a config's, wherever it stands
-        return parser.parse_args([f"{name}={file}" for name, file in configs] + others)
+        with redirect_stderr(io.StringIO()) as said:
+            return parser.parse_args([f"{name}={file}" for name, file in configs] + others)
     except ArgumentError as error:
         message = one_line(error)
+    except SystemExit as end:  # a parser of jsonargparse's own, of --trainer.accelerator.help
+        if not end.code:
+            raise
+        message = one_line(ValueError(said.getvalue().rpartition("error:")[2]))
     if message.startswith("Problems parsing config"):
         raise ValueError(f"{' '.join(files)}: not readable as YAML: {message.partition(':')[2].strip()}")
     if message.startswith("Unexpected config"):

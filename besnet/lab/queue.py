@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from besnet.environment import LAUNCHER
 from besnet.files import Journal
@@ -50,8 +50,8 @@ class Attempt(TypedDict):
     name: str
     command: Annotated[list[str], Length(1, 1000)]
     code: int | None
-    cpu_sec: float
-    wall_sec: float
+    cpu_sec: NotRequired[float]
+    wall_sec: NotRequired[float]
 
 
 class Attempts:
@@ -74,7 +74,7 @@ class Attempts:
     def cost(self, name: str) -> dict[str, float]:
         """CPU and wall seconds of all attempts of a job."""
         mine = [attempt for attempt in self.known if attempt["name"] == name]
-        return {key: sum(attempt[key] for attempt in mine) for key in ("cpu_sec", "wall_sec")}
+        return {key: sum(attempt.get(key, 0.0) for attempt in mine) for key in ("cpu_sec", "wall_sec")}
 
 
 def work(jobs: list[Job], slots: list[Slot], attempts: Attempts, logs: Path, what: str, repeat: bool = False) -> None:
