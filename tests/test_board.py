@@ -11,7 +11,7 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from besnet.data.manifest import Manifest
 from besnet.data.order import DILATION, generator
-from besnet.training import board, run
+from besnet.training import board, engine
 from tests import command
 
 WORDS = ["--data.val_videos=9", "--data.val_split=test", "--model.dilations=[1,3]", "--trainer.max_epochs=2"]
@@ -75,7 +75,7 @@ def test_the_embedding_names_every_validation_video(finished: Path, squares: Pat
 def test_the_weights_are_those_of_a_run_without_it(
     squares: Path, tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "Board", board.pl.Callback)
+    monkeypatch.setattr(engine, "Board", board.pl.Callback)
     assert command.train(squares, tmp_path / "run", *WORDS) == 0
     assert not (tmp_path / "run" / "tensorboard" / "projector_config.pbtxt").exists()
     assert command.weights_hash(tmp_path / "run") == command.weights_hash(finished)

@@ -135,7 +135,7 @@ def test_a_failed_run_is_listed_and_its_seeds_are_missing(small: Path) -> None:
     assert found["controls"][2]["seeds"] == []
     page = (small / "report.html").read_text()
     assert "Failed runs" in page
-    assert "recipe.lr must be positive" in page
+    assert "recipe.lr must be above 0" in page
     assert "0 of 2 (missing: 0, 1)" in page
     assert "4 of 6" in page
 
