@@ -81,5 +81,5 @@ def test_one_that_waits_goes_on_when_the_other_ends(tmp_path: Path, monkeypatch:
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"file/run: cannot be written \(.*\): choose another with --out"):
+    with pytest.raises(OSError, match=r"file/run: cannot be written \(.*\): choose another folder with --out"):
         OnlyWriter(tmp_path / "file" / "run", "training").take()
