@@ -32,7 +32,7 @@ fuzz-video: .venv/ready ## 1,000 hostile files refused with a reason, and no hea
 	$(BIN)/pytest -m slow tests/test_fuzz_video.py
 
 prove-data: .venv/ready ## every file in both readers, 20 kills of prepare, 10,000 clips: about 15 minutes
-	$(BIN)/pytest -m slow tests/test_reader.py tests/test_shards.py tests/test_steady_memory.py
+	$(BIN)/pytest -m slow tests/test_reader.py tests/test_shards.py tests/test_steady_memory.py tests/test_against_ffmpeg.py
 
 bench-loader: .venv/ready ## the loader against bare libavcodec and other projects' pipelines
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore benchmarks/loader.py

@@ -84,11 +84,11 @@ def test_folders_below_classes_belong_to_them(tmp_path: Path) -> None:
 def test_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = touch(
         tmp_path, "walk/a.mp4", "walk/.DS_Store", "walk/._a.mp4", "walk/Thumbs.db", "x.mp4", "clap/a.mp4.part",
-        "clap/b.gif", "clap/c.GIF", "train/run/a", "train/jump/a.MTS",
+        "clap/b.jpg", "clap/c.JPG", "train/run/a", "train/jump/a.MTS",
     )  # fmt: skip
     assert set(listed(source)) == {"walk/a.mp4", "train/jump/a.MTS"}
     assert capsys.readouterr().out == (
-        "left out: 4 files not named like videos (.gif 2, .part 1, no ending 1), 1 video outside class folders, "
+        "left out: 4 files not named like videos (.jpg 2, .part 1, no ending 1), 1 video outside class folders, "
         "2 folders without videos (clap, train/run)\n"
     )
     clean = touch(tmp_path / "clean", "walk/a.mp4", "clap/b.mp4", "walk/.DS_Store")

@@ -18,7 +18,7 @@ from besnet.files import replacing
 
 VIDEO_MEMBERS = {
     "mp4", "avi", "webm", "mkv", "mov", "mpg", "mpeg", "mpe", "m4v", "f4v", "flv", "wmv", "3gp", "3g2", "asf", "ts",
-    "mts", "m2ts", "vob", "ogv", "divx",
+    "mts", "m2ts", "vob", "ogv", "divx", "dv", "mxf", "gif", "y4m",
 }  # fmt: skip
 LABEL_MEMBERS = {"cls", "json", "txt"}
 MAX_LABEL_BYTES = 1 << 20

@@ -14,13 +14,7 @@ from typing import Any
 import av
 from av.stream import Disposition
 
-FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "mpeg", "mpegts", "flv", "asf", "ogg")
-CODECS = ("h264", "hevc", "libdav1d", "av1", "vp8", "vp9", "mpeg4", "mpeg1video", "mpeg2video", "msmpeg4v1",
-          "msmpeg4v2", "msmpeg4", "h263", "flv", "mjpeg", "wmv1", "wmv2", "wmv3", "vc1", "theora")  # fmt: skip
-# Opening a container also probes its sound: without a decoder for it libavformat reads on and on to guess.
-SOUND = ("aac", "aac_latm", "mp3", "mp3float", "mp2", "mp2float", "mp1float", "ac3", "eac3", "opus", "vorbis", "flac",
-         "amrnb", "amrwb", "wmav1", "wmav2", "pcm_s16le", "pcm_s16be", "pcm_u8", "pcm_alaw", "pcm_mulaw", "adpcm_ms",
-         "adpcm_ima_wav", "adpcm_swf", "nellymoser", "speex", "alac")  # fmt: skip
+from besnet.video.formats import CODECS, CONVERT, FORMATS, SOUND
 
 MAX_PIXELS = 4096 * 2304  # a frame
 MAX_ASPECT = 16  # the long side over the short one
@@ -75,14 +69,14 @@ def open_container(source: Path | bytes, name: str) -> Iterator[tuple[Any, Any]]
         try:
             container = av.open(file, metadata_errors="ignore", container_options=options, options=DECODER)
         except (av.FFmpegError, ValueError, OverflowError, MemoryError) as error:
-            raise VideoError(f"{name}: not a video that can be read: {words(error)}") from None
+            raise VideoError(f"{name}: not a video that can be read: {words(error)} (if it plays, {CONVERT})") from None
         with container:
             stream = best_stream(container, name)
             if stream.codec_context is None:
-                raise VideoError(f"{name}: no decoder for its pictures")
+                raise VideoError(f"{name}: no decoder for its pictures: {CONVERT}")
             codec = stream.codec_context.name
             if codec not in CODECS:
-                raise VideoError(f"{name}: codec {codec} is not on the list of those that are read")
+                raise VideoError(f"{name}: codec {codec} is not on the list of those that are read: {CONVERT}")
             if not (stream.width > 0 and stream.height > 0):
                 raise VideoError(f"{name}: no frame size")
             if stream.width * stream.height > MAX_PIXELS:

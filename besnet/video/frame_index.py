@@ -21,6 +21,8 @@ from besnet.video.truncation import missing_end
 
 EMPTY_BYTES = 16  # a packet of MPEG-4 that is no larger may say no more than "as before": it gives no picture
 
+NEVER = -(2**62)  # in ticks: of packets without a stamp, which are not shown
+
 
 @dataclass(frozen=True)
 class FrameIndex:
@@ -124,7 +126,7 @@ def _tells_all(packets: list[Any], due: list[int], codec: str) -> bool:
 
 
 def _by_stamps(packets: list[Any], shown: list[int], stream: Any) -> FrameIndex:
-    ticks = np.array([packet.pts for packet in packets], dtype=np.int64)
+    ticks = np.array([NEVER if packet.pts is None else packet.pts for packet in packets], dtype=np.int64)
     position = np.array(sorted(shown, key=ticks.__getitem__), dtype=np.int64)
     key = np.array([p for p, packet in enumerate(packets) if packet.is_keyframe], dtype=np.int64)
     order = ticks[position]
@@ -162,15 +164,16 @@ def _index_by_decoding(packets: list[Any], due: list[int], stream: Any, deadline
         if context.is_open:
             context.flush_buffers()
     shown = [pts for pts, _ in stamps]
-    where = {packets[p].pts: p for p in due}
+    where = {packets[p].pts: p for p in due if packets[p].pts is not None}
     rising = None not in shown and all(a < b for a, b in pairwise(shown))  # type: ignore[operator]
-    exact = not late and rising and len(where) == len(due) and set(shown) <= set(where)
+    unstamped = sum(packets[p].pts is None for p in due)
+    exact = not late and rising and len(where) + unstamped == len(due) and set(shown) <= set(where)
     # Packets of a few bytes may hold no picture, and so may those at the start.
     full = [p for p in due if packets[p].size > EMPTY_BYTES]
     dropped = max(0, len(full) - len(shown))
     if not shown or dropped > sum(p < start for p in full):
         raise VideoError(f"{name}: {len(shown)} frames decoded of {len(full)}")
-    if exact and all(packet.pts is not None for packet in packets):
+    if exact and all(packet.pts is not None for packet in packets if packet.is_keyframe):
         by_stamps = _by_stamps(packets, [where[pts] for pts in shown], stream)
         return replace(by_stamps, dropped=dropped, failing=frozenset(failing))
     times = _times_sec([dts for _, dts in stamps] if late else shown, stream, name)
@@ -183,10 +186,11 @@ def _start(packets: list[Any]) -> int:
     """How many packets at the beginning may give no picture: those before the first key packet and, after it, those
     that are shown before it."""
     key = next((p for p, packet in enumerate(packets) if packet.is_keyframe), 0)
-    end = key + 1
-    while (
-        end < len(packets) and None not in (packets[end].pts, packets[key].pts) and packets[end].pts < packets[key].pts
-    ):
+    end, first = key + 1, packets[key].pts
+    if first is None:
+        return end
+    # Matroska has no stamps before its beginning.
+    while end < len(packets) and (packets[end].pts is None or packets[end].pts < first):
         end += 1
     return end
 

@@ -11,8 +11,9 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from besnet.video.container import VideoError, words
-from besnet.video.fields import WholeFrames
+from besnet.video.formats import CONVERT
 from besnet.video.orientation import Orientation, orientation_of
+from besnet.video.plain import Plain
 from besnet.video.reader import Reader
 from besnet.video.references import says_orientation
 
@@ -23,7 +24,7 @@ class PyAVReader(Reader):
     def __init__(self, source: Path | bytes, name: str, deadline_sec: float | None = None) -> None:
         super().__init__(source, name, deadline_sec)
         self._decoder = self._stream.codec_context
-        self._whole = WholeFrames(self.time_base)
+        self._plain = Plain(self.time_base)
         first = self._index.packets[0]
         # The stream may say it once for all of the frames; the decoder tells it with the first alone.
         said = says_orientation(first, self._decoder.name, self._decoder.extradata)
@@ -84,13 +85,13 @@ class PyAVReader(Reader):
     def _every_frame(self) -> Iterator[Any]:
         for position in range(len(self._index.packets)):
             yield from self._at(position)
-        yield from map(self._whole, self._decoder.decode(None))
+        yield from map(self._plain, self._decoder.decode(None))
 
     def _at(self, position: int) -> list[Any]:
         """The frames that come out of the decoder when it is given a packet."""
         self._deadline.check()
         try:
-            return [self._whole(frame) for frame in self._decoder.decode(self._index.packets[position])]
+            return [self._plain(frame) for frame in self._decoder.decode(self._index.packets[position])]
         except av.FFmpegError:
             if position in self._index.failing:
                 return []
@@ -167,7 +168,7 @@ class PyAVReader(Reader):
             chosen &= keep[start : end + 1]
         for offset in np.flatnonzero(chosen):
             yield from self._at(start + int(offset))
-        yield from map(self._whole, self._decoder.decode(None))
+        yield from map(self._plain, self._decoder.decode(None))
         self._decoder.flush_buffers()
 
 
@@ -185,16 +186,24 @@ class ToRGB:
         self._graph: Any = None
 
     def __call__(self, frame: Any) -> np.ndarray:
-        if frame.format.components[0].bits > 8:
-            rgb = self._filter(frame)
-        else:
-            # left to itself libswscale starts a thread a core for every video: five times the CPU time
-            rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
+        try:
+            rgb = self._converted(frame)
+        except av.FFmpegError as error:
+            raise VideoError(
+                f"{self._name}: its colours ({frame.format.name}, matrix {int(frame.colorspace)}) cannot be made RGB: "
+                f"{words(error)}: {CONVERT}"
+            ) from None
         plane = rgb.planes[0]
         rows = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)[: rgb.height, : 3 * rgb.width]
         picture = rows.reshape(rgb.height, rgb.width, 3)
         orientation = orientation_of(frame, self._name) if self._orientation is None else self._orientation
         return orientation.apply(picture)
+
+    def _converted(self, frame: Any) -> Any:
+        if frame.format.components[0].bits > 8:
+            return self._filter(frame)
+        # left to itself libswscale starts a thread a core for every video: five times the CPU time
+        return self._reformatter.reformat(frame, format="rgb24", threads=1)
 
     def _filter(self, frame: Any) -> Any:
         if self._graph is None:

@@ -1,21 +1,32 @@
-"""Frames of interlaced video as whole pictures, as ffmpeg shows them unless it is asked to deinterlace."""
+"""Decoded frames as libswscale takes them: whole pictures, in colours that have a meaning."""
 
 from fractions import Fraction
 from typing import Any
 
 import av
 
+UNSPECIFIED = 2
+NO_MEANING = (0, 3)  # matrix, primaries and transfer: 0 is for RGB alone, 3 reserved (Rec. ITU-T H.273)
 
-class WholeFrames:
-    """Takes the mark "two fields" off decoded frames: libswscale would scale the colours of each field on their own."""
+
+class Plain:
+    """Takes two marks off decoded frames, as ffmpeg does.
+
+    "Two fields": libswscale would scale the colours of each field on their own. Reserved colours: it would refuse them.
+    """
 
     def __init__(self, time_base: Fraction) -> None:
         self._time_base = time_base
         self._graphs: dict[tuple[int, int, str], Any] = {}
 
     def __call__(self, frame: Any) -> Any:
-        if not frame.interlaced_frame:
-            return frame
+        if not frame.format.is_rgb:
+            for name in ("colorspace", "color_primaries", "color_trc"):
+                if getattr(frame, name) in NO_MEANING:
+                    setattr(frame, name, UNSPECIFIED)
+        return self._whole(frame) if frame.interlaced_frame else frame
+
+    def _whole(self, frame: Any) -> Any:
         kind = frame.width, frame.height, frame.format.name
         if kind not in self._graphs:
             graph = av.filter.Graph()
