@@ -77,7 +77,7 @@ def test_hidden_pictures_of_vp9_are_known_by_their_header() -> None:
     profile_3 = [b"\xb1\x49\x83", b"\xb0\x49\x83", b"\xb4\x49\x83"]
     packets = [shown, unseen, again, unseen + b"\xc0\x03\xc0", *profile_3]
     assert hidden(packets, "vp9").tolist() == [False, True, False, False, False, True, False]
-    assert not hidden(packets, "h264").any()
+    assert not hidden(packets, "mpeg4").any()
 
 
 @pytest.mark.parametrize("ending", ["ts", "mkv", "mpg"])
@@ -108,6 +108,28 @@ def test_h264_that_starts_in_the_middle_of_a_group(ending: str, first: int, tmp_
     check(path, truth)
     with open_video(path) as reader:
         assert reader.dropped == 60 - first - len(truth)
+
+
+@pytest.mark.parametrize("ending", ["ts", "mp4"])
+def test_h264_packets_without_a_picture(ending: str, tmp_path: Path) -> None:
+    """A delimiter or a message alone in a packet, as some multiplexers leave them."""
+    whole = draw(tmp_path / f"whole.{ending}", params="keyint=8:bframes=2", count=20)
+    truth = every_frame(whole)
+    message = bytes([6, 5, 16, *range(16, 32), 0x80])  # user data
+    start = b"\0\0\0\1" if ending == "ts" else len(message).to_bytes(4, "big")
+
+    def emptied(packets: Packets) -> Packets:
+        kept = packets[:-1]
+        return [*kept, (start + message, packets[-1][1])]
+
+    path = remuxed(whole, tmp_path / f"v.{ending}", emptied)
+    with open_video(path) as reader:
+        assert len(reader) == 19
+        found = reader.read(range(19))
+    assert all(any(np.array_equal(one, other) for other in truth) for one in found)
+    facts = examine(Job(0, str(path))).facts
+    assert facts is not None
+    assert facts["frames"] == 19
 
 
 def test_mpeg4_packets_that_say_as_before(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from besnet.video.container import MAX_FRAMES, MAX_PACKET_BYTES, VideoError, check_total, words
 from besnet.video.deadline import Deadline
-from besnet.video.references import hidden, unreferenced
+from besnet.video.references import SEI_UNITS, hidden, unreferenced
 from besnet.video.truncation import missing_end
 
 EMPTY_BYTES = 16  # a packet of MPEG-4 that is no larger may say no more than "as before": it gives no picture
@@ -79,13 +79,20 @@ def index_frames(container: Any, stream: Any, deadline: Deadline) -> FrameIndex:
         raise VideoError(f"{name}: {missing}")
     context = stream.codec_context
     late = container.format.name == "avi" and context.has_b_frames
-    unseen = hidden(packets, context.name)
+    unseen = hidden(packets, context.name, context.extradata)
     due = [p for p, packet in enumerate(packets) if not packet.is_discard and not unseen[p]]
     if not due:
         raise VideoError(f"{name}: every frame is marked as not to be shown")
     if late or not _tells_all(packets, due, context.name):
         return _index_by_decoding(packets, due, stream, deadline, late)
-    return _by_stamps(packets, due, stream)
+    return replace(_by_stamps(packets, due, stream), failing=_no_pictures(packets, due, context.name))
+
+
+def _no_pictures(packets: list[Any], due: list[int], codec: str) -> frozenset[int]:
+    """Positions of H.264 and HEVC packets without a picture, which their decoder calls an error."""
+    if codec not in SEI_UNITS or len(due) == len(packets):
+        return frozenset()
+    return frozenset(p for p in set(range(len(packets))) - set(due) if not packets[p].is_discard)
 
 
 def _packets(container: Any, stream: Any, deadline: Deadline) -> list[Any]:
@@ -146,14 +153,14 @@ def _index_by_decoding(packets: list[Any], due: list[int], stream: Any, deadline
     check_total(len(packets), (stream.width, stream.height), name)
     start = _start(packets)
     stamps: list[tuple[int | None, int | None]] = []
-    failing = set()
+    failing = set(_no_pictures(packets, due, context.name))
     try:
         for n, packet in enumerate([*packets, None]):
             deadline.check()
             try:
                 stamps += [(frame.pts, frame.dts) for frame in context.decode(packet)]
             except av.FFmpegError:
-                if start == 1 or n >= start:
+                if n not in failing and (start == 1 or n >= start):
                     raise
                 failing.add(n)
             if start > 1 and not stamps:

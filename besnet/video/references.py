@@ -6,17 +6,23 @@ the same bits: an H.264 stream says of each picture whether it is used for refer
 specification, 7.2).
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import numpy as np
 
 SEI_UNITS = {"h264": (6,), "hevc": (39, 40)}
+SLICES = {"h264": range(1, 6), "hevc": range(32)}  # units that hold a piece of a picture
+SMALL = 1024  # a larger packet holds a picture: delimiters, parameters and messages alone are small
 DISPLAY_ORIENTATION = 47  # payload type of the SEI message, in both
 
 
-def hidden(packets: list[Any], codec: str) -> np.ndarray:
-    """bool (packets,): True where a packet holds only a picture that is never shown."""
+def hidden(packets: list[Any], codec: str, extradata: bytes | None = None) -> np.ndarray:
+    """bool (packets,): True where a packet holds no picture, or only one that is never shown."""
+    if codec in SEI_UNITS:
+        length_bytes = _length_bytes(codec, extradata)
+        empty = [p.size <= SMALL and not any(_kinds(p, codec, length_bytes, SLICES[codec])) for p in packets]
+        return np.array(empty, dtype=bool)
     test = {"vp8": _hidden_vp8, "vp9": _hidden_vp9}.get(codec)
     if test is None:
         return np.zeros(len(packets), dtype=bool)
@@ -50,14 +56,16 @@ def says_orientation(packet: Any, codec: str, extradata: bytes | None) -> bool:
     """Whether a packet of H.264 or HEVC says how its pictures, and those after it, are turned to stand upright."""
     if codec not in SEI_UNITS:
         return False
-    length_bytes = _length_bytes(codec, extradata)
-    units = _units(bytes(packet), length_bytes) if length_bytes else iter(bytes(packet).split(b"\0\0\1"))
+    units = _kinds(packet, codec, _length_bytes(codec, extradata), SEI_UNITS[codec])
+    return any(DISPLAY_ORIENTATION in _messages(unit.replace(b"\0\0\3", b"\0\0")) for unit in units)
+
+
+def _kinds(packet: Any, codec: str, length_bytes: int, wanted: Container[int]) -> Iterator[bytes]:
+    """The units of a packet whose type is among those wanted, from behind their header on."""
+    units = _units(bytes(packet), length_bytes) if length_bytes else bytes(packet).split(b"\0\0\1")[1:]
     for unit in units:
-        kind, payload = (unit[:1], unit[1:]) if codec == "h264" else (unit[:1], unit[2:])
-        number = kind[0] & 31 if kind and codec == "h264" else kind[0] >> 1 & 63 if kind else -1
-        if number in SEI_UNITS[codec] and DISPLAY_ORIENTATION in _messages(payload.replace(b"\0\0\3", b"\0\0")):
-            return True
-    return False
+        if unit and (unit[0] & 31 if codec == "h264" else unit[0] >> 1 & 63) in wanted:
+            yield unit[1:] if codec == "h264" else unit[2:]
 
 
 def _messages(payload: bytes) -> Iterator[int]:
