@@ -133,5 +133,5 @@ def test_a_timeline_over_a_gap_is_refused(tmp_path: Path) -> None:
         assert container.duration
     model = Model.__new__(Model)
     model.shape = ClipShape()
-    with pytest.raises(ValueError, match=r"v\.mkv: .* clips in 100,000,000 s are too many: raise --every_sec"):
+    with pytest.raises(ValueError, match=r"v\.mkv: .* clips are too many, .*: raise --every_sec"):
         model.timeline(path)

@@ -142,7 +142,7 @@ def test_a_folder_that_cannot_be_listed_is_named(closed: Path, capsys: pytest.Ca
             raise ValueError(f"{file}: not a regular file")
         return file.name
 
-    found, failed = each(listed([closed]), look)
+    found, failed = each(listed([closed]), look, 10.0)
     assert list(found.values()) == ["a.mp4"]
     assert {file.name for file in failed} == {"walk"}
     assert "left out: 2 files not named like videos (.csv 1, .pdf 1)" in capsys.readouterr().out

@@ -39,7 +39,9 @@ class OnlyWriter:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.file = open(self.folder / ".lock", "a+")  # noqa: SIM115  (open for as long as the work goes on)
         except OSError as error:
-            raise OSError(f"{self.folder}: cannot be written ({error.strerror}): choose another folder with --out") from error
+            raise OSError(
+                f"{self.folder}: cannot be written ({error.strerror}): choose another folder with --out"
+            ) from error
         waits = False
         while not locked(self.file.fileno()):
             self.file.seek(0)
