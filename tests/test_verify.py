@@ -93,7 +93,7 @@ def test_a_manifest_that_was_changed_is_named(data: Path, capsys: pytest.Capture
         assert "manifest.jsonl: " in verdict()
     lines.write_bytes(whole[0].replace(b"unordered", b"unOrdered", 1))
     assert "not the rows that the passport" in verdict()
-    for field, value in (("label", 3), ("split", 1), ("state", 2), ("duration_sec", 9), ("begin", 1)):
+    for field, value in (("label", -1), ("split", 1), ("state", 2), ("duration_sec", 9), ("begin", 1)):
         table = np.load(columns)
         table[field][1] = value
         np.save(columns, table)
