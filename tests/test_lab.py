@@ -77,7 +77,8 @@ def test_a_lab_trains_evaluates_and_compares(small: Path) -> None:
     )
     (difference,) = found["differences"]
     assert difference["mean"] == pytest.approx(random["top1"]["mean"] - none["top1"]["mean"])
-    assert found["coverage"] == {"expected": 9, "evaluated": 9, "undecodable": [], "looped": {"1": 0.0, "2": 0.0}}
+    counts = {"expected": 9, "evaluated": 9, "undecodable": [], "looped": {"1": 0.0, "2": 0.0}, "trained_on": 0}
+    assert found["coverage"] == counts
     assert random["all_pairs"]["videos"] == 9
 
 
