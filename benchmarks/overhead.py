@@ -28,9 +28,9 @@ from besnet.cli.parsing import parse, plain
 from besnet.cli.training import train_parser
 from besnet.data.failures import FailureLog
 from besnet.models.besnet import BesNet
-from besnet.training.board import Board
 from besnet.training.engine import build_trainer, quieten
 from besnet.training.module import ActionTraining
+from besnet.training.tensorboard import TensorBoardPictures
 from besnet.watchdog import Watchdog
 from tests import moving_squares
 
@@ -108,7 +108,9 @@ def fit(parser: Any, parsed: Any, folder: Path, steps: int, guarded: bool) -> tu
         task = ActionTraining(network, built.recipe, built.data, 0, failures, {}, channels_last=True)
         if guarded:
             for callback in engine.callbacks[:-1]:  # type: ignore[attr-defined]
-                for hook in HOOKS if not isinstance(callback, Board) else ():  # pictures for people guard nothing
+                for hook in (
+                    HOOKS if not isinstance(callback, TensorBoardPictures) else ()
+                ):  # pictures for people guard nothing
                     spans.around(callback, hook)
             for owner, name in ((task, "watch"), (task, "draw_dilations"), (failures, "append"),
                                 (built.saving.phases, "start"), (built.saving.phases, "stop")):  # fmt: skip

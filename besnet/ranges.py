@@ -96,7 +96,7 @@ RANGES: dict[str, Any] = {
     "recipe": {
         "lr": Range(0, 10_000, open_below=True), "momentum": OPEN_SHARE, "weight_decay": Range(0, 10),
         "warmup_epochs": Range(0, 10**6), "final_lr": SHARE, "label_smoothing": OPEN_SHARE, "mixup": ALPHA,
-        "cutmix": ALPHA, "hardest": BATCH, "ema": Range(0, 1, open_below=True, open_above=True), "precise_bn": VIDEOS,
+        "cutmix": ALPHA, "ohem": BATCH, "ema": Range(0, 1, open_below=True, open_above=True), "precise_bn": VIDEOS,
         "lr_batch": VIDEOS,
     },
     "saving": {

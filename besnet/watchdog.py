@@ -20,8 +20,8 @@ GRACE_SEC = 10.0  # other ranks hang with this one: time for each to say where, 
 class Watchdog:
     """A thread with a deadline that every change of phase moves.
 
-    where: gives (what the process is doing, since when), see `Phases.now`. If nothing changes for `deadline_sec`, the
-    rank, the phase and the stacks of all threads go to standard error and the process ends with code 69. Should a
+    where: gives (what the process is doing, since when), see `StepTimer.now`. If nothing changes for `deadline_sec`,
+    the rank, the phase and the stacks of all threads go to standard error and the process ends with code 69. Should a
     thread hold Python's lock for ever (inside a decoder, say), a timer that needs no lock ends the process.
     moving: whether the first step has been made; until then the bound is half an hour, if `deadline_sec` is less.
     setting: what the deadline is called where it can be changed.

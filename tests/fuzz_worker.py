@@ -77,7 +77,7 @@ class Worker:
 
 
 def serve(pipe: Connection, templates: Path, place: Path) -> None:
-    """Answer cases until the pipe closes."""
+    """RowPrediction cases until the pipe closes."""
     import matplotlib.pyplot  # noqa: F401  (what is loaded late would count as a case's memory)
     import torch._refs
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from besnet.data.clips import read_clips
-from besnet.data.places import read_range, read_text
+from besnet.data.paths import read_range, read_text
 from besnet.data.shards import members
 from besnet.data.transforms import evaluation_views
 from besnet.video.container import VideoError

@@ -75,7 +75,7 @@ def test_what_does_not_fit_is_refused_before_any_video_is_decoded(
     assert cli.run("evaluate", [*words, f"--out={tmp_path / 'one'}"]) == 0
     both = tmp_path / "both"
     assert cli.run("evaluate", ["--ensemble", str(tmp_path / "one"), str(tmp_path / "one"), f"--out={both}"]) == 0
-    monkeypatch.setattr("besnet.evaluation.loop.stream", None)
+    monkeypatch.setattr("besnet.evaluation.inference.stream", None)
     other = [f"--against={tmp_path / 'one'}", "--split=train", ALLOW] if wrong == "split" else [f"--against={both}"]
     with pytest.raises(SystemExit) as ended:
         cli.run("evaluate", [*words, *other])

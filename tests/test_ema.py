@@ -1,4 +1,4 @@
-"""The moving average of the weights: what it averages, that it survives, and that it is what is judged."""
+"""The moving average of the weights: what it averages, that it survives, and that it is what is evaluated."""
 
 import csv
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 from besnet import cli
 from besnet.checkpoints import store
 from besnet.checkpoints.header import rebuild
-from besnet.data.clips import EvaluationViews
+from besnet.data.clips import EvaluationClips
 from besnet.data.manifest import Manifest
 from besnet.data.transforms import evaluation_views
 from besnet.models.besnet import BesNet
@@ -46,7 +46,7 @@ def validation_loss(network: BesNet, squares: Path) -> float:
     """Mean cross-entropy of the middle clips of the test videos."""
     manifest = Manifest.load(squares)
     rows = manifest.select("test")
-    views = EvaluationViews(manifest, rows, ClipShape(4, 2), 1)
+    views = EvaluationClips(manifest, rows, ClipShape(4, 2), 1)
     frames = [views[number].frames for number in range(len(rows))]
     with torch.no_grad():
         logits = network(torch.cat([evaluation_views(video, 32, 1) for video in frames if video is not None]))

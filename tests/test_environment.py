@@ -11,8 +11,8 @@ import pytest
 
 from besnet import cli
 from besnet.cli import process
-from besnet.data.orphans import start_fork_server
 from besnet.environment import Rank, refuse_bare_srun, started_as, whole_number
+from besnet.supervision import start_fork_server
 from tests import command
 
 TRAP = "open({mark!r}, 'a').write(__file__)\nraise SystemExit('executed')\n"

@@ -12,7 +12,7 @@ import pytest
 from besnet import cli
 from besnet.data.manifest import Manifest
 from besnet.data.prepare import prepare
-from besnet.evaluation import loop
+from besnet.evaluation import inference
 from tests import command, moving_squares, untrained
 
 
@@ -58,9 +58,9 @@ def test_a_killed_evaluation_goes_on_without_doing_a_video_twice(
 ) -> None:
     words = [f"--ckpt_path={trained}", "--workers=0"]
     cli.run("evaluate", [*words, f"--out={tmp_path / 'whole'}"])
-    monkeypatch.setattr(loop, "PART_SEC", 0.0)
+    monkeypatch.setattr(inference, "PART_SEC", 0.0)
     seen: list[int] = []
-    stream = loop.stream
+    stream = inference.stream
 
     def cut(network: Any, manifest: Any, rows: np.ndarray, *rest: Any) -> Any:
         for answer in stream(network, manifest, rows, *rest):
@@ -69,7 +69,7 @@ def test_a_killed_evaluation_goes_on_without_doing_a_video_twice(
             seen.append(answer.row)
             yield answer
 
-    monkeypatch.setattr(loop, "stream", cut)
+    monkeypatch.setattr(inference, "stream", cut)
     assert cli.run("evaluate", [*words, f"--out={tmp_path / 'cut'}"]) == 130
     again: list[int] = []
 
@@ -77,7 +77,7 @@ def test_a_killed_evaluation_goes_on_without_doing_a_video_twice(
         again.extend(rows.tolist())
         yield from stream(network, manifest, rows, *rest)
 
-    monkeypatch.setattr(loop, "stream", count)
+    monkeypatch.setattr(inference, "stream", count)
     cli.run("evaluate", [*words, f"--out={tmp_path / 'cut'}"])
     assert not set(again) & set(seen)
     assert len(again) + len(seen) == 9
@@ -86,8 +86,12 @@ def test_a_killed_evaluation_goes_on_without_doing_a_video_twice(
 
 def test_a_video_that_failed_before_the_kill_is_tried_again(tmp_path: Path) -> None:
     shares = np.full((2, 4), 0.25, dtype=np.float32)
-    loop.write_part(tmp_path, 0, [loop.Answer(3, None, why="[Errno 5] Input/output error"), loop.Answer(5, shares)])
-    (kept,) = loop.read_parts(tmp_path, np.arange(9), num_views=2)
+    inference.write_part(
+        tmp_path,
+        0,
+        [inference.RowPrediction(3, None, why="[Errno 5] Input/output error"), inference.RowPrediction(5, shares)],
+    )
+    (kept,) = inference.read_parts(tmp_path, np.arange(9), num_views=2)
     assert kept.row == 5
     assert kept.probabilities is not None
     assert (kept.probabilities == shares).all()

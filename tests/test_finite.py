@@ -13,7 +13,7 @@ from besnet import cli
 from besnet.checkpoints import model_folder, store
 from besnet.checkpoints.header import rebuild
 from besnet.data.manifest import Manifest
-from besnet.evaluation import loop
+from besnet.evaluation import inference
 from besnet.evaluation.stored import read_evaluation
 from tests import evaluated, untrained
 
@@ -106,8 +106,8 @@ def test_stored_predictions_are_checked_by_whoever_reads_them(
 
 
 def test_a_part_with_a_nan_is_evaluated_again(tmp_path: Path) -> None:
-    loop.write_part(tmp_path, 0, [loop.Answer(1, np.full((2, 2), np.nan, dtype=np.float32))])
-    assert list(loop.read_parts(tmp_path, np.arange(3), 2)) == []
+    inference.write_part(tmp_path, 0, [inference.RowPrediction(1, np.full((2, 2), np.nan, dtype=np.float32))])
+    assert list(inference.read_parts(tmp_path, np.arange(3), 2)) == []
     assert list(tmp_path.iterdir()) == []
 
 

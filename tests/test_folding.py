@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from besnet import cli
 from besnet.checkpoints import store
 from besnet.checkpoints.header import header, rebuild
-from besnet.data.clips import EvaluationViews
+from besnet.data.clips import EvaluationClips
 from besnet.data.manifest import Manifest
 from besnet.data.transforms import evaluation_views, normalise
 from besnet.models.besnet import BesNet
@@ -82,7 +82,7 @@ def test_folded_checkpoint_answers_alike_on_videos(squares: Path, tmp_path: Path
     assert command.train(squares, tmp_path, "--trainer.max_epochs=2") == 0
     network = rebuild(store.load(tmp_path)).network
     manifest = Manifest.load(squares)
-    videos = EvaluationViews(manifest, manifest.select("test"), ClipShape(4, 2), num_clips=1)
+    videos = EvaluationClips(manifest, manifest.select("test"), ClipShape(4, 2), num_clips=1)
     for position in range(len(videos)):
         frames = videos[position].frames
         assert frames is not None

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from besnet.data.prepare.examine import Job, examine
+from besnet.data.prepare.process_video import Job, process_video
 from besnet.data.shards import VIDEO_MEMBERS
 from besnet.video.container import VideoError
 from besnet.video.formats import CODECS, FORMATS
@@ -55,7 +55,9 @@ def test_what_laboratories_record_in_is_read(codec: str, ending: str, pixels: st
         assert np.allclose(np.diff(reader.times_sec), 0.04, atol=0.002)
     error = ((found - np.stack(truth)) ** 2).mean()
     assert 10 * np.log10(255**2 / max(error, 1e-9)) > 40
-    assert examine(Job(0, str(path), mode="encode", short_side=48, to=str(tmp_path / "made"))).facts["frames"] == 5  # type: ignore[index]
+    assert (
+        process_video(Job(0, str(path), mode="encode", short_side=48, to=str(tmp_path / "made"))).facts["frames"] == 5
+    )  # type: ignore[index]
 
 
 def test_what_is_not_read_is_said_with_the_way_out(tmp_path: Path) -> None:

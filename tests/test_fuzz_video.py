@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from besnet.data.prepare import prepare
-from besnet.data.prepare.examine import Job
 from besnet.data.prepare.pool import run_jobs
+from besnet.data.prepare.process_video import Job
 from besnet.video.container import VideoError
 from besnet.video.reader import open_video
 from tests.hostile import hostile_files

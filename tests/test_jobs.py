@@ -14,7 +14,7 @@ from besnet import cli
 from besnet.checkpoints import store
 from besnet.jobs.slurm import script
 from besnet.jobs.torchrun import summary
-from besnet.training import checks, endings
+from besnet.training import exit_codes, machine_checks
 from besnet.training.preflight import refuse_differences
 from tests import command
 
@@ -22,44 +22,46 @@ ROOT = Path(__file__).resolve().parents[1]
 TWO_RANKS = ["--data.batch_size=2", "--trainer.devices=2", "--trainer.strategy=ddp"]
 
 
-def wanted(**changes: object) -> checks.Needs:
+def wanted(**changes: object) -> machine_checks.Needs:
     usual = {"out": Path("/nowhere/run"), "workers": 4, "batch_bytes": 10**7, "parameters": 10**6, "checkpoints": 2}
-    return checks.Needs(**usual | {"local_ranks": 1, "nodes": 1} | changes)  # type: ignore[arg-type]
+    return machine_checks.Needs(**usual | {"local_ranks": 1, "nodes": 1} | changes)  # type: ignore[arg-type]
 
 
 def test_shared_memory_is_compared_with_what_the_loaders_need() -> None:
-    assert not checks.shared_memory(wanted()).mend
-    small = checks.shared_memory(wanted(batch_bytes=10**12))
-    assert "--shm-size=" in small.mend
-    assert not checks.shared_memory(wanted(batch_bytes=10**12, workers=0)).mend, "without workers nothing is shared"
+    assert not machine_checks.shared_memory(wanted()).fix
+    small = machine_checks.shared_memory(wanted(batch_bytes=10**12))
+    assert "--shm-size=" in small.fix
+    assert not machine_checks.shared_memory(wanted(batch_bytes=10**12, workers=0)).fix, (
+        "without workers nothing is shared"
+    )
 
 
 def test_too_many_workers_are_named_with_the_number_that_fits() -> None:
-    have = checks.usable_cores()
-    assert not checks.cores(wanted(workers=have)).mend
-    assert checks.cores(wanted(workers=50 * have)).mend == f"--data.workers={max(1, have - 1)}"
-    assert "2 x (8 workers + 1)" in checks.cores(wanted(workers=8, local_ranks=2)).seen
+    have = machine_checks.usable_cores()
+    assert not machine_checks.cores(wanted(workers=have)).fix
+    assert machine_checks.cores(wanted(workers=50 * have)).fix == f"--data.workers={max(1, have - 1)}"
+    assert "2 x (8 workers + 1)" in machine_checks.cores(wanted(workers=8, local_ranks=2)).seen
 
 
 def test_a_container_may_use_fewer_cores_than_there_are(tmp_path: Path) -> None:
     limit = tmp_path / "cpu.max"
     limit.write_text("100000 100000\n")
-    assert checks.usable_cores(limit) == 1
+    assert machine_checks.usable_cores(limit) == 1
     limit.write_text("max 100000\n")
-    assert checks.usable_cores(limit) == len(os.sched_getaffinity(0))
+    assert machine_checks.usable_cores(limit) == len(os.sched_getaffinity(0))
 
 
 def test_a_disk_that_cannot_hold_the_checkpoints_is_named() -> None:
-    assert not checks.disk(wanted()).mend
-    assert "--out" in checks.disk(wanted(parameters=10**15)).mend
+    assert not machine_checks.disk(wanted()).fix
+    assert "--out" in machine_checks.disk(wanted(parameters=10**15)).fix
 
 
 def test_several_machines_need_an_interface() -> None:
-    assert not checks.network(1, {}).mend
-    missing = checks.network(2, {"GLOO_SOCKET_IFNAME": "nosuch0"})
+    assert not machine_checks.network(1, {}).fix
+    missing = machine_checks.network(2, {"GLOO_SOCKET_IFNAME": "nosuch0"})
     assert "nosuch0 is no interface" in missing.seen
-    assert missing.mend.startswith("export GLOO_SOCKET_IFNAME=")
-    assert not checks.network(2, {"GLOO_SOCKET_IFNAME": "lo"}).mend
+    assert missing.fix.startswith("export GLOO_SOCKET_IFNAME=")
+    assert not machine_checks.network(2, {"GLOO_SOCKET_IFNAME": "lo"}).fix
 
 
 def rank(**changes: object) -> dict[str, object]:
@@ -95,7 +97,7 @@ def test_ranks_may_differ_in_what_does_not_matter() -> None:
 
 
 def test_a_rank_that_sees_another_checkpoint_stops_the_start() -> None:
-    with pytest.raises(endings.Ending, match="sees checkpoint None, rank 0 step_1"):
+    with pytest.raises(exit_codes.RunExit, match="sees checkpoint None, rank 0 step_1"):
         refuse_differences([rank(checkpoint="step_1"), rank(host="b")])
 
 
@@ -125,16 +127,16 @@ def test_the_doctor_says_what_to_mend(squares: Path, tmp_path: Path, capsys: pyt
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("ok    checkpoint: step_000000018") for line in lines)
     assert any(
-        line.startswith("mend  config: recipe.lr: 0.005 → 1") and "--accept_changes true" in line for line in lines
+        line.startswith("fix  config: recipe.lr: 0.005 → 1") and "--accept_changes true" in line for line in lines
     )
-    assert any(line.startswith("mend  cores: 1 x (500 workers + 1)") and "--data.workers=" in line for line in lines)
+    assert any(line.startswith("fix  cores: 1 x (500 workers + 1)") and "--data.workers=" in line for line in lines)
 
 
 def test_the_code_of_a_job_is_that_of_the_rank_that_began_it() -> None:
-    assert summary([endings.STOPPED, endings.OUT_OF_MEMORY, -15]) == endings.OUT_OF_MEMORY
-    assert summary([endings.STOPPED, -9]) == 137
-    assert summary([endings.HUNG, endings.WRONG_USE]) == endings.WRONG_USE
-    assert summary([endings.STOPPED, endings.STOPPED]) == endings.STOPPED
+    assert summary([exit_codes.STOPPED, exit_codes.OUT_OF_MEMORY, -15]) == exit_codes.OUT_OF_MEMORY
+    assert summary([exit_codes.STOPPED, -9]) == 137
+    assert summary([exit_codes.HUNG, exit_codes.WRONG_USE]) == exit_codes.WRONG_USE
+    assert summary([exit_codes.STOPPED, exit_codes.STOPPED]) == exit_codes.STOPPED
 
 
 @pytest.mark.slow
@@ -159,7 +161,7 @@ def test_what_cannot_succeed_is_not_started_again(squares: Path, tmp_path: Path)
     words = command.train_words(squares, tmp_path, "--data.crop_size=8192", "--data.clip.num_frames=1024")
     process = command.start("launch", "train", *words)
     _, err = process.communicate(timeout=command.LIMIT_SEC)
-    assert process.returncode == endings.OUT_OF_MEMORY
+    assert process.returncode == exit_codes.OUT_OF_MEMORY
     assert "out of memory with data.batch_size 4" in err
     assert "starting it again" not in err
 

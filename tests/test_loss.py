@@ -51,20 +51,20 @@ def test_mixtures_belong_to_a_position_and_both_kinds_come() -> None:
     assert 4 < sum(pasted) < 16
 
 
-@pytest.mark.parametrize("hardest", [1, 3, 8])
+@pytest.mark.parametrize("ohem", [1, 3, 8])
 @pytest.mark.parametrize("soft", [False, True])
-def test_hard_examples_are_those_with_the_largest_loss(hardest: int, soft: bool) -> None:
+def test_hard_examples_are_those_with_the_largest_loss(ohem: int, soft: bool) -> None:
     logits = torch.randn(8, CLASSES, generator=torch.Generator().manual_seed(0), requires_grad=True)
     labels = torch.arange(8) % CLASSES
     targets = torch.eye(CLASSES)[labels] * 0.7 + torch.eye(CLASSES)[labels.flip(0)] * 0.3 if soft else labels
-    loss = training_loss(logits, targets, 0.1, hardest)
+    loss = training_loss(logits, targets, 0.1, ohem)
     chances = logits.detach().log_softmax(1)
     wanted = (targets if soft else torch.eye(CLASSES)[labels]) * 0.9 + 0.1 / CLASSES
     each = np.sort([float(-(wanted[i] * chances[i]).sum()) for i in range(8)])[::-1]
-    assert loss.item() == pytest.approx(each[:hardest].mean(), rel=1e-5)
+    assert loss.item() == pytest.approx(each[:ohem].mean(), rel=1e-5)
     loss.backward()
     assert logits.grad is not None
-    assert int((logits.grad.abs().sum(1) > 0).sum()) == hardest, "nothing is learned from the others"
+    assert int((logits.grad.abs().sum(1) > 0).sum()) == ohem, "nothing is learned from the others"
 
 
 def test_precision_under_a_mixture_is_the_share_that_has_the_answer() -> None:

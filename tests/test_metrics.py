@@ -58,5 +58,5 @@ def test_pairs_are_told_apart_by_their_own_two_classes_only() -> None:
     classes = ["sit", "stand", "wave"]
     probabilities = np.array([[0.1, 0.2, 0.7], [0.3, 0.1, 0.6], [0.2, 0.3, 0.5], [0.4, 0.4, 0.2]])
     labels = np.array([0, 0, 1, 2])
-    (pair,) = metrics.told_apart(probabilities, labels, classes, [("sit", "stand")])
+    (pair,) = metrics.pairwise_accuracy(probabilities, labels, classes, [("sit", "stand")])
     assert (pair["videos"], pair["share"]) == (3, pytest.approx(2 / 3))

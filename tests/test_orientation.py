@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from besnet.data.prepare.examine import Job, examine
+from besnet.data.prepare.process_video import Job, process_video
 from besnet.video.container import VideoError
 from besnet.video.reader import open_video
 from tests.drawn import draw
@@ -92,13 +92,13 @@ def check(path: Path, plain: Path, change: Change, folder: Path) -> None:
         assert (reader.height, reader.width) == truth.shape[1:3]
     with suppress(VideoError), open_video(path, "decord") as reader:  # the same, or refused
         assert np.array_equal(reader.read(range(12)), truth)
-    facts = examine(Job(0, str(path), mode="encode", short_side=96, to=str(folder / "made.mp4"))).facts
+    facts = process_video(Job(0, str(path), mode="encode", short_side=96, to=str(folder / "made.mp4"))).facts
     assert facts is not None
     assert (facts["height"], facts["width"]) == truth.shape[1:3]
     with open_video(folder / "made.mp4") as reader:
         error = reader.read(range(12)).astype(float) - truth
     assert 10 * np.log10(255**2 / (error**2).mean()) > 25  # the texture's colours are as fine as pixels
-    assert examine(Job(0, str(path))).facts is not None
+    assert process_video(Job(0, str(path))).facts is not None
 
 
 def test_other_angles_are_refused(plain: Path, tmp_path: Path) -> None:

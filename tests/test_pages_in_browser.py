@@ -34,7 +34,7 @@ def answers(names: list[str], rng: np.random.Generator) -> tuple[np.ndarray, np.
 
 
 def results(names: list[str], folder: Path) -> tuple[dict[str, Any], np.ndarray]:
-    """An evaluation's account, and its confusion matrix, as besnet.evaluation.account makes them."""
+    """An evaluation's account, and its confusion matrix, as besnet.evaluation.results makes them."""
     rng = np.random.default_rng(0)
     views, labels = answers(names, rng)
     mean = views.mean(axis=1)
@@ -57,7 +57,7 @@ def results(names: list[str], folder: Path) -> tuple[dict[str, Any], np.ndarray]
         "unread": [{"id": f"{name}/aVery_long-video-name_000010_000020", "why": "no such file"} for name in names[:3]],
         "accuracy": metrics.accuracies(mean, labels, len(labels) + 3),
         "per_class": table,
-        "pairs": metrics.told_apart(mean, labels, names, [(names[0], names[1])]),
+        "pairs": metrics.pairwise_accuracy(mean, labels, names, [(names[0], names[1])]),
         "calibration": calibration.reliability(mean, labels),
         "run": {"cost": "1:02:03 on 8 x cuda, 42.0 videos/s", "command": "besnet evaluate --ckpt_path " + "long/" * 40},
     }  # fmt: skip

@@ -19,8 +19,8 @@ from besnet.data import parcel
 from besnet.data.clips import RandomCrop, TrainingClips, collate, loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.parcel import Parcel, unpacked
-from besnet.training import checks
-from besnet.training.endings import HUNG, OUT_OF_MEMORY, WORKER_DIED, Ending, explain
+from besnet.training import machine_checks
+from besnet.training.exit_codes import HUNG, OUT_OF_MEMORY, WORKER_DIED, RunExit, explain
 from besnet.video.sampling import ClipShape
 from besnet.watchdog import Watchdog
 from tests import command
@@ -107,7 +107,7 @@ def test_a_small_shared_memory_ends_the_run_with_a_line(squares: Path, tmp_path:
 )
 def test_what_the_loader_s_threads_say_has_a_line(error: Exception, kind: int | None) -> None:
     ending = explain(error, "")
-    assert isinstance(ending, Ending if kind else ValueError)
+    assert isinstance(ending, RunExit if kind else ValueError)
     assert getattr(ending, "code", None) == kind
     if kind is None:
         assert "ulimit -n" in str(ending)
@@ -118,8 +118,8 @@ def test_a_batch_that_cannot_be_sent_ends_its_worker() -> None:
     script = (
         "import os, threading\n"
         "from multiprocessing import Queue\n"
-        "from besnet.data.orphans import Orphan\n"
-        "Orphan(os.getppid())(0)\n"
+        "from besnet.supervision import EndWithReader\n"
+        "EndWithReader(os.getppid())(0)\n"
         "queue = Queue()\n"
         "queue.put(threading.Lock())\n"
         "threading.Event().wait()\n"
@@ -130,10 +130,10 @@ def test_a_batch_that_cannot_be_sent_ends_its_worker() -> None:
 
 
 def test_open_files_are_counted() -> None:
-    needs = checks.Needs(Path(), workers=12, batch_bytes=1, parameters=1, checkpoints=1, local_ranks=8, nodes=1)
-    assert not checks.open_files(needs, 1024).mend
-    assert "ulimit -n" in checks.open_files(needs, 256).mend
-    assert any(finding.name == "open files" for finding in checks.machine(needs))
+    needs = machine_checks.Needs(Path(), workers=12, batch_bytes=1, parameters=1, checkpoints=1, local_ranks=8, nodes=1)
+    assert not machine_checks.open_files(needs, 1024).fix
+    assert "ulimit -n" in machine_checks.open_files(needs, 256).fix
+    assert any(finding.name == "open files" for finding in machine_checks.machine(needs))
 
 
 def test_a_start_is_no_stand_still() -> None:
@@ -154,9 +154,9 @@ def test_a_start_is_no_stand_still() -> None:
 def test_an_evaluation_that_stands_still_is_ended(squares: Path, tmp_path: Path) -> None:
     assert command.train(squares, tmp_path, "--trainer.max_epochs=1") == 0
     hangs = (
-        "import sys, time; from besnet.data.clips import EvaluationViews; from besnet import cli\n"
-        "good = EvaluationViews.__getitem__\n"
-        "EvaluationViews.__getitem__ = lambda self, n: time.sleep(1000) if n == 4 else good(self, n)\n"
+        "import sys, time; from besnet.data.clips import EvaluationClips; from besnet import cli\n"
+        "good = EvaluationClips.__getitem__\n"
+        "EvaluationClips.__getitem__ = lambda self, n: time.sleep(1000) if n == 4 else good(self, n)\n"
         "sys.exit(cli.run('evaluate', sys.argv[1:]))"
     )
     words = [f"--ckpt_path={tmp_path}", "--workers=0", "--watchdog_minutes=0.05"]

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from besnet.data.prepare.examine import Job, examine
+from besnet.data.prepare.process_video import Job, process_video
 from besnet.video.container import VideoError
 from besnet.video.reader import open_video
 from besnet.video.references import hidden
@@ -48,7 +48,7 @@ def check(path: Path, truth: np.ndarray, period_sec: float = 0.04) -> None:
         assert np.allclose(np.diff(reader.times_sec), period_sec, atol=2e-3)
     with suppress(VideoError), open_video(path, "decord") as reader:
         assert np.array_equal(reader.read(range(len(truth))), truth)
-    facts = examine(Job(0, str(path))).facts
+    facts = process_video(Job(0, str(path))).facts
     assert facts is not None
     assert facts["frames"] == len(truth)
     assert facts["fps"] == pytest.approx(1 / period_sec, rel=0.01)
@@ -69,7 +69,7 @@ def test_a_vp8_picture_that_is_only_referred_to_is_no_frame(tmp_path: Path) -> N
         assert np.array_equal(reader.read(range(18)), truth)
         assert np.array_equal(reader.read([7])[0], truth[7])
         assert np.allclose(np.diff(reader.times_sec)[[0, 6, 7]], [0.04, 0.12, 0.04], atol=2e-3)
-    assert examine(Job(0, str(path))).facts["frames"] == 18  # type: ignore[index]
+    assert process_video(Job(0, str(path))).facts["frames"] == 18  # type: ignore[index]
 
 
 def test_hidden_pictures_of_vp9_are_known_by_their_header() -> None:
@@ -93,7 +93,7 @@ def test_mpeg2_cut_at_an_open_group(ending: str, tmp_path: Path) -> None:
     check(path, truth)
     with open_video(path) as reader:
         assert reader.dropped == 2
-    facts = examine(Job(0, str(path))).facts
+    facts = process_video(Job(0, str(path))).facts
     assert facts is not None
     assert facts["why"].startswith("2 pictures at the start left out")
 
@@ -127,7 +127,7 @@ def test_h264_packets_without_a_picture(ending: str, tmp_path: Path) -> None:
         assert len(reader) == 19
         found = reader.read(range(19))
     assert all(any(np.array_equal(one, other) for other in truth) for one in found)
-    facts = examine(Job(0, str(path))).facts
+    facts = process_video(Job(0, str(path))).facts
     assert facts is not None
     assert facts["frames"] == 19
 
@@ -145,7 +145,7 @@ def test_mpeg4_packets_that_say_as_before(tmp_path: Path) -> None:
         assert len(reader) == len(truth) == 18
         assert np.array_equal(reader.read(range(18)), truth)
         assert np.array_equal(reader.read([12])[0], truth[12])
-    assert examine(Job(0, str(path))).facts["frames"] == 18  # type: ignore[index]
+    assert process_video(Job(0, str(path))).facts["frames"] == 18  # type: ignore[index]
 
 
 @pytest.mark.parametrize("codec", ["mpeg4", "libx264"])

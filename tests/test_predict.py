@@ -1,4 +1,4 @@
-"""Answers for people: the same as the evaluation's, from any video that can be read, and one line for the others."""
+"""Predictions: the same as the evaluation's, from any readable video, and one line for the others."""
 
 import csv
 import json

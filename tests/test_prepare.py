@@ -126,7 +126,7 @@ def test_broken_videos_keep_their_row_and_reason(shared_data: Path, tmp_path: Pa
 def test_a_video_that_takes_too_long_or_crashes_is_broken(clips: Path, tmp_path: Path) -> None:
     (clips / "slow.mp4").write_bytes((clips / "unordered.mov").read_bytes())
     from besnet.data.prepare import pool
-    from besnet.data.prepare.examine import Job
+    from besnet.data.prepare.process_video import Job
 
     before, pool.START_SEC = pool.START_SEC, 0.0
     try:

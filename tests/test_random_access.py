@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from besnet.data.prepare.examine import Job, examine
+from besnet.data.prepare.process_video import Job, process_video
 from besnet.video.container import VideoError
 from besnet.video.pyav_reader import PyAVReader, ToRGB
 from besnet.video.reader import open_video
@@ -30,7 +30,7 @@ def test_every_frame_can_be_read_on_its_own(params: str, ending: str, tmp_path: 
     path = draw(tmp_path / f"v.{ending}", params=params)
     truth = whole_decode(path)
     assert len(truth) == 60
-    assert examine(Job(0, str(path))).facts
+    assert process_video(Job(0, str(path))).facts
     with open_video(path) as reader:
         for n in range(60):
             assert np.array_equal(reader.read([n])[0], truth[n]), n
@@ -72,7 +72,7 @@ def test_damage_is_refused_and_what_comes_before_it_is_read(params: str, tmp_pat
 
 def examine_bytes(folder: Path, data: bytes) -> None:
     (folder / "damaged.mp4").write_bytes(data)
-    examine(Job(0, str(folder / "damaged.mp4")))
+    process_video(Job(0, str(folder / "damaged.mp4")))
 
 
 def test_going_back_costs_at_most_a_few_whole_decodes(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_going_back_costs_at_most_a_few_whole_decodes(tmp_path: Path) -> None:
 def test_a_key_frame_that_is_none_is_not_certified(tmp_path: Path) -> None:
     """The MPEG-4 decoder begins at any picture without a word, and shows another one."""
     path, marked = draw(tmp_path / "v.mp4", "mpeg4"), tmp_path / "marked.mp4"
-    assert examine(Job(0, str(path))).facts
+    assert process_video(Job(0, str(path))).facts
     with av.open(str(path)) as source, av.open(str(marked), "w") as container:
         stream = container.add_stream_from_template(source.streams.video[0])
         for n, packet in enumerate(source.demux(video=0)):
@@ -97,7 +97,7 @@ def test_a_key_frame_that_is_none_is_not_certified(tmp_path: Path) -> None:
                 packet.is_keyframe = packet.is_keyframe or n == 30
                 container.mux(packet)
     with pytest.raises(VideoError, match=r"frame 31 is another one"):
-        examine(Job(0, str(marked)))
+        process_video(Job(0, str(marked)))
 
 
 def test_the_limit_counts_what_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,12 +105,12 @@ def test_the_limit_counts_what_is_decoded(tmp_path: Path, monkeypatch: pytest.Mo
     path, late = draw(tmp_path / "v.mp4", params="keyint=12", count=100), draw(tmp_path / "v.avi", "mpeg4", b_frames=2)
     monkeypatch.setattr("besnet.video.container.MAX_TOTAL_PIXELS", 50 * 160 * 96)
     part = Job(0, str(path), 1.0, 2.0, mode="encode", short_side=64, to=str(tmp_path / "part.mp4"))
-    facts = examine(part).facts
+    facts = process_video(part).facts
     assert facts is not None
     assert facts["frames"] == 25
     for whole in (Job(0, str(path)), replace(part, start_sec=None, end_sec=None)):
         with pytest.raises(VideoError, match="100 frames of 160 x 96 are above the limit"):
-            examine(whole)
+            process_video(whole)
     with open_video(path) as reader:
         assert reader.read([99]).shape == (1, 96, 160, 3)
     with pytest.raises(VideoError, match="60 frames of 160 x 96 are above the limit"):

@@ -21,7 +21,7 @@ from besnet.data.clips import RandomCrop
 from besnet.evaluation.views import ViewPlan
 from besnet.models.besnet import BesNet
 from besnet.ranges import ARGUMENTS, RANGES, Range
-from besnet.training.consistency import check_devices
+from besnet.training.config_checks import check_devices
 from besnet.training.recipe import Recipe
 from besnet.training.saving import Saving
 from besnet.video.sampling import ClipShape

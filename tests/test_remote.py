@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from besnet.data import cache, fetching
-from besnet.data.clips import EvaluationViews, loader_settings
+from besnet.data.clips import EvaluationClips, loader_settings
 from besnet.data.fetching import Unreachable
 from besnet.data.manifest import Manifest
 from besnet.data.verify import verify
@@ -97,7 +97,7 @@ def test_a_server_that_is_down_ends_the_job_once(remote: Manifest, server: Serve
         return True
 
     server.answer = fail
-    views = EvaluationViews(remote, np.arange(4), SHAPE, 1)
+    views = EvaluationClips(remote, np.arange(4), SHAPE, 1)
     for _ in range(3):
         with pytest.raises(Unreachable, match=r"http://127.*\.tar: cannot be fetched: .*503"):
             views[0]

@@ -12,14 +12,14 @@ import torch.nn.functional as F
 
 from besnet.checkpoints import store
 from besnet.checkpoints.header import rebuild
-from besnet.data.clips import EvaluationViews, RandomCrop
+from besnet.data.clips import EvaluationClips, RandomCrop
 from besnet.data.manifest import Manifest
 from besnet.data.order import sample
 from besnet.data.transforms import evaluation_views
 from besnet.evaluation.metrics import accuracies
 from besnet.evaluation.recalibration import BATCH_SIZE, drawn_rows, equal_batches
 from besnet.training.data import VideoData
-from besnet.training.tally import Tally
+from besnet.training.validation_metrics import Tally
 from besnet.video.sampling import ClipShape
 from tests import command, moving_squares
 
@@ -79,7 +79,7 @@ def test_validation_is_over_the_videos_that_were_read_as_evaluation_sees_them(
         row = list(csv.DictReader(file))[-1]
     manifest = Manifest.load(half_lost)
     rows = manifest.select("test")
-    views = [EvaluationViews(manifest, rows, ClipShape(4, 2), 1)[number] for number in range(8)]
+    views = [EvaluationClips(manifest, rows, ClipShape(4, 2), 1)[number] for number in range(8)]
     read = [video for video in views if video.frames is not None]
     assert len(read) == 4
     network = rebuild(store.load(tmp_path)).network

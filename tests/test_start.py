@@ -15,9 +15,9 @@ from besnet.checkpoints.header import header
 from besnet.checkpoints.pretrained import load_pretrained
 from besnet.data.transforms import normalise, pixels
 from besnet.models.besnet import BesNet
-from besnet.training.consistency import as_launched
+from besnet.training.batch_preview import draw_batch_preview, text
+from besnet.training.config_checks import as_launched
 from besnet.training.recipe import Recipe
-from besnet.training.seen import draw_seen, text
 from tests import command
 
 MODEL = {"dilations": [1, 2], "blocks": [1, 1], "width": 8}
@@ -91,7 +91,7 @@ def test_a_contact_sheet_shows_the_batch(tmp_path: Path) -> None:
     frames = torch.randint(256, (2, 3, 84, 84, 3), dtype=torch.uint8)
     clips = normalise(frames.permute(0, 1, 4, 2, 3))
     assert torch.equal(pixels(clips), frames)
-    draw_seen(tmp_path / "sheet.png", clips, torch.tensor([1, 0]), ["left", "right"])
+    draw_batch_preview(tmp_path / "sheet.png", clips, torch.tensor([1, 0]), ["left", "right"])
     with Image.open(tmp_path / "sheet.png") as sheet:
         shown = np.asarray(sheet)
     assert np.array_equal(shown[20:104, :84], frames[0, 0].numpy())
@@ -105,7 +105,7 @@ def test_a_contact_sheet_shows_the_batch(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["--recipe.hardest=5"], "recipe.hardest 5: a micro-batch has data.batch_size 4"),
+        (["--recipe.ohem=5"], "recipe.ohem 5: a micro-batch has data.batch_size 4"),
         (["--recipe.precise_bn=5", "--model.frozen_bn=true"], "precise_bn would change"),
         (["--data.no_flip=[lefd]"], "no class 'lefd': did you mean 'left'"),
         (["--data.repeats=3"], "multiple of data.repeats"),

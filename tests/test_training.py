@@ -16,7 +16,7 @@ from besnet.checkpoints.header import rebuild
 from besnet.data.clips import RandomCrop
 from besnet.data.failures import FailureLog
 from besnet.training.data import VideoData
-from besnet.training.endings import STOPPED
+from besnet.training.exit_codes import STOPPED
 from besnet.training.module import ActionTraining
 from besnet.training.recipe import Recipe
 from besnet.video.sampling import ClipShape

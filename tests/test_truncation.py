@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import pytest
 
-from besnet.data.prepare.examine import Job, examine
+from besnet.data.prepare.process_video import Job, process_video
 from besnet.video.container import VideoError
 from besnet.video.reader import open_video
 from tests.drawn import draw
@@ -22,11 +22,11 @@ DRAWN = {
 @pytest.mark.parametrize("share", [0.3, 0.6])
 def test_a_download_that_broke_off_is_not_certified(name: str, share: float, shared_data: Path, tmp_path: Path) -> None:
     path = draw(tmp_path / name, DRAWN[name]) if name in DRAWN else shared_data / name
-    assert examine(Job(0, str(path))).facts
+    assert process_video(Job(0, str(path))).facts
     cut = tmp_path / f"cut{path.suffix}"
     cut.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(VideoError, match=r"truncated|not a video that can be read"):
-        examine(Job(0, str(cut)))
+        process_video(Job(0, str(cut)))
 
 
 def test_an_index_at_the_front_promises_more_than_there_is(tmp_path: Path) -> None:

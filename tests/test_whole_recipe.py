@@ -7,7 +7,7 @@ import torch
 
 from besnet.checkpoints import store
 from besnet.checkpoints.header import rebuild
-from besnet.data.clips import EvaluationViews
+from besnet.data.clips import EvaluationClips
 from besnet.data.manifest import Manifest
 from besnet.data.order import sample
 from besnet.data.transforms import evaluation_views
@@ -15,7 +15,7 @@ from besnet.video.sampling import ClipShape
 from tests import command
 
 TWO_RANKS = ["--data.batch_size=2", "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.sync_batchnorm=true"]
-EVERYTHING = ["--recipe.ema=0.95", "--recipe.mixup=0.4", "--recipe.cutmix=1", "--recipe.hardest=1",
+EVERYTHING = ["--recipe.ema=0.95", "--recipe.mixup=0.4", "--recipe.cutmix=1", "--recipe.ohem=1",
               "--recipe.precise_bn=20", "--recipe.label_smoothing=0.1", "--data.repeats=2",
               "--data.clip.speed=[0.8,1.2]", "--data.augmentation.rand_augment=2", "--data.augmentation.erase=0.5",
               "--trainer.max_epochs=1",
@@ -50,7 +50,7 @@ def test_precise_statistics_are_those_of_the_drawn_videos_at_the_size_of_evaluat
     network = rebuild(store.load(run)).network
     manifest = Manifest.load(squares)
     rows = sample(manifest.select("train"), 20)
-    views = EvaluationViews(manifest, rows, ClipShape(4, 2), 1)
+    views = EvaluationClips(manifest, rows, ClipShape(4, 2), 1)
     frames = [views[number].frames for number in range(20)]
     with torch.no_grad():
         said = network.conv1(torch.cat([evaluation_views(video, 40, 1) for video in frames if video is not None]))

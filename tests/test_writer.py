@@ -8,7 +8,7 @@ import pytest
 from besnet import cli
 from besnet.checkpoints import lock
 from besnet.checkpoints.lock import Busy, OnlyWriter, only_writer
-from besnet.training.endings import HUNG
+from besnet.training.exit_codes import HUNG
 from tests import command
 
 

@@ -47,7 +47,7 @@ class Header(TypedDict):
 
 
 @dataclass(frozen=True)
-class Trained:
+class LoadedCheckpoint:
     """A network with what it was trained on: `config` is the run's resolved configuration.
 
     model: keyword arguments of BesNet. ema: the decay of the moving average that its weights are; None for the weights
@@ -108,7 +108,7 @@ def rebuild(
     raw: bool = False,
     where: str = "the checkpoint",
     changed: Mapping[str, Any] = MappingProxyType({}),
-) -> Trained:
+) -> LoadedCheckpoint:
     """The network of a checkpoint, in evaluation mode. ValueError if its weights do not fit its description, or hold a
     number that is not finite.
 
@@ -121,7 +121,7 @@ def rebuild(
     prefix = TRAINED if ema is None else AVERAGED
     weights = checked(checkpoint.get("state_dict"), dict[str, Tensor], f"{where}: state_dict")
     weights = {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
-    return Trained(
+    return LoadedCheckpoint(
         network=fill(entry["model"], weights, where),
         ema=ema,
         position=entry.get("position", {}),

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from besnet.checkpoints import store
-from besnet.checkpoints.header import PassportValues, Trained, model_of, rebuild
+from besnet.checkpoints.header import LoadedCheckpoint, PassportValues, model_of, rebuild
 from besnet.checkpoints.temperature import Temperature
 from besnet.checkpoints.weights import check_model, fill
 from besnet.files import replacing, write_json
@@ -38,14 +38,14 @@ class About(TypedDict):
 
 
 @dataclass(frozen=True)
-class Given:
+class LoadedModel:
     """A network as a user names it: from a run, a checkpoint or a model folder.
 
     temperature: what its probabilities were calibrated with; None if they were not. hash: of the checkpoint that it
     came from. name: the file that describes it, for messages.
     """
 
-    trained: Trained
+    trained: LoadedCheckpoint
     hash: str
     run: Path | None
     name: str
@@ -57,7 +57,7 @@ def is_model_folder(path: Path) -> bool:
     return (path / ABOUT).is_file()
 
 
-def write(folder: Path, given: Given, transforms: dict[str, Any], metrics: dict[str, Any]) -> None:
+def write(folder: Path, given: LoadedModel, transforms: dict[str, Any], metrics: dict[str, Any]) -> None:
     """Write a model folder.
 
     transforms: what happens to frames before the network and what comes out; metrics: what evaluations of this
@@ -85,7 +85,7 @@ def write(folder: Path, given: Given, transforms: dict[str, Any], metrics: dict[
     write_json(folder / ABOUT, about)
 
 
-def read(folder: Path) -> Given:
+def read(folder: Path) -> LoadedModel:
     """The network of a model folder. ValueError if a file is missing, damaged, or does not fit the other."""
     about: About = read_json(folder / ABOUT, About)
     model = model_of(about["model"], about["classes"], str(folder / ABOUT))
@@ -101,7 +101,7 @@ def read(folder: Path) -> Given:
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file}: not readable as safetensors ({str(error).splitlines()[0]})") from None
     network = fill(model, weights, f"{file} with {ABOUT}")
-    trained = Trained(
+    trained = LoadedCheckpoint(
         network=network,
         model=model,
         classes=about["classes"],
@@ -112,10 +112,10 @@ def read(folder: Path) -> Given:
         revision=about["revision"],
         versions=about["versions"],
     )
-    return Given(trained, about["checkpoint"], None, str(folder / ABOUT), about["temperature"])
+    return LoadedModel(trained, about["checkpoint"], None, str(folder / ABOUT), about["temperature"])
 
 
-def given(path: Path) -> Given:
+def given(path: Path) -> LoadedModel:
     """The network at a path: a model folder, a run folder (its newest good checkpoint) or a checkpoint.
 
     ValueError says what is wrong with it.
@@ -124,7 +124,7 @@ def given(path: Path) -> Given:
         return read(path)
     stored = store.read(path)
     name = str(stored.path)
-    return Given(rebuild(stored.content, where=name), stored.hash, run_of(stored.path), name)
+    return LoadedModel(rebuild(stored.content, where=name), stored.hash, run_of(stored.path), name)
 
 
 def run_of(checkpoint: Path) -> Path:

@@ -53,8 +53,8 @@ def usage() -> str:
 
 
 def run(verb: str, words: list[str]) -> int:
-    """Run one verb; what the user can mend becomes one line and exit code 2."""
-    from besnet.data.orphans import end_with_launcher
+    """Run one verb; what the user can fix becomes one line and exit code 2."""
+    from besnet.supervision import end_with_launcher
 
     try:
         end_with_launcher()
@@ -75,12 +75,12 @@ def run(verb: str, words: list[str]) -> int:
 def explained(error: Exception) -> int:
     """The exit code of an error that one line explains; any other is raised again."""
     if "torch" in sys.modules:  # what its loaders and devices raise
-        from besnet.training.endings import Ending, explain
+        from besnet.training.exit_codes import RunExit, explain
 
         reason = explain(
             error, "these settings: lower the number or the size of clips, the network's width, or workers"
         )
-        if isinstance(reason, Ending):
+        if isinstance(reason, RunExit):
             print(f"besnet: {reason}", file=sys.stderr, flush=True)
             return reason.code
         if isinstance(reason, ValueError):

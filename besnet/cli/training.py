@@ -19,8 +19,8 @@ def train(verb: str, words: list[str]) -> int:
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
     from besnet.checkpoints.lock import Busy
-    from besnet.training.consistency import check_fits
-    from besnet.training.endings import HUNG
+    from besnet.training.config_checks import check_fits
+    from besnet.training.exit_codes import HUNG
     from besnet.training.run import train as train_run
 
     parser = train_parser(verb)

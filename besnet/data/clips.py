@@ -18,9 +18,9 @@ from besnet.data.failures import Failure
 from besnet.data.fetching import Unreachable
 from besnet.data.manifest import Manifest
 from besnet.data.order import AUGMENT, CLIP, SUBSTITUTE, Key, generator
-from besnet.data.orphans import Orphan, start_fork_server
 from besnet.data.parcel import Packed, as_it_is
 from besnet.ranges import check_section
+from besnet.supervision import EndWithReader, start_fork_server
 from besnet.video.reader import Backend, Box, Reader
 from besnet.video.sampling import ClipShape, is_short, random_clip, uniform_clips
 
@@ -192,7 +192,7 @@ class TrainingClips(Dataset[Clip]):
 
 
 @dataclass(frozen=True)
-class Views:
+class VideoClips:
     """All clips of one video, or why there are none: `frames` uint8 (num_clips, T, H, W, 3)."""
 
     row: int
@@ -201,7 +201,7 @@ class Views:
     why: str = ""
 
 
-class EvaluationViews(Dataset[Views]):
+class EvaluationClips(Dataset[VideoClips]):
     """Clips at evenly spaced times of a video, decoded once; nothing is random and nothing is ever substituted."""
 
     def __init__(
@@ -216,7 +216,7 @@ class EvaluationViews(Dataset[Views]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, position: int) -> Views:
+    def __getitem__(self, position: int) -> VideoClips:
         row = int(self.rows[position])
         try:
             with self.manifest.open(row, self.backend) as reader:
@@ -226,8 +226,8 @@ class EvaluationViews(Dataset[Views]):
         except Unreachable:
             raise
         except (ValueError, OSError) as error:
-            return Views(row, None, why=str(error))
-        return Views(row, frames, looped)
+            return VideoClips(row, None, why=str(error))
+        return VideoClips(row, frames, looped)
 
 
 def read_clips(reader: Reader, numbers: np.ndarray) -> Tensor:
@@ -247,5 +247,5 @@ def loader_settings(workers: int, device: torch.device, collate: Callable[[Any],
         start_fork_server()
         # fork would copy the parent's threads and locks, on which decoders hang
         settings |= {"multiprocessing_context": "forkserver", "prefetch_factor": 2, "persistent_workers": True}
-        settings["worker_init_fn"] = Orphan(os.getpid())
+        settings["worker_init_fn"] = EndWithReader(os.getpid())
     return settings

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from besnet.data.places import read_text
+from besnet.data.paths import read_text
 
 LISTS = Path(__file__).resolve().parents[2] / "data"  # data/<data set>/classes.txt
 

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from besnet.data.cache import check_address, discard, pinned
-from besnet.data.places import check_size, hash_file, inside, read_range
+from besnet.data.paths import check_size, hash_file, inside, read_range
 from besnet.data.row import SPLITS, STATES, Row, State, hash_bytes, parse
 from besnet.reading import read_json
 from besnet.schema import Count, Distinct, Hash, Length, Name, checked

@@ -11,9 +11,9 @@ import numpy as np
 from besnet.data.cache import discard, pinned
 from besnet.data.manifest import Manifest, Row, Shard
 from besnet.data.manifest_writing import load_checked
-from besnet.data.places import hash_file, inside, read_range
-from besnet.data.prepare.examine import Job
+from besnet.data.paths import hash_file, inside, read_range
 from besnet.data.prepare.pool import run_jobs
+from besnet.data.prepare.process_video import Job
 from besnet.data.row import hash_bytes
 from besnet.data.shards import describe
 

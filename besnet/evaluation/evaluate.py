@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 
 from besnet.checkpoints import store
-from besnet.checkpoints.header import Trained, rebuild
+from besnet.checkpoints.header import LoadedCheckpoint, rebuild
 from besnet.checkpoints.lock import OnlyWriter
 from besnet.checkpoints.model_folder import run_of
 from besnet.data.known import among
 from besnet.data.labels import canonical
 from besnet.data.manifest import SPLITS, Manifest
 from besnet.data.manifest_writing import load_checked
-from besnet.evaluation.account import finish
 from besnet.evaluation.comparison import check_comparable
-from besnet.evaluation.loop import Looking, answers
+from besnet.evaluation.inference import InferenceSettings, answers
 from besnet.evaluation.ranks import Ranks, joined
 from besnet.evaluation.recalibration import recalibrated
+from besnet.evaluation.results import finish
 from besnet.evaluation.stored import read_evaluation
 from besnet.evaluation.views import settings
 from besnet.models.folding import fold
@@ -139,7 +139,7 @@ def evaluate(
             if ranks.rank == 0:
                 print(f"BatchNorm statistics of {measured} training videos ({recalibrate} asked for): {norms}")
         network = fold(trained.network)
-        looking = Looking(shape, plan, crop_size, workers, backend)
+        looking = InferenceSettings(shape, plan, crop_size, workers, backend)
         started_sec = time.monotonic()
         got, fresh = answers(network, manifest, ready, looking, ranks, folder / "parts", pulse)
         if ranks.rank == 0:
@@ -151,7 +151,7 @@ def evaluate(
             finish(folder, about, manifest, rows, labels, got, cost, other)
 
 
-def training_videos(trained: Trained, manifest: Manifest, split: str) -> int | None:
+def training_videos(trained: LoadedCheckpoint, manifest: Manifest, split: str) -> int | None:
     """How many readable videos of a split the network was trained on; None where its checkpoint does not tell."""
     ready = manifest.select(split)
     if trained.trained_on is not None:
@@ -175,7 +175,7 @@ def own_labels(manifest: Manifest, rows: np.ndarray, classes: list[str]) -> np.n
     return table[manifest.labels[rows]]
 
 
-def describe(trained: Trained) -> str:
+def describe(trained: LoadedCheckpoint) -> str:
     """One line that says which network this is."""
     parameters = sum(weight.numel() for weight in trained.network.parameters()) / 1e6
     taps = f"dilations {list(trained.network.dilations)}" if trained.network.dilations else "no temporal taps"
@@ -184,7 +184,7 @@ def describe(trained: Trained) -> str:
     return f"BesNet, {parameters:.2f} M parameters, {taps}, {trainings}{average}"
 
 
-def weights_line(trained: Trained) -> str:
+def weights_line(trained: LoadedCheckpoint) -> str:
     """Which of a checkpoint's two sets of weights is evaluated."""
     if trained.ema is None:
         return "weights: as the optimiser left them (their moving average is evaluated without --raw_weights)"

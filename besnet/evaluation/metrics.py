@@ -72,7 +72,7 @@ def per_class(pairs: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def told_apart(
+def pairwise_accuracy(
     probabilities: np.ndarray, labels: np.ndarray, classes: list[str], pairs: list[tuple[str, str]]
 ) -> list[dict[str, Any]]:
     """For pairs of classes: the share of their videos whose own class beats the other's. Chance: 0.5."""

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from besnet.checkpoints.arrays import check_zip
-from besnet.checkpoints.header import Trained
+from besnet.checkpoints.header import LoadedCheckpoint
 from besnet.checkpoints.store import Stored, bytes_hash
-from besnet.data.clips import EvaluationViews, loader_settings
+from besnet.data.clips import EvaluationClips, loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.order import sample
 from besnet.data.transforms import evaluation_views
@@ -56,7 +56,7 @@ def recalibrate(
     rows = drawn_rows(manifest, videos)
     batches = equal_batches(len(rows))
     mine = range(ranks.rank, len(batches), ranks.world_size)
-    views = EvaluationViews(manifest, rows, shape, num_clips=1, backend=backend)
+    views = EvaluationClips(manifest, rows, shape, num_clips=1, backend=backend)
     settings = loader_settings(min(workers, len(mine)), ranks.device, list)
     loader = DataLoader(views, batch_sampler=[batches[number] for number in mine], **settings)
     found: list[tuple[int, int, Tensor]] = []
@@ -93,7 +93,7 @@ def drawn_rows(manifest: Manifest, videos: int) -> np.ndarray:
 
 
 def recalibrated(
-    trained: Trained,
+    trained: LoadedCheckpoint,
     checkpoint: Stored,
     manifest: Manifest,
     videos: int,

@@ -8,10 +8,10 @@ from besnet.checkpoints import store
 from besnet.checkpoints.header import header_of, revision
 from besnet.environment import whole_number
 from besnet.models.besnet import BesNet
-from besnet.training.checks import Finding, machine
-from besnet.training.continuing import differences, located
 from besnet.training.data import VideoData
+from besnet.training.machine_checks import Finding, machine
 from besnet.training.preflight import needs
+from besnet.training.resume import differences, located
 from besnet.training.saving import Saving
 
 TROUBLE = 2
@@ -35,8 +35,8 @@ def doctor(
         config = config | {"world_size": world_size or devices * nodes}
     findings = [*machine(asked), *run(out, config, asdict(data.manifest.passport))]
     for finding in findings:
-        print(f"{'mend' if finding.mend else 'ok':5} {finding}")
-    return TROUBLE if any(finding.mend for finding in findings) else 0
+        print(f"{'fix' if finding.fix else 'ok':5} {finding}")
+    return TROUBLE if any(finding.fix for finding in findings) else 0
 
 
 def run(out: Path, config: dict[str, Any], passport: dict[str, str]) -> list[Finding]:

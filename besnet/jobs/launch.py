@@ -11,7 +11,7 @@ from typing import Literal
 
 from besnet.environment import LAUNCHER
 from besnet.jobs.slurm import script
-from besnet.training.endings import HOPELESS
+from besnet.training.exit_codes import NON_RETRYABLE
 
 LONG_SEC = 600.0  # a job that lasted so long had got on: its retries count from the beginning again
 LONGEST_WAIT_SEC = 60.0
@@ -77,7 +77,7 @@ def local(command: list[str], ranks: int, nodes: int, node: int, master: str, re
     while True:
         began_sec = time.monotonic()
         code = watch(torchrun)
-        if code in HOPELESS:
+        if code in NON_RETRYABLE:
             return code
         tried = 1 if time.monotonic() - began_sec > LONG_SEC else tried + 1
         if tried > retries:

@@ -4,7 +4,7 @@ import shlex
 import sys
 
 from besnet.jobs.torchrun import SIGNALS
-from besnet.training.endings import HOPELESS, STOPPED
+from besnet.training.exit_codes import NON_RETRYABLE, STOPPED
 
 TEMPLATE = """\
 #!/bin/bash
@@ -33,7 +33,7 @@ while kill -0 $job 2>/dev/null; do wait $job; code=$?; done
 
 case $code in
     0) exit 0 ;;
-    {hopeless}) [ $again = 1 ] || exit $code ;;
+    {non_retryable}) [ $again = 1 ] || exit $code ;;
     *) [ $again = 1 ] || [ "${{SLURM_RESTART_COUNT:-0}}" -lt {retries} ] || exit $code ;;
 esac
 scontrol requeue "$SLURM_JOB_ID"
@@ -55,5 +55,5 @@ def script(command: list[str], ranks: int, nodes: int, retries: int, sbatch: lis
         stopped=STOPPED,
         python=shlex.quote(sys.executable),
         command=shlex.join(command),
-        hopeless="|".join(str(code) for code in HOPELESS if code),
+        non_retryable="|".join(str(code) for code in NON_RETRYABLE if code),
     )

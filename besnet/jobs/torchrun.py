@@ -6,15 +6,15 @@ torchrun itself leaves with 1 whatever happened; a launcher has to know whether 
 import os
 import sys
 
-from besnet.data.orphans import end_with
 from besnet.environment import LAUNCHER, whole_number
-from besnet.training.endings import HOPELESS, STOPPED
+from besnet.supervision import end_with
+from besnet.training.exit_codes import NON_RETRYABLE, STOPPED
 
 SIGNALS = "SIGTERM,SIGINT,SIGUSR1,SIGHUP"
 
 
 def torchrun(words: list[str]) -> int:
-    """Run torchrun in this process; returns the ranks' exit code, see besnet.training.endings."""
+    """Run torchrun in this process; returns the ranks' exit code, see besnet.training.exit_codes."""
     # without it ranks that are started again read the ports of those that died (pytorch issue 135712)
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     from torch.distributed.elastic.multiprocessing import SignalException
@@ -35,9 +35,9 @@ def summary(codes: list[int]) -> int:
 
     When a rank fails, torchrun ends the others with a signal: they save themselves, or die of the lost rank.
     """
-    hopeless = [code for code in codes if code in HOPELESS and code != STOPPED]
+    non_retryable = [code for code in codes if code in NON_RETRYABLE and code != STOPPED]
     failed = [code for code in codes if code != STOPPED]
-    code = (hopeless or failed or codes)[0]
+    code = (non_retryable or failed or codes)[0]
     return code if code >= 0 else 128 - code
 
 

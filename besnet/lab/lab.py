@@ -17,11 +17,11 @@ from besnet.evaluation.evaluate import own_labels
 from besnet.evaluation.views import settings as settings_of
 from besnet.files import write_json, write_text
 from besnet.lab import results
-from besnet.lab.asking import check_data, clip_and_views, find_controls, sort_factors, trained_and_evaluated
+from besnet.lab.arguments import check_data, clip_and_views, find_controls, sort_factors, trained_and_evaluated
+from besnet.lab.inference_variants import loaded
 from besnet.lab.plan import Checkpoint, Plan, chunks
 from besnet.lab.queue import Attempts, Job, Slot, work
 from besnet.lab.runs import checkpoint_of, curve, origin, run_facts, run_name, training
-from besnet.lab.uses import loaded
 from besnet.report.lab_page import lab_page
 from besnet.settings import data_folder, read_settings
 
@@ -196,7 +196,11 @@ def evaluate_all(plan: Plan, manifest: Manifest, out: Path, slots: list[Slot], a
         # every process is counted as done as far as all of them are together
         done = (lambda: (plan.answered(root, videos) - began) / (1 - began)) if stage == "look" else (lambda: 0.0)
         jobs = [
-            Job(f"{stage}-{k}", [["besnet.lab.looking", stage, str(root / "plan.json"), str(k), str(count)]], done)
+            Job(
+                f"{stage}-{k}",
+                [["besnet.lab.inference_worker", stage, str(root / "plan.json"), str(k), str(count)]],
+                done,
+            )
             for k in range(count)
         ]
         work(jobs, slots, attempts, out / "logs", "processes of evaluation", repeat=True)

@@ -15,7 +15,7 @@ from besnet.environment import LAUNCHER
 from besnet.files import Journal
 from besnet.progress import Line, clock
 from besnet.schema import Length, checked
-from besnet.training.endings import HOPELESS
+from besnet.training.exit_codes import NON_RETRYABLE
 
 TRIES = 2  # of a command that fails for a reason that may pass
 
@@ -137,7 +137,7 @@ def _look_after(slot: Slot, attempts: Attempts, logs: Path) -> None:
     if code == 0:
         job.step, job.tried = job.step + 1, 0
         job.code = 0 if job.step == len(job.commands) else None
-    elif code in HOPELESS or job.tried >= TRIES:
+    elif code in NON_RETRYABLE or job.tried >= TRIES:
         job.code, job.why = code, why
         print(f"besnet lab: {job.name} failed with code {code}: {why}", file=sys.stderr, flush=True)
     if job.code is None:

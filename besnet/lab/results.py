@@ -1,4 +1,4 @@
-"""Answers of all checkpoints → the figures of the lab's page: plain values only, the same for the same answers."""
+"""Predictions of all checkpoints → the figures of the lab's page: plain values only, the same for the same answers."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -12,17 +12,17 @@ from besnet.data.manifest import Manifest
 from besnet.evaluation.metrics import top_k
 from besnet.evaluation.probabilities import check_probabilities
 from besnet.lab.controls import Control
+from besnet.lab.inference_variants import InferenceVariant, inference_variants, loaded, network_for
 from besnet.lab.plan import Plan, chunk_file, chunks
 from besnet.lab.runs import run_name
 from besnet.lab.statistics import compared, share
-from besnet.lab.uses import Use, loaded, network_for, uses
 from besnet.reading import read_bytes
 
 LARGEST_CHUNK = 2**30  # bytes of the answers for 64 videos
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """What one network said: probabilities float32 (videos, C) for every way to use it; equal ways share them."""
 
     model: dict[str, Any]
@@ -39,13 +39,13 @@ class Videos:
     looped: dict[str, float]
 
 
-def gather(plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray) -> tuple[dict[str, Answers], Videos]:
+def gather(plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray) -> tuple[dict[str, Predictions], Videos]:
     """Read the answers of every checkpoint, by run; labels (videos of the split,) in the classifier's numbers.
 
     A video that could not be read for one of them counts for none: all figures are over the same videos.
     """
     rows = plan.rows(manifest)
-    found: dict[str, Answers] = {}
+    found: dict[str, Predictions] = {}
     answered = {
         checkpoint.run: [read_chunk(chunk_file(plan.place(root, checkpoint), number)) for number in chunks(len(rows))]
         for checkpoint in plan.checkpoints
@@ -64,7 +64,7 @@ def gather(plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray) -> tu
         entry = loaded(checkpoint)
         full = [chunk for chunk in answered[checkpoint.run] if len(chunk["read"])]
         common = np.isin(np.concatenate([chunk["read"] for chunk in full]), read)
-        ways = uses(entry["besnet"]["model"], plan.fixed, plan.factors)
+        ways = inference_variants(entry["besnet"]["model"], plan.fixed, plan.factors)
         first: dict[Any, str] = {}
         for name, use in ways.items():
             first.setdefault(use, name)
@@ -72,8 +72,8 @@ def gather(plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray) -> tu
         for answers in joined.values():
             check_probabilities(answers, str(plan.place(root, checkpoint)))
         arrays = {name: joined[first[use]] for name, use in ways.items()}
-        size = sum(weight.numel() for weight in network_for(entry, Use()).parameters())
-        found[checkpoint.run] = Answers(entry["besnet"]["model"], size, arrays)
+        size = sum(weight.numel() for weight in network_for(entry, InferenceVariant()).parameters())
+        found[checkpoint.run] = Predictions(entry["besnet"]["model"], size, arrays)
     unread = [{"id": manifest[row].id, "why": reason} for row, reason in sorted(why.items())]
     looped = np.concatenate([chunk["looped"] for chunk in full])[common]
     shares = {f"{factor:g}": float(looped[:, place].mean()) for place, factor in enumerate(full[0]["factors"])}
@@ -88,7 +88,7 @@ def read_chunk(path: Path) -> dict[str, np.ndarray]:
 def account(
     controls: list[Control],
     seeds: int,
-    answers: dict[str, Answers],
+    answers: dict[str, Predictions],
     videos: Videos,
     classes: list[str],
     pairs: list[tuple[str, str]],
@@ -108,7 +108,7 @@ def account(
 
 def of_control(
     control: Control,
-    networks: dict[int, Answers],
+    networks: dict[int, Predictions],
     labels: np.ndarray,
     classes: list[str],
     pairs: list[tuple[str, str]],
@@ -135,7 +135,7 @@ def of_control(
     for number, name in enumerate(classes):
         if (labels == number).any():
             facts["classes"][name] = share(meant[:, labels == number])
-    told = [told_apart(networks, labels, (classes.index(a), classes.index(b))) for a, b in pairs]
+    told = [pairwise_accuracy(networks, labels, (classes.index(a), classes.index(b))) for a, b in pairs]
     for pair, values in zip(pairs, told, strict=True):
         facts["pairs"].append({"pair": list(pair), "videos": values.shape[1]} | share(values))
     if told:
@@ -144,12 +144,12 @@ def of_control(
     return facts
 
 
-def right(networks: dict[int, Answers], use: str, labels: np.ndarray, k: int = 1) -> np.ndarray:
+def right(networks: dict[int, Predictions], use: str, labels: np.ndarray, k: int = 1) -> np.ndarray:
     """Whether each network (seeds in order) was right about each video: float (seeds, videos)."""
     return np.array([top_k(networks[seed].probabilities[use], labels, k) for seed in sorted(networks)], dtype=float)
 
 
-def told_apart(networks: dict[int, Answers], labels: np.ndarray, pair: tuple[int, int]) -> np.ndarray:
+def pairwise_accuracy(networks: dict[int, Predictions], labels: np.ndarray, pair: tuple[int, int]) -> np.ndarray:
     """Of the videos of two classes: whether their own class is the more probable one. Float (seeds, videos)."""
     mine = np.isin(labels, pair)
     own, other = labels[mine], sum(pair) - labels[mine]
@@ -161,7 +161,7 @@ def told_apart(networks: dict[int, Answers], labels: np.ndarray, pair: tuple[int
     return np.array(found, dtype=float)
 
 
-def differences(by_control: dict[str, dict[int, Answers]], labels: np.ndarray) -> list[dict[str, Any]]:
+def differences(by_control: dict[str, dict[int, Predictions]], labels: np.ndarray) -> list[dict[str, Any]]:
     """Every two controls compared, by the seeds and the videos that both have; positive where the second is better."""
     there = [name for name, networks in by_control.items() if networks]
     pairs = list(combinations(there, 2))

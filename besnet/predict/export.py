@@ -93,7 +93,7 @@ def onnx_session(file: Path) -> Callable[[Tensor], Tensor]:
     return lambda clips: torch.from_numpy(session.run(None, {"clips": clips.numpy()})[0])
 
 
-def contract(given: model_folder.Given, config: Settings) -> dict[str, Any]:
+def contract(given: model_folder.LoadedModel, config: Settings) -> dict[str, Any]:
     """What a caller of a network has to know to get besnet's probabilities from its logits."""
     shape, plan = config["data"]["clip"], config["evaluation"]
     crop_size = plan.crop_size or config["data"]["crop_size"]
@@ -123,7 +123,7 @@ def contract(given: model_folder.Given, config: Settings) -> dict[str, Any]:
     }
 
 
-def metrics(given: model_folder.Given) -> dict[str, Any]:
+def metrics(given: model_folder.LoadedModel) -> dict[str, Any]:
     """What finished evaluations of this checkpoint found: accuracy, coverage and data, by the evaluation's name."""
     found = {}
     for path in sorted(given.run.glob("evaluations/*/results.json")) if given.run else []:

@@ -17,7 +17,7 @@ from besnet.checkpoints.temperature import stored_temperature
 from besnet.data.clips import read_clips
 from besnet.data.transforms import evaluation_views
 from besnet.evaluation.calibration import tempered
-from besnet.evaluation.loop import VIEWS_AT_ONCE
+from besnet.evaluation.inference import VIEWS_PER_BATCH
 from besnet.evaluation.probabilities import check_finite, softmax
 from besnet.evaluation.ranks import choose_device
 from besnet.evaluation.views import ViewPlan, settings
@@ -55,7 +55,7 @@ class Model:
 
     def __init__(
         self,
-        given: model_folder.Given,
+        given: model_folder.LoadedModel,
         device: str = "auto",
         num_clips: int | None = None,
         num_crops: int | None = None,
@@ -105,10 +105,10 @@ class Model:
     def answer(self, reader: Reader, numbers: np.ndarray) -> Prediction:
         """The answer for the clips with these frame numbers, int64 (num_clips, T)."""
         found = []
-        for some in np.array_split(numbers, -(-len(numbers) // VIEWS_AT_ONCE)):
+        for some in np.array_split(numbers, -(-len(numbers) // VIEWS_PER_BATCH)):
             views = self.views(read_clips(reader, some))
             with torch.inference_mode():
-                logits = torch.cat([self.network(chunk) for chunk in views.split(VIEWS_AT_ONCE)])
+                logits = torch.cat([self.network(chunk) for chunk in views.split(VIEWS_PER_BATCH)])
             shares = softmax(logits, reader.name)
             found.append(shares.reshape(len(some), self.plan.num_crops, -1).mean(axis=1, dtype=np.float64))
         clips = np.concatenate(found)
@@ -125,7 +125,7 @@ class Model:
             numbers = uniform_clips(reader.times_sec, self.shape, self.plan.num_clips)
             views = self.views(read_clips(reader, numbers))
         with torch.inference_mode():
-            found = torch.cat([self.network.features(chunk) for chunk in views.split(VIEWS_AT_ONCE)])
+            found = torch.cat([self.network.features(chunk) for chunk in views.split(VIEWS_PER_BATCH)])
         check_finite(found, reader.name)
         mean: np.ndarray = found.float().mean(dim=0).cpu().numpy()
         return mean
@@ -135,7 +135,7 @@ class Model:
         return evaluation_views(clips.to(self.device), self.crop_size, self.plan.num_crops)
 
 
-def with_temperature(given: model_folder.Given) -> model_folder.Given:
+def with_temperature(given: model_folder.LoadedModel) -> model_folder.LoadedModel:
     """The same with the temperature that `besnet calibrate` left in its run for this checkpoint, if it did."""
     stored = stored_temperature(given.run, given.hash) if given.run is not None else None
     return replace(given, temperature=stored["temperature"]) if stored else given

@@ -13,10 +13,10 @@ from besnet.data.augment import Augmentation
 from besnet.data.clips import (
     Clip,
     ClipBatch,
-    EvaluationViews,
+    EvaluationClips,
     RandomCrop,
     TrainingClips,
-    Views,
+    VideoClips,
     collate,
     loader_settings,
 )
@@ -124,9 +124,9 @@ class VideoData(pl.LightningDataModule):
         """This rank's share of the validation videos."""
         return self.val_rows[self.order.rank :: self.order.world_size]
 
-    def val_dataloader(self) -> DataLoader[Views]:
+    def val_dataloader(self) -> DataLoader[VideoClips]:
         """One centre clip of this rank's share of the validation videos."""
-        views = EvaluationViews(self.manifest, self.own_val_rows, self.clip, num_clips=1, backend=self.backend)
+        views = EvaluationClips(self.manifest, self.own_val_rows, self.clip, num_clips=1, backend=self.backend)
         return DataLoader(views, batch_size=self.batch_size, **loader_settings(self.workers, self._device(), list))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:

@@ -14,12 +14,12 @@ from pytorch_lightning.plugins.environments import (
     TorchElasticEnvironment,
 )
 
-from besnet.training.board import Board
-from besnet.training.owed import OwedCheck
+from besnet.training.bottleneck import BottleneckReport
+from besnet.training.pending_validation import PendingValidation
 from besnet.training.progress import Progress, Table
 from besnet.training.saving import AtomicFiles, Saving
 from besnet.training.sync_norm import SyncNorms
-from besnet.training.verdict import Verdict
+from besnet.training.tensorboard import TensorBoardPictures
 from besnet.watchdog import GRACE_SEC
 
 
@@ -36,9 +36,9 @@ def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Tra
             callbacks=[
                 table,
                 Progress(),
-                OwedCheck(table),
-                Board(),
-                Verdict(saving.phases),
+                PendingValidation(table),
+                TensorBoardPictures(),
+                BottleneckReport(saving.phases),
                 saving,
             ],
             plugins=[AtomicFiles(), cluster_environment()],

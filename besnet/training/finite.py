@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from besnet.data.manifest import Manifest
-from besnet.training.endings import NOT_FINITE, Ending
+from besnet.training.exit_codes import NOT_FINITE, RunExit
 
 
 class Losses:
@@ -26,15 +26,15 @@ class Losses:
         self.bad = torch.where(first, micro_batch, self.bad)
         self.recent.append((micro_batch, step, lr, rows))
 
-    def ending(self, manifest: Manifest) -> Ending:
+    def ending(self, manifest: Manifest) -> RunExit:
         """The end of a run whose loss was not finite: says where, where this rank knows."""
         bad = int(self.bad)
         for micro_batch, step, lr, rows in self.recent:
             if micro_batch == bad:
                 videos = ", ".join(manifest[row].id for row in rows)
-                return Ending(
+                return RunExit(
                     NOT_FINITE,
                     f"the loss was not finite at step {step}, learning rate {lr:.3g}, on the videos {videos}; nothing "
                     "was saved after it, the last checkpoint is kept: lower recipe.lr, or look at these videos",
                 )
-        return Ending(NOT_FINITE, "stopped because the loss of another rank was not finite: its line names the videos")
+        return RunExit(NOT_FINITE, "stopped because the loss of another rank was not finite: its line names the videos")

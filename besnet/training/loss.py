@@ -1,4 +1,4 @@
-"""What a training makes small (cross-entropy of all clips, or of those that it finds hardest), and what it counts."""
+"""What a training minimises (cross-entropy of all clips, or of the hardest), and what it counts."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,15 +12,15 @@ def clip_losses(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -
     return F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
 
 
-def training_loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0, hardest: int | None = None) -> Tensor:
-    """Mean cross-entropy of a micro-batch, or only of its `hardest` clips: those with the largest loss.
+def training_loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0, ohem: int | None = None) -> Tensor:
+    """Mean cross-entropy of a micro-batch, or only of its `ohem` clips: those with the largest loss.
 
     Source of the latter: A. Shrivastava et al., "Training Region-based Object Detectors with Online Hard Example
     Mining", 2016.
     """
-    if hardest is None:
+    if ohem is None:
         return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
-    return clip_losses(logits, targets, label_smoothing).topk(hardest).values.mean()
+    return clip_losses(logits, targets, label_smoothing).topk(ohem).values.mean()
 
 
 def precision(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,21 +10,21 @@ import torch.distributed as dist
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn, optim
 
-from besnet.data.clips import ClipBatch, Views
+from besnet.data.clips import ClipBatch, VideoClips
 from besnet.data.failures import FailureLog
 from besnet.data.mixing import mix
 from besnet.data.order import DILATION, MIX, NOISE, generator
 from besnet.data.transforms import evaluation_views, training_batch
 from besnet.models.besnet import BesNet
-from besnet.training.continuing import obey, recount
+from besnet.training.batch_preview import draw_batch_preview
 from besnet.training.data import VideoData
 from besnet.training.ema import Average
 from besnet.training.finite import Losses
 from besnet.training.length import Length
 from besnet.training.loss import clip_losses, precision, training_loss
 from besnet.training.recipe import Recipe
-from besnet.training.seen import draw_seen
-from besnet.training.tally import Checked, Tally
+from besnet.training.resume import obey, recount
+from besnet.training.validation_metrics import Tally, ValidationOutput
 
 
 class ActionTraining(pl.LightningModule):
@@ -107,11 +107,11 @@ class ActionTraining(pl.LightningModule):
         clips, targets = self.inputs(batch)
         if not self.micro_batch and self.global_rank == 0:
             sheet = Path(self.trainer.default_root_dir) / "contact_sheet.png"
-            draw_seen(sheet, clips, targets, self.data.manifest.classes)
+            draw_batch_preview(sheet, clips, targets, self.data.manifest.classes)
         noise = generator(self.seed, NOISE, self.micro_batch, self.global_rank).integers(2**63)
         torch.manual_seed(int(noise))
         logits = self.network(clips.contiguous(memory_format=self.memory_format), self.draw_dilations())
-        loss = training_loss(logits, targets, self.recipe.label_smoothing, self.recipe.hardest)
+        loss = training_loss(logits, targets, self.recipe.label_smoothing, self.recipe.ohem)
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.seen_losses.watch(loss.detach(), self.micro_batch, self.trainer.global_step + 1, lr, batch.rows)
         share = self.length.accumulate / self.length.window(self.data.order.behind(self.samples), self.first)
@@ -167,7 +167,7 @@ class ActionTraining(pl.LightningModule):
             self.ema.update(self.network, self.trainer.global_step)
 
     @property
-    def judged(self) -> BesNet:
+    def eval_network(self) -> BesNet:
         """The network that checks and evaluations look at: the moving average where there is one."""
         network = self.network if self.ema is None else self.ema.network
         assert isinstance(network, BesNet)
@@ -198,10 +198,10 @@ class ActionTraining(pl.LightningModule):
         self.tally = Tally(self.device)
         if self.trainer.world_size > 1:
             # each rank's BatchNorms have seen other clips; rank 0's are those that are saved
-            for statistics in self.judged.buffers():
+            for statistics in self.eval_network.buffers():
                 dist.broadcast(statistics, src=0)
 
-    def validation_step(self, batch: list[Views], batch_idx: int) -> Checked | None:
+    def validation_step(self, batch: list[VideoClips], batch_idx: int) -> ValidationOutput | None:
         """One centre clip of each video as evaluation sees it, dilations averaged; what cannot be read is left out."""
         manifest = self.data.manifest
         read = [views for views in batch if views.frames is not None]
@@ -212,7 +212,7 @@ class ActionTraining(pl.LightningModule):
             [evaluation_views(v.frames.to(self.device), self.evaluation_size, 1) for v in read if v.frames is not None]
         )
         labels = torch.from_numpy(manifest.labels[np.array([views.row for views in read])]).to(self.device)
-        logits = self.judged(clips)
+        logits = self.eval_network(clips)
         top1, top5 = precision(logits, labels)
         losses = clip_losses(logits, labels)
         self.tally.add(losses, top1, top5)

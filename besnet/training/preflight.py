@@ -9,10 +9,10 @@ import pytorch_lightning as pl
 import torch.distributed as dist
 
 from besnet.data.order import sample
-from besnet.training.checks import Needs, machine
-from besnet.training.continuing import differences
 from besnet.training.data import VideoData
-from besnet.training.endings import HUNG, Ending
+from besnet.training.exit_codes import HUNG, RunExit
+from besnet.training.machine_checks import Needs, machine
+from besnet.training.resume import differences
 
 
 class Preflight(pl.Callback):
@@ -33,7 +33,7 @@ class Preflight(pl.Callback):
         """Look, compare, and refuse to begin where ranks differ."""
         if trainer.local_rank == 0:
             for finding in machine(self.needs):
-                if finding.mend:
+                if finding.fix:
                     print(f"besnet: {self.own['host']}: {finding}", file=sys.stderr, flush=True)
         if trainer.world_size == 1:
             return
@@ -43,7 +43,7 @@ class Preflight(pl.Callback):
 
 
 def refuse_differences(everyone: list[dict[str, Any]]) -> None:
-    """ValueError, or Ending for what may be gone at the next start, if any rank differs from rank 0."""
+    """ValueError, or RunExit for what may be gone at the next start, if any rank differs from rank 0."""
     first = everyone[0]
     for rank, other in enumerate(everyone):
         where = f"rank {rank} on {other['host']}"
@@ -66,7 +66,7 @@ def refuse_differences(everyone: list[dict[str, Any]]) -> None:
             raise ValueError(f"{where} was started with other settings ({found}): give every rank the same command")
     for rank, other in enumerate(everyone):
         if other["checkpoint"] != first["checkpoint"]:
-            raise Ending(
+            raise RunExit(
                 HUNG,
                 f"rank {rank} on {other['host']} sees checkpoint {other['checkpoint']}, rank 0 {first['checkpoint']}: "
                 "the run folder must be the same on every machine; if it is, start again",

@@ -28,7 +28,7 @@ class Recipe:
             their labels; null for none. 0.2 to 0.8 are usual.
         cutmix: alpha of CutMix: every clip gets a rectangle of another one on all its frames, and the labels mix by
             area; null for none, 1 is usual. With mixup as well, each micro-batch draws one of the two.
-        hardest: learn only from this many clips of each micro-batch, those with the largest loss (online hard example
+        ohem: learn only from this many clips of each micro-batch, those with the largest loss (online hard example
             mining); null for all.
         ema: decay of a moving average of the weights, which is then what is checked, evaluated and exported; the first
             steps have a smaller one, (1 + step) / (10 + step). Null for none; 0.999 to 0.9999 are usual.
@@ -45,7 +45,7 @@ class Recipe:
     label_smoothing: float = 0.0
     mixup: float | None = None
     cutmix: float | None = None
-    hardest: int | None = None
+    ohem: int | None = None
     ema: float | None = None
     precise_bn: int | None = None
     lr_batch: int | None = None

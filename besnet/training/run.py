@@ -16,18 +16,18 @@ from besnet.checkpoints.lock import only_writer
 from besnet.checkpoints.pretrained import load_pretrained
 from besnet.data.failures import FailureLog
 from besnet.data.known import fingerprints
-from besnet.data.orphans import start_fork_server
 from besnet.models.besnet import BesNet
-from besnet.training.consistency import as_launched
-from besnet.training.continuing import find_checkpoint, located, videos_of
+from besnet.supervision import start_fork_server
+from besnet.training.config_checks import as_launched
 from besnet.training.data import VideoData
-from besnet.training.endings import STOPPED, Ending, explain
 from besnet.training.engine import build_trainer, quieten
+from besnet.training.exit_codes import STOPPED, RunExit, explain
 from besnet.training.memory import keep_freed_memory
 from besnet.training.module import ActionTraining
 from besnet.training.preflight import Preflight, needs
 from besnet.training.progress import draw_graph
 from besnet.training.recipe import Recipe
+from besnet.training.resume import find_checkpoint, located, videos_of
 from besnet.training.saving import Saving
 from besnet.training.starting import describe, report_start
 from besnet.watchdog import Watchdog
@@ -50,7 +50,7 @@ def train(
     """Train until the last epoch, from the newest good checkpoint in the run's folder if there is one.
 
     config: the resolved configuration as plain values; the others are built from it. Returns the exit code, see
-    besnet.training.endings: 0, 75 if a signal asked the run to stop (the same command goes on), or another one with
+    besnet.training.exit_codes: 0, 75 if a signal asked the run to stop (the same command goes on), or another one with
     a line that says why. ValueError names what does not fit.
     """
     config = located(config)
@@ -150,7 +150,7 @@ def fit(engine: pl.Trainer, task: ActionTraining, data: VideoData, checkpoint: P
             f"{data.crop_size}: lower data.batch_size first (trainer.accumulate_grad_batches keeps the step as large), "
             "then the others",
         )
-        if not isinstance(reason, Ending):
+        if not isinstance(reason, RunExit):
             if reason is error:
                 raise
             raise reason from error

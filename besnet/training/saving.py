@@ -13,11 +13,11 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from besnet.checkpoints import store
 from besnet.ranges import check_section
-from besnet.training.agreement import Agreement
-from besnet.training.endings import NOT_FINITE, Ending
+from besnet.training.exit_codes import NOT_FINITE, RunExit
 from besnet.training.module import ActionTraining
-from besnet.training.phases import Phases
-from besnet.training.precise import measure_statistics
+from besnet.training.precise_bn import measure_statistics
+from besnet.training.rank_consensus import RankConsensus
+from besnet.training.step_timer import StepTimer
 
 SAME_SEC = 1.0  # a scheduler and torchrun may both pass on one and the same signal: that is no second one
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
@@ -58,8 +58,8 @@ class Saving(pl.Callback):
         self.keep = keep
         self.watchdog_minutes = watchdog_minutes
         check_section("saving", vars(self))
-        self.agreement = Agreement(1, torch.device("cpu"))
-        self.phases = Phases()
+        self.agreement = RankConsensus(1, torch.device("cpu"))
+        self.phases = StepTimer()
         self.folder = Path()
         self.last_step = -1
         self.last_time_sec = time.monotonic()
@@ -73,7 +73,7 @@ class Saving(pl.Callback):
         self.folder = Path(trainer.default_root_dir) / "checkpoints"
         self.last_step = trainer.global_step
         self.last_time_sec = time.monotonic()
-        self.agreement = Agreement(trainer.world_size, trainer.strategy.root_device)
+        self.agreement = RankConsensus(trainer.world_size, trainer.strategy.root_device)
         for number in SIGNALS:
             self.previous[number] = signal.signal(number, self._handle)
 
@@ -100,7 +100,7 @@ class Saving(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Save if it is time; only between optimiser steps, where no gradient is half accumulated.
 
-        Ending if a loss was not finite, on any rank.
+        RunExit if a loss was not finite, on any rank.
         """
         assert isinstance(pl_module, ActionTraining)
         with self.phases.profile("agreement"):
@@ -128,7 +128,7 @@ class Saving(pl.Callback):
     def save(self, trainer: pl.Trainer) -> None:
         """Write a checkpoint now; every rank must call this at the same step.
 
-        Ending if the weights, or a loss since the last check, are not finite: then the last good checkpoint stays.
+        RunExit if the weights, or a loss since the last check, are not finite: then the last good checkpoint stays.
         """
         task = trainer.lightning_module
         assert isinstance(task, ActionTraining)
@@ -136,7 +136,7 @@ class Saving(pl.Callback):
         if bad >= 0:
             raise task.seen_losses.ending(task.data.manifest)
         if broken:
-            raise Ending(
+            raise RunExit(
                 NOT_FINITE,
                 f"weights or moments were not finite after step {trainer.global_step} (learning rate "
                 f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}) and were not saved; the checkpoint before is "

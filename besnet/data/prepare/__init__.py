@@ -14,13 +14,13 @@ from besnet.data.labels import classes_named
 from besnet.data.manifest import ClassNames, Manifest, Row
 from besnet.data.manifest_writing import write_manifest
 from besnet.data.prepare.encode import settings as encode_settings
-from besnet.data.prepare.examine import Job, Mode
 from besnet.data.prepare.listing import Entry, check_ids, number_labels
 from besnet.data.prepare.packer import Packer
 from besnet.data.prepare.pool import run_jobs
-from besnet.data.prepare.previous import Previous
+from besnet.data.prepare.process_video import Job, Mode
+from besnet.data.prepare.reuse import EarlierResult
 from besnet.data.prepare.sources import list_source
-from besnet.data.prepare.workshop import Workshop, is_finished, plan_of
+from besnet.data.prepare.staging import Staging, is_finished, plan_of
 from besnet.schema import checked
 from besnet.text import short, visible
 
@@ -101,27 +101,27 @@ def prepare(
         manifest = Manifest.load(out)
         print(f"{summary(manifest)}\n  (prepared before; nothing to do)")
         return manifest
-    workshop = Workshop(out, plan)
+    staging = Staging(out, plan)
     finished = False
     try:
         packer = None
         if mode != "index":
-            packer = Packer(workshop.folder, listing.entries, labels, names, workshop, videos_per_shard)
-        previous = Previous(out, encode)
+            packer = Packer(staging.folder, listing.entries, labels, names, staging, videos_per_shard)
+        previous = EarlierResult(out, encode)
         ids = [entry.id for entry in listing.entries]
-        _run(jobs, ids, workshop, previous, packer, workers or os.cpu_count() or 1, deadline_sec)
-        fault = workshop.first_fault()
+        _run(jobs, ids, staging, previous, packer, workers or os.cpu_count() or 1, deadline_sec)
+        fault = staging.first_fault()
         if fault is not None:
             first = fault or next(e.why for e in listing.entries)
             raise ValueError(f"{source}: no readable video at all among {len(listing.entries)} (the first: {first})")
-        rows = _rows(listing.entries, labels, workshop, packer)
+        rows = _rows(listing.entries, labels, staging, packer)
         shards = packer.shards if packer else []
-        write_manifest(workshop.folder, name or listing.name, names, "." if packer else root, rows, encode, shards)
-        workshop.put_in_place()
+        write_manifest(staging.folder, name or listing.name, names, "." if packer else root, rows, encode, shards)
+        staging.put_in_place()
         manifest = Manifest.load(out)
         finished = True
     finally:
-        workshop.close(finished)
+        staging.close(finished)
     print(summary(manifest))
     return manifest
 
@@ -129,21 +129,21 @@ def prepare(
 def _run(
     jobs: list[Job],
     ids: list[str],
-    workshop: Workshop,
-    previous: Previous,
+    staging: Staging,
+    previous: EarlierResult,
     packer: "Packer | None",
     workers: int,
     deadline_sec: float,
 ) -> None:
     """Do all jobs that are not done, and write each shard as soon as its videos are."""
-    waiting = [job for job in (packer.arrange(jobs) if packer else jobs) if job.number not in workshop]
+    waiting = [job for job in (packer.arrange(jobs) if packer else jobs) if job.number not in staging]
     progress = Progress(len(waiting))
     if packer:
         packer.pack()
-    ready = (replace(j, to=str(workshop.piece(j.number)), before=previous.of(ids[j.number])) for j in waiting)
+    ready = (replace(j, to=str(staging.piece(j.number)), before=previous.of(ids[j.number])) for j in waiting)
     reused = 0
     for outcome in run_jobs(ready, workers, deadline_sec):
-        workshop.add(outcome)
+        staging.add(outcome)
         reused += outcome.reused
         progress.step(bool(outcome.why))
         if packer:
@@ -153,9 +153,9 @@ def _run(
         print(f"{reused:,} videos were taken over as they were prepared before")
 
 
-def _rows(entries: list[Entry], labels: list[int], workshop: Workshop, packer: "Packer | None") -> Iterator[Row]:
+def _rows(entries: list[Entry], labels: list[int], staging: Staging, packer: "Packer | None") -> Iterator[Row]:
     for n, (entry, label) in enumerate(zip(entries, labels, strict=True)):
-        outcome = workshop.outcome(n)
+        outcome = staging.outcome(n)
         if outcome is None:
             yield Row(entry.id, label, entry.split, "missing", entry.why)
         elif outcome.facts is None:

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from besnet.data.places import read_json
+from besnet.data.paths import read_json
 from besnet.data.shards import VIDEO_MEMBERS
 
 VIDEO_ENDINGS = {f".{ending}" for ending in VIDEO_MEMBERS}

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from besnet.data.manifest import Shard
-from besnet.data.places import read_range
-from besnet.data.prepare.examine import Job
+from besnet.data.paths import read_range
 from besnet.data.prepare.listing import Entry
-from besnet.data.prepare.workshop import Workshop
+from besnet.data.prepare.process_video import Job
+from besnet.data.prepare.staging import Staging
 from besnet.data.shards import VIDEO_MEMBERS, describe, members, to_json, write_shard
 
 
@@ -29,11 +29,11 @@ class Packer:
         entries: list[Entry],
         labels: list[int],
         classes: list[str],
-        workshop: Workshop,
+        staging: Staging,
         videos_per_shard: int,
     ) -> None:
         self.out, self.entries, self.labels, self.classes = out, entries, labels, classes
-        self.workshop, self.size = workshop, videos_per_shard
+        self.staging, self.size = staging, videos_per_shard
         self.shards: list[Shard] = []
         self.places: dict[int, tuple[str, int]] = {}
         self._groups: list[tuple[str, list[Job]]] = []
@@ -56,7 +56,7 @@ class Packer:
         """Write the next shards while all of their videos are done."""
         while self._next < len(self._groups):
             name, group = self._groups[self._next]
-            if any(job.number not in self.workshop for job in group):
+            if any(job.number not in self.staging for job in group):
                 return
             self._next += 1
             good = [job for job in group if self._ready(job)]
@@ -72,23 +72,23 @@ class Packer:
                 if member.ending in VIDEO_MEMBERS:
                     self.places[int(member.key)] = name, member.offset
             for job in group:
-                self.workshop.piece(job.number).unlink(missing_ok=True)
+                self.staging.piece(job.number).unlink(missing_ok=True)
 
     def _ready(self, job: Job) -> bool:
-        outcome = self.workshop.outcome(job.number)
+        outcome = self.staging.outcome(job.number)
         return outcome is not None and outcome.facts is not None
 
     def _samples(self, jobs: list[Job]) -> Iterator[dict[str, Any]]:
         for job in jobs:
             entry, label = self.entries[job.number], self.labels[job.number]
-            outcome = self.workshop.outcome(job.number)
+            outcome = self.staging.outcome(job.number)
             assert outcome is not None
             assert outcome.facts is not None
             about = {"id": entry.id, "label": label, "split": entry.split, **outcome.facts, **(outcome.extra or {})}
             if label >= 0:
                 about["class"] = self.classes[label]
             ending = "mp4"
-            piece = self.workshop.piece(job.number)
+            piece = self.staging.piece(job.number)
             if job.mode == "copy":
                 piece = Path(job.path)
                 ending = os.path.splitext(job.path)[1].lower().lstrip(".")

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from besnet.data.prepare.examine import Job, Outcome
+from besnet.data.prepare.process_video import Job, Outcome
 
 # Importing the libraries takes a second or more on a busy machine and is not the video's time.
 START_SEC = 60.0

@@ -13,8 +13,8 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from besnet.data.prepare.examine import Job, Outcome, examine
-from besnet.data.prepare.previous import taken_over
+from besnet.data.prepare.process_video import Job, Outcome, process_video
+from besnet.data.prepare.reuse import reused_outcome
 
 MEMORY_BYTES = 900 * 2**20
 
@@ -36,7 +36,7 @@ def serve(raw: dict[str, Any]) -> Outcome:
     """Do one job; what is wrong with the video becomes its answer."""
     job = Job(**raw)
     try:
-        return taken_over(job) or examine(job)
+        return reused_outcome(job) or process_video(job)
     except (ValueError, OSError) as error:
         return Outcome(job.number, why=" ".join(str(error).split()))
     except MemoryError:

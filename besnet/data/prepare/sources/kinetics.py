@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from besnet.data.labels import canonical
-from besnet.data.places import read_json
+from besnet.data.paths import read_json
 from besnet.data.prepare.files import Files
 from besnet.data.prepare.listing import Entry, Listing, split_in, split_named
 from besnet.data.prepare.sources.matching import by_stem, choose, settle

@@ -4,7 +4,7 @@ them. The split is what the file's name says."""
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from besnet.data.places import read_text
+from besnet.data.paths import read_text
 from besnet.data.prepare.files import VIDEO_ENDINGS
 from besnet.data.prepare.listing import Entry, Listing, split_in
 from besnet.data.prepare.sources.table import locate

@@ -3,7 +3,7 @@
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from besnet.data.places import read_json
+from besnet.data.paths import read_json
 from besnet.data.prepare.files import Files
 from besnet.data.prepare.listing import Entry, Listing
 

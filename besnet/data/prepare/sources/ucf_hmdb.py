@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from besnet.data.labels import canonical
-from besnet.data.places import read_text
+from besnet.data.paths import read_text
 from besnet.data.prepare.files import Files
 from besnet.data.prepare.listing import Entry, Listing
 from besnet.data.prepare.sources.matching import by_stem, choose, settle

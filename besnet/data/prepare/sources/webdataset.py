@@ -7,7 +7,7 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from besnet.data.places import read_range
+from besnet.data.paths import read_range
 from besnet.data.prepare.files import Files
 from besnet.data.prepare.listing import Entry, Listing, split_in
 from besnet.data.shards import LABEL_MEMBERS, MAX_LABEL_BYTES, VIDEO_MEMBERS, Member, members

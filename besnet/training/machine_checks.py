@@ -17,14 +17,14 @@ BYTES_A_PARAMETER = 16  # a checkpoint's weights, their moving average and two m
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: `mend` is empty where it is in order."""
+    """One thing looked at: `fix` is empty where it is in order."""
 
     name: str
     seen: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.seen}" + (f": {self.mend}" if self.mend else "")
+        return f"{self.name}: {self.seen}" + (f": {self.fix}" if self.fix else "")
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ def open_files(needs: Needs, limit: int | None = None) -> Finding:
     wanted = OTHER_FILES + FILES_A_WORKER * needs.workers + batches
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if limit is None else limit
     seen = f"{allowed} may be open in a process, about {wanted} needed"
-    mend = "" if wanted <= allowed else f"ulimit -n {2 * wanted}, or --ulimit nofile={2 * wanted} for a container"
-    return Finding("open files", seen, mend)
+    fix = "" if wanted <= allowed else f"ulimit -n {2 * wanted}, or --ulimit nofile={2 * wanted} for a container"
+    return Finding("open files", seen, fix)
 
 
 def cores(needs: Needs) -> Finding:

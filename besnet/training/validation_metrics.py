@@ -7,16 +7,16 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from besnet.data.clips import Views
+from besnet.data.clips import VideoClips
 
 FIGURES = ("Val/Loss", "Val/Prec@1", "Val/Prec@5")
 
 
-class Checked(TypedDict):
+class ValidationOutput(TypedDict):
     """A validation batch: the videos that could be read, a clip of each as the network saw it (B, 3, T, H, W), its loss
     (B,) and the class that was answered (B,)."""
 
-    views: list[Views]
+    views: list[VideoClips]
     clips: Tensor
     losses: Tensor
     answers: Tensor

@@ -19,7 +19,7 @@ import psutil
 
 from besnet.environment import LAUNCHER, whole_number
 
-ORPHANED = 137  # exit code of a rank whose launcher is gone: as if the same SIGKILL had hit it
+LAUNCHER_GONE = 137  # exit code of a rank whose launcher is gone: as if the same SIGKILL had hit it
 SAFE_PATH = "PYTHONSAFEPATH"  # keeps the working folder off the path of Python processes that start with it
 LONGEST_TMPDIR = 70  # of the 107 characters of a socket's path, less those of its own name
 FOR_THE_READER = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
@@ -37,7 +37,7 @@ def when_ended(process: int, then: Callable[[], None]) -> None:
     threading.Thread(target=watch, name=f"ends with {process}", daemon=True).start()
 
 
-class Orphan:
+class EndWithReader:
     """Ends a loader worker, and the fork server above it, when the process that reads from it dies.
 
     torch's own watchdog looks at the worker's parent, which here is the fork server: after a SIGKILL of the training
@@ -124,8 +124,8 @@ def end_with_launcher() -> None:
         return
     launcher = os.getppid()
     if launcher == 1 and not launches(Path("/proc/1/cmdline")):
-        os._exit(ORPHANED)  # killed before this line: its orphans are given to process 1
-    when_ended(launcher, lambda: os._exit(ORPHANED))
+        os._exit(LAUNCHER_GONE)  # killed before this line: its orphans are given to process 1
+    when_ended(launcher, lambda: os._exit(LAUNCHER_GONE))
 
 
 def end_with(launcher: int) -> None:
@@ -134,8 +134,8 @@ def end_with(launcher: int) -> None:
         return
     if not psutil.pid_exists(launcher):
         print(f"besnet: {LAUNCHER}={launcher}: that launcher has ended: so does this process", file=sys.stderr)
-        os._exit(ORPHANED)
-    when_ended(launcher, lambda: os._exit(ORPHANED))
+        os._exit(LAUNCHER_GONE)
+    when_ended(launcher, lambda: os._exit(LAUNCHER_GONE))
 
 
 def launches(command: Path) -> bool:

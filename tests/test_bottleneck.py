@@ -8,8 +8,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from besnet.data.clips import TrainingClips
-from besnet.training.phases import STEP, Phases
-from besnet.training.verdict import sentence, share
+from besnet.training.bottleneck import sentence, share
+from besnet.training.step_timer import STEP, StepTimer
 from tests import command
 
 
@@ -40,7 +40,7 @@ def test_shares_sum_to_one() -> None:
 
 
 def test_time_belongs_to_the_innermost_phase() -> None:
-    phases = Phases()
+    phases = StepTimer()
     phases.start("[LightningModule]ActionTraining.optimizer_step")
     phases.start("[Strategy]DDPStrategy.training_step")
     time.sleep(0.02)

@@ -5,7 +5,7 @@ import pytorch_lightning as pl
 from besnet.training.progress import Table
 
 
-class OwedCheck(pl.Callback):
+class PendingValidation(pl.Callback):
     """Checks the network at the start of a resumed run, if the epoch that has just ended was not checked.
 
     A checkpoint of an epoch's last step is written before the validation of that epoch.

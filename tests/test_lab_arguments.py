@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from besnet import cli
-from besnet.lab.asking import sort_factors
+from besnet.lab.arguments import sort_factors
 from besnet.lab.controls import find_control
+from besnet.lab.inference_variants import at_factor
 from besnet.lab.queue import Attempts
 from besnet.lab.runs import training
-from besnet.lab.uses import at_factor
 from besnet.report.lab_page import lab_page
 from besnet.settings import read_settings
 from besnet.video.sampling import ClipShape, uniform_clips

@@ -11,8 +11,8 @@ from typing import Any
 
 from besnet.data.manifest import Manifest
 from besnet.data.manifest_writing import summarise, write_columns
-from besnet.data.places import hash_file, read_range
-from besnet.data.prepare.examine import Job, Outcome
+from besnet.data.paths import hash_file, read_range
+from besnet.data.prepare.process_video import Job, Outcome
 from besnet.data.row import MAX_FILE_BYTES, hash_bytes
 from besnet.data.shards import members
 
@@ -20,7 +20,7 @@ FACTS = ("size", "frames", "fps", "duration_sec", "width", "height", "hash", "so
 ROW_KEYS = {"id", "label", "split", "class"}
 
 
-class Previous:
+class EarlierResult:
     """An earlier result, if it was made with the same settings."""
 
     def __init__(self, folder: Path, encode: dict[str, Any]) -> None:
@@ -64,7 +64,7 @@ def _load(folder: Path) -> Manifest:
         return Manifest.load(folder)
 
 
-def taken_over(job: Job) -> Outcome | None:
+def reused_outcome(job: Job) -> Outcome | None:
     """The outcome of a job from an earlier result; None where the source or that result has changed."""
     before = job.before
     if before is None or job.shared:  # what a file holds may look different now that several rows mean it

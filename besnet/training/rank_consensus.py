@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-class Agreement:
+class RankConsensus:
     """The largest of every rank's flags, exchanged once an optimiser step, on the way while the next one is made.
 
     Nobody waits for it: the answer is that of the step before, on every rank alike.

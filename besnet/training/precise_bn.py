@@ -13,7 +13,7 @@ def measure_statistics(task: ActionTraining) -> None:
         return
     # a plain copy: the trained one's BatchNorms may be synchronised between the ranks, which see other batches here
     plain = BesNet(**task.header["model"]).to(task.device)
-    plain.load_state_dict(task.judged.state_dict())
+    plain.load_state_dict(task.eval_network.state_dict())
     data, ranks = task.data, Ranks(task.global_rank, task.trainer.world_size, task.device)
 
     def beat() -> None:  # for the watchdog: this run still moves
@@ -25,4 +25,4 @@ def measure_statistics(task: ActionTraining) -> None:
     )
     if task.global_rank == 0:
         print(f"BatchNorm statistics of {measured} training videos ({videos} asked for)")
-    task.judged.load_state_dict(plain.state_dict())
+    task.eval_network.load_state_dict(plain.state_dict())

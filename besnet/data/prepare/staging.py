@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from besnet.data.manifest import Manifest
-from besnet.data.prepare.examine import Job, Outcome
+from besnet.data.prepare.process_video import Job, Outcome
 from besnet.files import replacing
 
 
@@ -45,7 +45,7 @@ def is_finished(out: Path, plan: str) -> bool:
         return False
 
 
-class Workshop:
+class Staging:
     """The folder `.work` of a preparation; one process at a time."""
 
     def __init__(self, out: Path, plan: str) -> None:

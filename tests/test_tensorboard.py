@@ -11,7 +11,7 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from besnet.data.manifest import Manifest
 from besnet.data.order import DILATION, generator
-from besnet.training import board, engine
+from besnet.training import engine, tensorboard
 from tests import command
 
 WORDS = ["--data.val_videos=9", "--data.val_split=test", "--model.dilations=[1,3]", "--trainer.max_epochs=2"]
@@ -51,7 +51,7 @@ def test_contact_sheets_of_the_first_batch_and_of_the_hardest_videos(events: Eve
         assert (first.width, first.height) == sheet.size
     hardest = events.Images("Val/hardest videos")
     assert len(hardest) == 2, "one of each check"
-    assert hardest[0].height == board.HARDEST * (84 + 20 + 3)
+    assert hardest[0].height == tensorboard.MOST_SHOWN * (84 + 20 + 3)
 
 
 def test_the_embedding_names_every_validation_video(finished: Path, squares: Path) -> None:
@@ -69,13 +69,13 @@ def test_the_embedding_names_every_validation_video(finished: Path, squares: Pat
     assert features.shape[0] == 9
     assert np.ptp(features, axis=0).max() > 0
     with Image.open(folder / embedding.sprite.image_path) as sprite:
-        assert sprite.size == (3 * board.THUMBNAIL, 3 * board.THUMBNAIL)
+        assert sprite.size == (3 * tensorboard.THUMBNAIL, 3 * tensorboard.THUMBNAIL)
 
 
 def test_the_weights_are_those_of_a_run_without_it(
     squares: Path, tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "Board", board.pl.Callback)
+    monkeypatch.setattr(engine, "TensorBoardPictures", tensorboard.pl.Callback)
     assert command.train(squares, tmp_path / "run", *WORDS) == 0
     assert not (tmp_path / "run" / "tensorboard" / "projector_config.pbtxt").exists()
     assert command.weights_hash(tmp_path / "run") == command.weights_hash(finished)

@@ -77,11 +77,9 @@ def check_fits(
         raise ValueError("trainer.gradient_clip_val does not go with the loss scale of 16-mixed: use bf16-mixed")
     for name in {name for pair in pairs for name in pair} - set(data.manifest.classes):
         near = difflib.get_close_matches(name, data.manifest.classes, n=1)
-        hint = f": did you mean {near[0]!r}?" if near else ": mend it, or leave pairs out with --evaluation.pairs '[]'"
+        hint = f": did you mean {near[0]!r}?" if near else ": fix it, or leave pairs out with --evaluation.pairs '[]'"
         raise ValueError(f"evaluation.pairs: {data.folder} has no class {name!r}{hint}")
-    if recipe.hardest is not None and recipe.hardest > data.batch_size:
-        raise ValueError(
-            f"recipe.hardest {recipe.hardest}: a micro-batch has data.batch_size {data.batch_size} clips only"
-        )
+    if recipe.ohem is not None and recipe.ohem > data.batch_size:
+        raise ValueError(f"recipe.ohem {recipe.ohem}: a micro-batch has data.batch_size {data.batch_size} clips only")
     if recipe.precise_bn is not None and model.get("frozen_bn"):
         raise ValueError("recipe.precise_bn would change the statistics that model.frozen_bn keeps: use one of them")

@@ -8,10 +8,10 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from besnet.training.checks import usable_cores
 from besnet.training.data import VideoData
-from besnet.training.phases import STEP, Phases
+from besnet.training.machine_checks import usable_cores
 from besnet.training.progress import is_logged
+from besnet.training.step_timer import STEP, StepTimer
 
 WARM_UP = 5  # micro-batches: workers start, memory is found, kernels are chosen
 LEAST = 20  # micro-batches that a verdict needs
@@ -19,10 +19,10 @@ MUCH = 0.2  # share of the step from which on something is named as the bound
 ALL_REDUCE = "all-reduce"
 
 
-class Verdict(pl.Callback):
+class BottleneckReport(pl.Callback):
     """Writes the phases' shares of the step to TensorBoard, and what bounds the run on standard output at its end."""
 
-    def __init__(self, phases: Phases) -> None:
+    def __init__(self, phases: StepTimer) -> None:
         self.phases = phases
         self.batches = 0
         self.before = dict(phases.seconds)

@@ -10,19 +10,19 @@ from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from besnet.data.clips import Views
+from besnet.data.clips import VideoClips
 from besnet.data.transforms import pixels
 from besnet.report.sheet import contact_sheet
 from besnet.training.module import ActionTraining
-from besnet.training.tally import Checked
+from besnet.training.validation_metrics import ValidationOutput
 
-HARDEST = 8
+MOST_SHOWN = 8
 FRAMES = 8
 EMBEDDED = 256
 THUMBNAIL = 48
 
 
-class Board(pl.Callback):
+class TensorBoardPictures(pl.Callback):
     """Writes pictures into the run's TensorBoard: after each epoch the dilations that were drawn, after each check the
     videos that cost most, after the last one an embedding of the validation videos by what the network sees.
 
@@ -66,8 +66,8 @@ class Board(pl.Callback):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Checked | None,
-        batch: list[Views],
+        outputs: ValidationOutput | None,
+        batch: list[VideoClips],
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -78,13 +78,15 @@ class Board(pl.Callback):
         for views, loss, answer in zip(
             outputs["views"], outputs["losses"].tolist(), outputs["answers"].tolist(), strict=True
         ):
-            if len(self.hardest) < HARDEST or loss > self.hardest[-1][0]:
+            if len(self.hardest) < MOST_SHOWN or loss > self.hardest[-1][0]:
                 self.hardest.append((loss, views.row, answer, frames_of(views)))
-                self.hardest = sorted(self.hardest, key=lambda entry: -entry[0])[:HARDEST]
+                self.hardest = sorted(self.hardest, key=lambda entry: -entry[0])[:MOST_SHOWN]
         left = EMBEDDED - len(self.embedded)
         if trainer.current_epoch + 1 == trainer.max_epochs and left > 0:
             clips = outputs["clips"][:left]
-            for views, features, clip in zip(outputs["views"], pl_module.judged.features(clips), clips, strict=False):
+            for views, features, clip in zip(
+                outputs["views"], pl_module.eval_network.features(clips), clips, strict=False
+            ):
                 middle = pixels(clip[None])[0, clip.shape[1] // 2].permute(2, 0, 1).float() / 255
                 small = torch.nn.functional.interpolate(middle[None], size=(THUMBNAIL, THUMBNAIL), mode="area")[0]
                 self.embedded.append((views.row, features.float().cpu().numpy(), small.cpu()))
@@ -114,7 +116,7 @@ def writer_of(trainer: pl.Trainer) -> SummaryWriter | None:
     return logger.experiment if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero else None
 
 
-def frames_of(views: Views) -> np.ndarray:
+def frames_of(views: VideoClips) -> np.ndarray:
     """A few frames of a video's first clip, uint8 (N, H, W, 3)."""
     assert views.frames is not None
     clip = views.frames[0]

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from besnet.data.places import hash_file, read_range
+from besnet.data.paths import hash_file, read_range
 from besnet.data.prepare.encode import encode
 from besnet.data.row import MAX_FILE_BYTES, hash_bytes
 from besnet.video.container import VideoError, check_total
@@ -21,7 +21,7 @@ Mode = Literal["index", "copy", "encode"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One video to examine."""
+    """One video to process."""
 
     number: int
     path: str  # full
@@ -47,7 +47,7 @@ class Outcome:
     reused: bool = False  # taken over from an earlier preparation
 
 
-def examine(job: Job) -> Outcome:
+def process_video(job: Job) -> Outcome:
     """Facts of a video that decodes completely; with mode `encode` its training version is written too.
 
     VideoError where it does not decode.

@@ -24,7 +24,7 @@ PHASES = {
 STEP = ("waiting for data", "copy", "forward", "backward", "optimiser", "agreeing", "other")
 
 
-class Phases(Profiler):
+class StepTimer(Profiler):
     """Follows a run through its phases; costs a dictionary look-up a hook and a time stamp a phase.
 
     On a CUDA device the stamps are events in its stream, so that seconds are the device's own: while it idles because

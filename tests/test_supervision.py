@@ -9,8 +9,8 @@ ADOPTED = """
 import ctypes, os, subprocess, sys, time
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 reader = subprocess.Popen(["sleep", "60"])
-worker = "from besnet.data.orphans import Orphan; import time; "
-worker += f"Orphan({reader.pid})(0); print('on', flush=True); time.sleep(60)"
+worker = "from besnet.supervision import EndWithReader; import time; "
+worker += f"EndWithReader({reader.pid})(0); print('on', flush=True); time.sleep(60)"
 server = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {worker!r}])"
 subprocess.run([sys.executable, "-c", server])
 time.sleep(0.2)

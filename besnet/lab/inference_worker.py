@@ -1,4 +1,4 @@
-"""A process that looks: `python -m besnet.lab.looking STAGE PLAN WORKER WORKERS`, its share of the videos or networks.
+"""The inference worker of a lab: `python -m besnet.lab.inference_worker STAGE PLAN WORKER WORKERS`, a share of work.
 
 Every video is opened once for all networks, all their uses and all frame intervals.
 """
@@ -17,19 +17,26 @@ from torch.utils.data import DataLoader, Dataset
 
 from besnet.data.clips import loader_settings, read_clips
 from besnet.data.manifest import Manifest
-from besnet.data.orphans import end_with_launcher
 from besnet.data.transforms import evaluation_views
 from besnet.evaluation.probabilities import softmax
 from besnet.evaluation.ranks import choose_device
 from besnet.evaluation.recalibration import drawn_rows, equal_batches
 from besnet.files import write_arrays
+from besnet.lab.inference_variants import (
+    InferenceVariant,
+    at_factor,
+    inference_variants,
+    loaded,
+    network_for,
+    ready_network,
+)
 from besnet.lab.plan import CHUNK, Checkpoint, Plan, chunk_file, chunks
-from besnet.lab.uses import Use, at_factor, loaded, network_for, ready_network, uses
 from besnet.models.recalibration import measure_batch
+from besnet.supervision import end_with_launcher
 from besnet.video.sampling import ClipShape, is_short, uniform_clips
 from besnet.watchdog import Pulse, watched
 
-VIEWS_AT_ONCE = 16
+VIEWS_PER_BATCH = 16
 WATCHDOG_MINUTES = 30.0
 NETWORK_BYTES = 4e9  # of networks that are held at once
 
@@ -104,7 +111,7 @@ def recalibrate(plan: Plan, root: Path, worker: int, workers: int, pulse: Pulse)
 
 
 def look(plan: Plan, root: Path, worker: int, workers: int, pulse: Pulse) -> None:
-    """Answer for this worker's share of the videos with every network that has not answered yet."""
+    """Predict this worker's share of the videos with every network that has not answered yet."""
     manifest = Manifest.load(Path(plan.folder))
     rows = plan.rows(manifest)
     numbers = chunks(len(rows))[worker::workers]
@@ -118,9 +125,9 @@ def look(plan: Plan, root: Path, worker: int, workers: int, pulse: Pulse) -> Non
 def answer_group(
     plan: Plan, root: Path, manifest: Manifest, rows: np.ndarray, todo: list[tuple[int, Checkpoint]], pulse: Pulse
 ) -> None:
-    """Answer chunk by chunk; todo: (number of a chunk, checkpoint that lacks it), in the order of the chunks."""
+    """Predict chunk by chunk; todo: (number of a chunk, checkpoint that lacks it), in the order of the chunks."""
     device = choose_device("auto")
-    networks: dict[Checkpoint, dict[str, tuple[Use, nn.Module]]] = {}
+    networks: dict[Checkpoint, dict[str, tuple[InferenceVariant, nn.Module]]] = {}
     for checkpoint in dict.fromkeys(checkpoint for _, checkpoint in todo):
         networks[checkpoint] = built(plan, root, checkpoint, device)
     factors = sorted({use.factor for ways in networks.values() for use, _ in ways.values()})
@@ -128,10 +135,10 @@ def answer_group(
     numbers = list(dict.fromkeys(number for number, _ in todo))
     wanted = np.concatenate([rows[number * CHUNK : (number + 1) * CHUNK] for number in numbers])
     stream = videos(plan, manifest, wanted, shapes, plan.num_clips)
-    at_once = max(1, VIEWS_AT_ONCE // (plan.num_clips * plan.num_crops))
+    at_once = max(1, VIEWS_PER_BATCH // (plan.num_clips * plan.num_crops))
     for number in numbers:
         mine = [checkpoint for which, checkpoint in todo if which == number]
-        kept: dict[Checkpoint, dict[Use, list[np.ndarray]]] = {checkpoint: {} for checkpoint in mine}
+        kept: dict[Checkpoint, dict[InferenceVariant, list[np.ndarray]]] = {checkpoint: {} for checkpoint in mine}
         seen = [next(stream) for _ in rows[number * CHUNK : (number + 1) * CHUNK]]
         read = [video for video in seen if video.clips is not None]
         for start in range(0, len(read), at_once):
@@ -167,35 +174,37 @@ def views_of(video: Seen, place: int, plan: Plan, device: torch.device) -> Tenso
 @torch.inference_mode()
 def probabilities(network: nn.Module, views: Tensor, num_videos: int) -> np.ndarray:
     """float32 (num_videos, C): the mean over each video's views."""
-    logits = torch.cat([network(part) for part in views.split(VIEWS_AT_ONCE)])
+    logits = torch.cat([network(part) for part in views.split(VIEWS_PER_BATCH)])
     mean: np.ndarray = softmax(logits, "the lab's networks").reshape(num_videos, -1, logits.shape[1]).mean(axis=1)
     return mean
 
 
-def chosen(plan: Plan, content: dict[str, Any]) -> dict[str, Use]:
+def chosen(plan: Plan, content: dict[str, Any]) -> dict[str, InferenceVariant]:
     """The uses of a checkpoint that the plan asks for."""
-    return uses(content["besnet"]["model"], plan.fixed, plan.factors)
+    return inference_variants(content["besnet"]["model"], plan.fixed, plan.factors)
 
 
-def built(plan: Plan, root: Path, checkpoint: Checkpoint, device: torch.device) -> dict[str, tuple[Use, nn.Module]]:
+def built(
+    plan: Plan, root: Path, checkpoint: Checkpoint, device: torch.device
+) -> dict[str, tuple[InferenceVariant, nn.Module]]:
     """Every use of a checkpoint by name, with its network; uses that differ only in the interval share one."""
     content = loaded(checkpoint)
     place = plan.place(root, checkpoint)
-    made: dict[Use, nn.Module] = {}
-    found: dict[str, tuple[Use, nn.Module]] = {}
-    first: dict[Use, str] = {}
+    made: dict[InferenceVariant, nn.Module] = {}
+    found: dict[str, tuple[InferenceVariant, nn.Module]] = {}
+    first: dict[InferenceVariant, str] = {}
     for name, use in chosen(plan, content).items():
         if use in first:
             continue
         first[use] = name
-        at_one = Use(use.dilations, use.padding, use.recalibrated)
+        at_one = InferenceVariant(use.dilations, use.padding, use.recalibrated)
         if at_one not in made:
             made[at_one] = ready_network(content, at_one, statistics_file(place, use), device)
         found[name] = (use, made[at_one])
     return found
 
 
-def statistics_file(place: Path, use: Use) -> Path:
+def statistics_file(place: Path, use: InferenceVariant) -> Path:
     """Where the recalibrated statistics for a use lie."""
     return place / f"statistics_{use.padding or 'own'}.npz"
 

@@ -12,7 +12,7 @@ from besnet.report.sheet import contact_sheet
 MOST_CLIPS, MOST_FRAMES = 16, 16
 
 
-def draw_seen(path: Path, clips: Tensor, targets: Tensor, classes: list[str]) -> None:
+def draw_batch_preview(path: Path, clips: Tensor, targets: Tensor, classes: list[str]) -> None:
     """Write a contact sheet as PNG: a clip a row, its frames from left to right, its label or mixture above.
 
     clips: (B, 3, T, H, W), normalised; targets: class numbers (B,) or probabilities (B, C).

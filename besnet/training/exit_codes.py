@@ -3,7 +3,7 @@
 | code | means | start the same command again? |
 |---|---|---|
 | 0 | finished | |
-| 2 | wrong use, or something to mend first: a disk, a file, a setting | after mending it |
+| 2 | wrong use, or something to fix first: a disk, a file, a setting | after mending it |
 | 65 | the loss or the weights were no longer finite | after changing something: it would happen again |
 | 69 | nothing moved for `saving.watchdog_minutes`, or another rank was lost | yes |
 | 71 | out of memory, or of shared memory | with smaller batches, or more of it |
@@ -27,7 +27,7 @@ NOT_FINITE = 65
 OUT_OF_MEMORY = 71
 WORKER_DIED = 74
 STOPPED = 75
-HOPELESS = (0, WRONG_USE, NOT_FINITE, OUT_OF_MEMORY, STOPPED)  # a launcher does not try these again
+NON_RETRYABLE = (0, WRONG_USE, NOT_FINITE, OUT_OF_MEMORY, STOPPED)  # a launcher does not try these again
 
 DEAD_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 IN_WORKER = re.compile(r"Caught (\w+) in DataLoader worker process (\d+)\.")
@@ -43,7 +43,7 @@ GOES_ON = (
 )
 
 
-class Ending(Exception):  # noqa: N818  (no error: a documented way to end)
+class RunExit(Exception):  # noqa: N818  (no error: a documented way to end)
     """The end of a run for a reason that one line explains."""
 
     def __init__(self, code: int, line: str) -> None:
@@ -52,7 +52,7 @@ class Ending(Exception):  # noqa: N818  (no error: a documented way to end)
 
 
 def explain(error: BaseException, sizes: str) -> BaseException:
-    """What a failure of the training loop means to the one who started it: an Ending or a ValueError, else `error`.
+    """What a failure of the training loop means to the one who started it: a RunExit or a ValueError, else `error`.
 
     sizes: what the memory went into and what to lower, for a run that is out of memory.
     """
@@ -61,29 +61,29 @@ def explain(error: BaseException, sizes: str) -> BaseException:
     if worker and worker[1] in ("ValueError", "OSError"):
         return ValueError(f"loader worker {worker[2]}: {text.strip().splitlines()[-1].partition(': ')[2]}")
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return Ending(OUT_OF_MEMORY, f"out of memory with {sizes}")
+        return RunExit(OUT_OF_MEMORY, f"out of memory with {sizes}")
     if isinstance(error, ConnectionError | FileNotFoundError | EOFError) and between_processes(error):
-        return Ending(WORKER_DIED, f"loader worker died while it handed over a batch{GOES_ON}")
+        return RunExit(WORKER_DIED, f"loader worker died while it handed over a batch{GOES_ON}")
     if TOO_MANY_FILES.search(text):
         return ValueError("too many open files on this machine or in this process: raise it (ulimit -n 65536)")
     if not isinstance(error, RuntimeError):
         return error
     if "Pin memory thread exited" in text:
-        return Ending(WORKER_DIED, f"the thread that copies batches for the GPU died{GOES_ON}")
+        return RunExit(WORKER_DIED, f"the thread that copies batches for the GPU died{GOES_ON}")
     dead = DEAD_WORKER.search(text)
     if dead and "Bus error" not in text:
-        return Ending(WORKER_DIED, f"loader worker with process id {dead[1]} died{GOES_ON}")
+        return RunExit(WORKER_DIED, f"loader worker with process id {dead[1]} died{GOES_ON}")
     if NO_SHARED_MEMORY.search(text) and "rror" in text and not LOST_RANK.search(text):
-        return Ending(
+        return RunExit(
             OUT_OF_MEMORY,
             f"no shared memory left for {sizes}; in a container start it with --shm-size=16g "
             f"({text.strip().splitlines()[-1]})",
         )
     if NO_MEMORY.search(text):
-        return Ending(OUT_OF_MEMORY, f"out of memory with {sizes}")
+        return RunExit(OUT_OF_MEMORY, f"out of memory with {sizes}")
     if isinstance(error, dist.DistError) or LOST_RANK.search(text):
         reason = " ".join(text.strip().splitlines()[0].split())[:160]
-        return Ending(HUNG, f"another rank was lost or did not answer in time ({reason}); start the whole job again")
+        return RunExit(HUNG, f"another rank was lost or did not answer in time ({reason}); start the whole job again")
     return error
 
 

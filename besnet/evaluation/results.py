@@ -1,4 +1,4 @@
-"""Answers → the account of an evaluation: counted, written, shown."""
+"""Predictions → the results of an evaluation: counted, written, shown."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from besnet.checkpoints.header import revision
 from besnet.checkpoints.store import file_hash
 from besnet.data.manifest import Manifest
 from besnet.evaluation import calibration, comparison, metrics
-from besnet.evaluation.loop import Answer
+from besnet.evaluation.inference import RowPrediction
 from besnet.evaluation.stored import PREDICTIONS, RESULTS, Evaluation
 from besnet.files import write_arrays, write_json, write_table
 from besnet.report.evaluation_page import evaluation_page, percent, trained_on_line
@@ -30,7 +30,7 @@ def finish(
     manifest: Manifest,
     rows: np.ndarray,
     labels: np.ndarray,
-    got: list[Answer],
+    got: list[RowPrediction],
     cost: str,
     against: Evaluation | None = None,
 ) -> None:
@@ -64,7 +64,7 @@ def finish(
 
 
 def account(
-    about: dict[str, Any], manifest: Manifest, rows: np.ndarray, labels: np.ndarray, got: list[Answer]
+    about: dict[str, Any], manifest: Manifest, rows: np.ndarray, labels: np.ndarray, got: list[RowPrediction]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The results that depend only on data and network, and the arrays behind them."""
     read = [answer for answer in got if answer.probabilities is not None]
@@ -113,7 +113,7 @@ def account(
         results["accuracy"] = metrics.accuracies(guess, truth, int((labels >= 0).sum()))
         results["accuracy"]["mean_class_top1"] = float(np.mean(known)) if known else None
         results["per_class"] = table
-        results["pairs"] = metrics.told_apart(guess, truth, classes, about["views"]["pairs"])
+        results["pairs"] = metrics.pairwise_accuracy(guess, truth, classes, about["views"]["pairs"])
         results["calibration"] = calibration.reliability(guess, truth) if len(truth) else None
     return results, arrays
 

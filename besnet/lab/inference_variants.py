@@ -23,7 +23,7 @@ LARGEST = 2**30  # bytes of a file of statistics
 
 
 @dataclass(frozen=True)
-class Use:
+class InferenceVariant:
     """One way to use a trained network; the defaults are the way it is meant.
 
     dilations: the set to average over in place of its own. padding: the temporal padding in place of its own.
@@ -36,22 +36,24 @@ class Use:
     factor: float = 1.0
 
 
-def uses(model: dict[str, Any], fixed: list[int], factors: list[float]) -> dict[str, Use]:
-    """Every way that a lab looks at a network, by name; what comes to the same for this network is the same Use.
+def inference_variants(model: dict[str, Any], fixed: list[int], factors: list[float]) -> dict[str, InferenceVariant]:
+    """Every inference variant of a network by name; equal ones share one object.
 
     model: the keyword arguments that the network was made with. fixed: dilations to look through one at a time.
     """
-    found = {"averaged": Use()}
+    found = {"averaged": InferenceVariant()}
     if not model.get("frame_features"):  # its BatchNorms are frozen by definition
-        found["recalibrated"] = Use(recalibrated=True)
+        found["recalibrated"] = InferenceVariant(recalibrated=True)
     own = list(model["dilations"])
     for dilation in fixed if own else []:
-        found[f"dilation_{dilation}"] = Use() if own == [dilation] else Use(dilations=(dilation,))
+        found[f"dilation_{dilation}"] = (
+            InferenceVariant() if own == [dilation] else InferenceVariant(dilations=(dilation,))
+        )
     for padding in ("zeros", "replicate") if own else ():
         other = None if padding == model["temporal_padding"] else padding
-        found[f"padding_{padding}"] = Use(padding=other)
-        found[f"padding_{padding}_recalibrated"] = Use(padding=other, recalibrated=True)
-    return found | {f"interval_{factor:g}": Use(factor=factor) for factor in factors}
+        found[f"padding_{padding}"] = InferenceVariant(padding=other)
+        found[f"padding_{padding}_recalibrated"] = InferenceVariant(padding=other, recalibrated=True)
+    return found | {f"interval_{factor:g}": InferenceVariant(factor=factor) for factor in factors}
 
 
 def loaded(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def loaded(checkpoint: Checkpoint) -> dict[str, Any]:
     return stored.content
 
 
-def network_for(checkpoint: dict[str, Any], use: Use) -> BesNet:
+def network_for(checkpoint: dict[str, Any], use: InferenceVariant) -> BesNet:
     """The network of a checkpoint, used another way; with the BatchNorm statistics that it was trained with."""
     entry = checkpoint["besnet"]
     model, weights = dict(entry["model"]), checkpoint["state_dict"]
@@ -76,7 +78,9 @@ def network_for(checkpoint: dict[str, Any], use: Use) -> BesNet:
     return rebuild(checkpoint | {"besnet": entry | {"model": model}, "state_dict": weights}).network
 
 
-def ready_network(checkpoint: dict[str, Any], use: Use, statistics: Path, device: torch.device) -> nn.Module:
+def ready_network(
+    checkpoint: dict[str, Any], use: InferenceVariant, statistics: Path, device: torch.device
+) -> nn.Module:
     """The folded network for a use; statistics: the file that `save_statistics` wrote, if the use is recalibrated."""
     network = network_for(checkpoint, use)
     if use.recalibrated:

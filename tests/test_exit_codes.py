@@ -14,7 +14,7 @@ import torch
 from besnet import cli
 from besnet.checkpoints import store
 from besnet.ranges import RANGES, Range
-from besnet.training import endings
+from besnet.training import exit_codes
 from tests import command
 
 HUGE = ["--data.crop_size=8192", "--data.clip.num_frames=1024"]
@@ -32,7 +32,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_is_learned_from(
     squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--recipe.optimizer=sgd", "--recipe.lr=1e25", "--saving.every_steps=1"]
-    assert command.train(squares, tmp_path, *words) == endings.NOT_FINITE
+    assert command.train(squares, tmp_path, *words) == exit_codes.NOT_FINITE
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("besnet:")]
     assert len(lines) == 1
     assert "the loss was not finite at step" in lines[0]
@@ -48,7 +48,7 @@ def test_weights_that_are_not_finite_are_never_saved(
     squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--recipe.lr=1e39", "--saving.every_steps=1"]
-    assert command.train(squares, tmp_path, *words) == endings.NOT_FINITE
+    assert command.train(squares, tmp_path, *words) == exit_codes.NOT_FINITE
     assert "weights or moments were not finite after step 1" in capsys.readouterr().err
     assert store.newest(tmp_path / "checkpoints") == (None, [])
 
@@ -67,7 +67,7 @@ def test_two_ranks_stop_together_and_the_one_that_knows_names_the_videos(squares
 def test_out_of_memory_names_what_to_lower(squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         command.train(squares, tmp_path, "--data.crop_size=8192", "--data.clip.num_frames=1024")
-        == endings.OUT_OF_MEMORY
+        == exit_codes.OUT_OF_MEMORY
     )
     err = capsys.readouterr().err
     assert "out of memory with data.batch_size 4, data.clip.num_frames 1024, data.crop_size 8192: lower" in err
@@ -79,7 +79,7 @@ def test_a_dead_loader_worker_ends_the_run(squares: Path, tmp_path: Path) -> Non
     worker = command.loader_workers(process.pid, 2)[1]
     worker.kill()
     _, err = process.communicate(timeout=command.LIMIT_SEC)
-    assert process.returncode == endings.WORKER_DIED, err
+    assert process.returncode == exit_codes.WORKER_DIED, err
     assert re.search(rf"besnet: rank 0: loader worker (with process id {worker.pid} )?died", err)
     assert command.gone(worker)
 
@@ -93,10 +93,10 @@ def test_a_worker_that_dies_with_a_batch_in_its_hands_is_a_dead_worker() -> None
     worker.join()
     with pytest.raises((OSError, EOFError)) as failed:
         queue.get(timeout=command.LIMIT_SEC)
-    ending = endings.explain(failed.value, "")
-    assert isinstance(ending, endings.Ending)
-    assert ending.code == endings.WORKER_DIED
-    assert endings.explain(OSError(28, "No space left on device"), "").args[0] == 28
+    ending = exit_codes.explain(failed.value, "")
+    assert isinstance(ending, exit_codes.RunExit)
+    assert ending.code == exit_codes.WORKER_DIED
+    assert exit_codes.explain(OSError(28, "No space left on device"), "").args[0] == 28
 
 
 def test_a_worker_that_hangs_is_noticed_by_the_watchdog(squares: Path, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_worker_that_hangs_is_noticed_by_the_watchdog(squares: Path, tmp_path:
     worker = command.loader_workers(process.pid, 1)[0]
     worker.send_signal(signal.SIGSTOP)
     _, err = process.communicate(timeout=command.LIMIT_SEC)
-    assert process.returncode == endings.HUNG
+    assert process.returncode == exit_codes.HUNG
     assert "besnet: rank 0: nothing has moved for 0.4 minutes" in err
     assert "in the phase 'waiting for data'" in err
     assert "_try_get_data" in err, "the stack shows where"
@@ -124,7 +124,7 @@ def test_a_disk_that_hangs_is_noticed_by_the_watchdog(squares: Path, tmp_path: P
     )
     command_line = [sys.executable, "-W", "ignore", "-c", hangs, str(tmp_path / "checkpoints"), *words]
     process = subprocess.run(command_line, text=True, capture_output=True, timeout=command.LIMIT_SEC)
-    assert process.returncode == endings.HUNG, process.stderr
+    assert process.returncode == exit_codes.HUNG, process.stderr
     assert "in the phase 'saving'" in process.stderr
     assert store.load(tmp_path)["global_step"] == 2, "the checkpoint before is whole"
 
@@ -154,7 +154,7 @@ def test_a_signal_to_the_whole_group_still_saves(squares: Path, tmp_path: Path, 
     command.wait_for_step(tmp_path, 2)
     os.killpg(process.pid, number)
     _, err = process.communicate(timeout=command.LIMIT_SEC)
-    assert process.returncode == endings.STOPPED, err
+    assert process.returncode == exit_codes.STOPPED, err
     assert store.load(tmp_path)["global_step"] >= 2
 
 
@@ -174,11 +174,11 @@ def test_what_a_worker_says_is_one_line(squares: Path) -> None:
     message = (
         "Caught ValueError in DataLoader worker process 3.\nOriginal Traceback:\n  File x\nValueError: a.mp4: cut\n"
     )
-    error = endings.explain(ValueError(message), "")
+    error = exit_codes.explain(ValueError(message), "")
     assert type(error) is ValueError
     assert cli.one_line(error) == "loader worker 3: a.mp4: cut"
 
 
 def test_other_errors_stay_as_they_are() -> None:
     bug = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-    assert endings.explain(bug, "") is bug
+    assert exit_codes.explain(bug, "") is bug

@@ -10,7 +10,7 @@ from besnet.data.known import among, fingerprints
 from besnet.data.manifest import Manifest
 from besnet.evaluation.views import ViewPlan
 from besnet.lab.controls import Control, find_control
-from besnet.lab.uses import cannot_show
+from besnet.lab.inference_variants import cannot_show
 from besnet.video.sampling import ClipShape
 
 # networks are compared on equal clips and cut-outs
