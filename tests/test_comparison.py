@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from besnet import cli
-from besnet.evaluation.comparison import check_comparable, compared, over_clips, paired_interval, siblings
+from besnet.evaluation.comparison import check_comparable, compared, over_clips, siblings
+from besnet.evaluation.statistics import paired_difference
 from besnet.evaluation.stored import read_evaluation
 from tests import command, evaluated
 
@@ -44,9 +45,17 @@ def test_the_interval_of_a_difference_covers_the_truth() -> None:
         mine, theirs = ease < 0.7, ease < 0.6
         flip = rng.random(400) < 0.1
         mine, theirs = np.where(flip, rng.random(400) < 0.7, mine), np.where(flip, rng.random(400) < 0.6, theirs)
-        low, high = paired_interval(int((mine & ~theirs).sum()), int((theirs & ~mine).sum()), 400)
+        low, high = paired_difference((mine.astype(float) - theirs)[None])["interval"]
         hits += low <= truth <= high
     assert 0.91 < hits / rounds < 0.985
+
+
+def test_an_evaluation_compared_with_itself_is_not_certain_of_no_difference(tmp_path: Path) -> None:
+    labels = [0, 0, 1, 1, 2, 2]
+    own = stored(tmp_path / "own", guesses=labels, labels=labels)
+    found = compared(read_evaluation(own), {"classes": list("abc"), "split": "test"}, arrays(labels, labels))
+    assert (found["difference"], found["gained"], found["lost"]) == (0, 0, 0)
+    assert found["interval"] == pytest.approx([-0.245, 0.245], abs=0.001)
 
 
 @pytest.mark.parametrize(
@@ -102,8 +111,8 @@ def test_the_page_shows_gains_and_other_evaluations(squares: Path, tmp_path: Pat
     assert cli.run("evaluate", [*words, f"--against={first}"]) == 0
     (second,) = set((run / "evaluations").iterdir()) - {first}
     page = (second / "report.html").read_text()
-    assert "Against another evaluation" in page
-    assert "The same checkpoint, evaluated otherwise" in page
+    assert "Comparison" in page
+    assert "Other evaluations of this checkpoint" in page
     results = json.loads((second / "results.json").read_text())
-    assert results["against"]["videos"] == 9
+    assert results["baseline"]["videos"] == 9
     assert {row["dilations"] for row in siblings(second, results)} == {"[1]", "[1, 2]"}

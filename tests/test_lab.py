@@ -71,7 +71,7 @@ def test_a_lab_trains_evaluates_and_compares(small: Path) -> None:
     assert none["uses"]["dilation_1"]["same_as_averaged"]
     assert none["uses"]["padding_replicate"]["same_as_averaged"]
     assert not random["uses"]["dilation_1"]["same_as_averaged"]
-    assert random["uses"]["interval_1"]["against_averaged"]["mean"] == 0
+    assert random["uses"]["interval_1"]["difference_to_averaged"]["mean"] == 0
     assert {"recalibrated", "dilation_2", "padding_zeros", "padding_zeros_recalibrated", "interval_2"} <= set(
         random["uses"]
     )

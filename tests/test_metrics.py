@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 
 from besnet.evaluation import metrics
+from besnet.evaluation.statistics import wilson
 from besnet.report.confusion import square
 
 
@@ -43,14 +44,14 @@ def test_missing_videos_count_as_wrong() -> None:
 
 @pytest.mark.parametrize(("right", "count"), [(0, 10), (9, 10), (480, 500), (1, 1)])
 def test_the_interval_covers_as_often_as_it_says(right: int, count: int) -> None:
-    low, high = metrics.wilson(right, count)
+    low, high = wilson(right, count)
     assert 0 <= low <= right / count <= high <= 1
 
 
 def test_wilson_covers_95_percent() -> None:
     rng = np.random.default_rng(1)
     draws = rng.binomial(50, 0.8, size=4000)
-    covered = np.mean([low <= 0.8 <= high for low, high in (metrics.wilson(int(right), 50) for right in draws)])
+    covered = np.mean([low <= 0.8 <= high for low, high in (wilson(int(right), 50) for right in draws)])
     assert 0.93 <= covered <= 0.97
 
 

@@ -65,7 +65,7 @@ def results(names: list[str], folder: Path) -> tuple[dict[str, Any], np.ndarray]
     arrays = {"ids": np.array([f"v{n}" for n in range(len(labels))]), "labels": labels, "probabilities": views}
     about["over_clips"] = comparison.over_clips(arrays, 4)
     gains = [{"class": row["class"], "videos": 49, "top1": row["top1"], "gained": rng.normal(0, 0.05)} for row in table]
-    about["against"] = {
+    about["baseline"] = {
         "folder": "runs/none/evaluations/kinetics400-val-4x1-d1", "checkpoint": {"network": "BesNet, dilations [1]"},
         "difference": 0.021, "interval": [0.015, 0.027], "videos": len(labels), "gained": 900, "lost": 500,
         "per_class": sorted(gains, key=lambda row: float(row["gained"])),
@@ -77,7 +77,7 @@ def results(names: list[str], folder: Path) -> tuple[dict[str, Any], np.ndarray]
 def test_a_page_is_quiet_and_fits(size: int, tmp_path: Path) -> None:
     about, counts = results(NAMES[size], tmp_path)
     frames = np.random.default_rng(0).integers(0, 255, (8, 9, 12, 3)).astype(np.uint8).repeat(20, 1).repeat(20, 2)
-    mistakes = [(f"{NAMES[size][n]}, taken for {NAMES[size][n + 1]} (98 %): v{n}", frames) for n in range(5)]
+    mistakes = [(f"{NAMES[size][n]}, predicted as {NAMES[size][n + 1]} (98 %): v{n}", frames) for n in range(5)]
     one = {"views": "4 x 1", "dilations": "[1, 2]", "top1": 0.7, "interval": [0.69, 0.71]}
     others = [{"name": f"kinetics400-val-4x1-d{d}"} | one for d in ("1", "1_2")]
     page = tmp_path / "report.html"

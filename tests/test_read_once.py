@@ -114,7 +114,7 @@ def test_the_evaluation_compared_with_is_read_before_the_work(
     monkeypatch.setattr(evaluation, "answers", meanwhile)
     last = [f"--against={tmp_path / 'first'}", f"--out={tmp_path / 'second'}"]
     assert cli.run("evaluate", [*words, "--workers=0", *last]) == 0
-    assert json.loads((tmp_path / "second" / "results.json").read_text())["against"]["difference"] == 0
+    assert json.loads((tmp_path / "second" / "results.json").read_text())["baseline"]["difference"] == 0
 
 
 def test_a_worker_does_not_open_data_that_was_prepared_anew(squares: Path) -> None:

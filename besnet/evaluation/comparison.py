@@ -1,67 +1,61 @@
-"""An evaluation beside others: a second run on the same videos, fewer views, other dilations. Nothing is run again."""
+"""An evaluation compared with others: a baseline, fewer clips, other dilations. Nothing is computed again."""
 
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from besnet.evaluation.statistics import paired_difference
 from besnet.evaluation.stored import Evaluation, Results, read_results
 
 
-def check_comparable(other: Evaluation, classes: list[str], split: str, ids: list[str]) -> None:
-    """ValueError if an evaluation has other classes, another split, or no video in common."""
-    folder = other.folder
-    if other.about["classes"] != classes:
+def check_comparable(baseline: Evaluation, classes: list[str], split: str, ids: list[str]) -> None:
+    """ValueError if a baseline has other classes, another split, or no video in common."""
+    folder = baseline.folder
+    if baseline.about["classes"] != classes:
         raise ValueError(f"{folder}: its network has another class list: the two cannot be compared class by class")
-    if other.about["split"] != split:
-        raise ValueError(f"{folder}: an evaluation of the split {other.about['split']}, not of {split}")
-    if not set(other.ids.tolist()) & set(ids):
-        raise ValueError(f"{folder}: no video in common with this evaluation: it is of other data")
+    if baseline.about["split"] != split:
+        raise ValueError(f"{folder}: an evaluation of the split {baseline.about['split']}, not of {split}")
+    if not set(baseline.ids.tolist()) & set(ids):
+        raise ValueError(f"{folder}: no video in common with this evaluation: choose an evaluation of the same data")
 
 
-def compared(other: Evaluation, results: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """What this evaluation gained and lost against another one, over the labelled videos that both evaluated.
+def compared(baseline: Evaluation, results: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What an evaluation gained and lost compared with a baseline, over the labelled videos that both evaluated.
 
     It must be comparable, see check_comparable.
     """
-    place = {name: number for number, name in enumerate(other.ids.tolist())}
+    place = {name: number for number, name in enumerate(baseline.ids.tolist())}
     both = [(n, place[name]) for n, name in enumerate(arrays["ids"].tolist()) if name in place]
     here, there = np.array(both, dtype=np.int64).reshape(-1, 2).T
     known = arrays["labels"][here] >= 0
     here, there = here[known], there[known]
     labels = arrays["labels"][here]
     mine = arrays["probabilities"][here].mean(axis=1).argmax(axis=1) == labels
-    theirs = other.probabilities[there].mean(axis=1).argmax(axis=1) == labels
-    gained, lost, count = int((mine & ~theirs).sum()), int((theirs & ~mine).sum()), len(labels)
+    theirs = baseline.probabilities[there].mean(axis=1).argmax(axis=1) == labels
+    change = mine.astype(float) - theirs
+    count = len(labels)
+    difference = paired_difference(change[None]) if count else {"mean": 0.0, "interval": [-1.0, 1.0]}
     per_class = []
     for number, name in enumerate(results["classes"]):
         of = labels == number
         if of.any():
-            change = float(mine[of].mean() - theirs[of].mean())
-            per_class.append({"class": name, "videos": int(of.sum()), "top1": float(mine[of].mean()), "gained": change})
+            row = {"class": name, "videos": int(of.sum()), "top1": float(mine[of].mean())}
+            per_class.append(row | {"gained": float(change[of].mean())})
     return {
-        "folder": str(other.folder),
-        "checkpoint": other.about["checkpoint"],
+        "folder": str(baseline.folder),
+        "checkpoint": baseline.about["checkpoint"],
         "videos": count,
-        "gained": gained,
-        "lost": lost,
-        "difference": (gained - lost) / max(count, 1),
-        "interval": paired_interval(gained, lost, count),
+        "gained": int((change > 0).sum()),
+        "lost": int((change < 0).sum()),
+        "difference": difference["mean"],
+        "interval": difference["interval"],
         "per_class": sorted(per_class, key=lambda row: row["gained"]),
     }
 
 
-def paired_interval(gained: int, lost: int, count: int) -> list[float]:
-    """95 % interval of the difference of two shares of the same videos, in the normal approximation."""
-    if not count:
-        return [-1.0, 1.0]
-    half = 1.96 * math.sqrt(max(gained + lost - (gained - lost) ** 2 / count, 0.0)) / count
-    return [(gained - lost) / count - half, (gained - lost) / count + half]
-
-
 def over_clips(arrays: dict[str, np.ndarray], num_clips: int) -> list[dict[str, Any]]:
-    """Top-1 if only 1, 2, 4, ... of each video's clips were looked at, evenly spread (every crop of them)."""
+    """Top-1 with only 1, 2, 4, ... of each video's clips, evenly spread, with all their crops."""
     known = arrays["labels"] >= 0
     if not known.any():
         return []

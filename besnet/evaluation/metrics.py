@@ -1,16 +1,17 @@
-"""Probabilities and labels → accuracies, each with the count it stands on."""
+"""Probabilities and labels → accuracies, each with the number of videos behind it."""
 
-import math
 from typing import Any
 
 import numpy as np
+
+from besnet.evaluation.statistics import wilson
 
 
 def top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
     """Whether each label is among the k most probable classes: (N, C), (N,) → bool (N,).
 
-    Ties count against the label unless its class comes first, so that a constant answer is never right by luck. What is
-    not finite is never right: of such a row every class counts as ahead.
+    Ties count against the label unless its class comes first, so that a constant prediction is never right by luck. A
+    row that is not finite is never right.
     """
     own = np.take_along_axis(probabilities, labels[:, None], axis=1)
     classes = np.arange(probabilities.shape[1])
@@ -18,24 +19,12 @@ def top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
     return ((~behind).sum(axis=1) < k) & np.isfinite(probabilities).all(axis=1)
 
 
-def wilson(right: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson, 1927); (0, 1) without any count."""
-    if not count:
-        return 0.0, 1.0
-    z = 1.959964
-    share = right / count
-    middle = share + z * z / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    scale = 1 + z * z / count
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
-
-
 def accuracies(probabilities: np.ndarray, labels: np.ndarray, expected: int) -> dict[str, Any]:
-    """Top-1, top-5 and their mean, over the evaluated videos and with the missing ones counted wrong; and how many
-    labelled videos each share is of.
+    """Top-1, top-5 and their mean, over the evaluated videos and with the missing ones counted wrong; and the
+    number of labelled videos behind each share.
 
-    probabilities (N, C) of the evaluated videos, labels (N,); expected: how many labelled videos there should be.
-    Shares in 0..1, None where nothing can be said.
+    probabilities (N, C) of the evaluated videos, labels (N,); expected: number of labelled videos in the split.
+    Shares in 0..1, None without any video.
     """
     count = len(labels)
     right1 = int(top_k(probabilities, labels, 1).sum())
@@ -55,14 +44,14 @@ def accuracies(probabilities: np.ndarray, labels: np.ndarray, expected: int) -> 
 
 
 def confusion(guesses: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """What was taken for what, int64 (pairs, 3): the true class, the answer and the number of videos of each pair that
-    occurs. A square of all classes would not fit into memory for the largest lists of classes."""
+    """The confusion of classes, int64 (pairs, 3): true class, predicted class and number of videos of each pair that
+    occurs. A square matrix would not fit into memory for the largest lists of classes."""
     pairs, counts = np.unique(labels.astype(np.int64) * num_classes + guesses, return_counts=True)
     return np.stack([*np.divmod(pairs, num_classes), counts], axis=1).reshape(-1, 3)
 
 
 def per_class(pairs: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
-    """Videos and top-1 share of every class, from what was taken for what; None for a class without videos."""
+    """Videos and top-1 share of every class, from `confusion`; None for a class without videos."""
     totals = np.bincount(pairs[:, 0], pairs[:, 2], len(classes)).astype(np.int64)
     mine = pairs[pairs[:, 0] == pairs[:, 1]]
     right = np.bincount(mine[:, 0], mine[:, 2], len(classes))

@@ -17,7 +17,7 @@ from besnet.evaluation import calibration, comparison, metrics
 from besnet.evaluation.inference import RowPrediction
 from besnet.evaluation.stored import PREDICTIONS, RESULTS, Evaluation
 from besnet.files import write_arrays, write_json, write_table
-from besnet.report.evaluation_page import evaluation_page, percent, trained_on_line
+from besnet.report.evaluation_page import evaluation_page, percent, reports_mean, trained_on_line
 from besnet.report.sheet import scaled
 from besnet.text import visible
 
@@ -32,14 +32,14 @@ def finish(
     labels: np.ndarray,
     got: list[RowPrediction],
     cost: str,
-    against: Evaluation | None = None,
+    baseline: Evaluation | None = None,
 ) -> None:
-    """Count, print and write everything; `against` is a finished evaluation to be compared with."""
+    """Count, print and write everything; `baseline` is a finished evaluation to compare with."""
     results, arrays = account(about, manifest, rows, labels, got)
     if results["accuracy"] is not None:
         results["over_clips"] = comparison.over_clips(arrays, about["views"]["num_clips"])
-    if against is not None:
-        results["against"] = comparison.compared(against, results, arrays)
+    if baseline is not None:
+        results["baseline"] = comparison.compared(baseline, results, arrays)
     results["run"] = {
         "revision": revision(),
         "command": shlex.join(["besnet", *(["evaluate"] if sys.argv[1:2] != ["evaluate"] else []), *sys.argv[1:]]),
@@ -121,7 +121,7 @@ def account(
 def worst_mistakes(
     manifest: Manifest, arrays: dict[str, np.ndarray], rows: np.ndarray, classes: list[str]
 ) -> list[tuple[str, np.ndarray]]:
-    """The videos that were taken for another class with the highest probability, with eight small frames of each."""
+    """The wrong predictions with the highest probability: a line and eight small frames of each video."""
     if not len(arrays["ids"]):
         return []
     numbers = {manifest[int(row)].id: int(row) for row in rows}
@@ -131,7 +131,7 @@ def worst_mistakes(
     found = []
     for place in wrong[np.argsort(-sure[wrong], kind="stable")][:MOST_MISTAKES]:
         name = str(arrays["ids"][place])
-        text = f"{classes[arrays['labels'][place]]}, taken for {classes[guesses[place]]} ({sure[place]:.0%}): {name}"
+        text = f"{classes[arrays['labels'][place]]}, predicted as {classes[guesses[place]]} ({sure[place]:.0%}): {name}"
         with contextlib.suppress(ValueError, OSError), manifest.open(numbers[name]) as reader:
             frames = np.linspace(0, len(reader.times_sec) - 1, 8).round().astype(np.int64)
             found.append((text, np.stack([scaled(frame) for frame in reader.read(frames)])))
@@ -149,29 +149,31 @@ def write_submission(path: Path, arrays: dict[str, np.ndarray], classes: list[st
 
 
 def show(results: dict[str, Any], folder: Path) -> None:
-    """Print the account."""
+    """Print the results."""
     coverage = results["coverage"]
     print("  ".join(f"{what} {count}" for what, count in coverage.items()))
     if results["accuracy"] is not None:
         for key, words in (
-            ("over_evaluated", "over the evaluated"),
+            ("over_evaluated", "evaluated"),
             ("missing_counted_wrong", "missing counted wrong"),
         ):
             shares = results["accuracy"][key]
-            top1, top5, mean = (percent(shares[name]) for name in ("top1", "top5", "mean"))
-            print(f"{words + ':':24} top-1 {top1}  top-5 {top5}  mean {mean}")
+            line = f"{words + ':':24} top-1 {percent(shares['top1'])}  top-5 {percent(shares['top5'])}"
+            if reports_mean(results["classes"]):
+                line += f"  mean of top-1 and top-5 {percent(shares['mean'])}"
+            print(line)
     if results["calibration"] is not None:
         nll = results["calibration"]["negative_log_likelihood"]
         print(f"calibration error: {percent(results['calibration']['ece'])}  negative log-likelihood: {nll:.3f}")
     if results["trained_on"]:
         print(f"WARNING: {trained_on_line(results['trained_on'], coverage['evaluated'])}")
     for pair in results["pairs"]:
-        print(f"told apart: {visible(' / '.join(pair['pair']))} {percent(pair['share'])} of {pair['videos']}")
-    if "against" in results:
-        other = results["against"]
+        print(f"pairwise accuracy: {visible(' / '.join(pair['pair']))} {percent(pair['share'])} of {pair['videos']}")
+    if "baseline" in results:
+        other = results["baseline"]
         low, high = (f"{100 * bound:+.1f}" for bound in other["interval"])
         print(
-            f"against {other['folder']}: {100 * other['difference']:+.1f} points of top-1 ({low} to {high}), "
+            f"compared with {other['folder']}: {100 * other['difference']:+.1f} points of top-1 ({low} to {high}), "
             f"{other['gained']} videos gained, {other['lost']} lost, of {other['videos']}"
         )
     print(f"page: {folder / 'report.html'}")

@@ -11,11 +11,11 @@ from besnet.checkpoints.arrays import read_arrays
 from besnet.data.manifest import Manifest
 from besnet.evaluation.metrics import top_k
 from besnet.evaluation.probabilities import check_probabilities
+from besnet.evaluation.statistics import paired_difference, share
 from besnet.lab.controls import Control
 from besnet.lab.inference_variants import InferenceVariant, inference_variants, loaded, network_for
 from besnet.lab.plan import Plan, chunk_file, chunks
 from besnet.lab.runs import run_name
-from besnet.lab.statistics import compared, share
 from besnet.reading import read_bytes
 
 LARGEST_CHUNK = 2**30  # bytes of the answers for 64 videos
@@ -118,10 +118,10 @@ def of_control(
     if not networks:
         return facts
     first = next(iter(networks.values()))
-    meant = right(networks, "averaged", labels)
+    averaged = right(networks, "averaged", labels)
     facts |= {
         "parameters": first.parameters,
-        "top1": share(meant) | {"by_seed": meant.mean(axis=1).tolist()},
+        "top1": share(averaged) | {"by_seed": averaged.mean(axis=1).tolist()},
         "top5": share(right(networks, "averaged", labels, 5)),
         "uses": {},
         "classes": {},
@@ -131,10 +131,10 @@ def of_control(
         values = right(networks, name, labels)
         same = all(network.probabilities[name] is network.probabilities["averaged"] for network in networks.values())
         facts["uses"][name] = share(values) | {"same_as_averaged": same}
-        facts["uses"][name]["against_averaged"] = compared(values - meant, 1)
+        facts["uses"][name]["difference_to_averaged"] = paired_difference(values - averaged)
     for number, name in enumerate(classes):
         if (labels == number).any():
-            facts["classes"][name] = share(meant[:, labels == number])
+            facts["classes"][name] = share(averaged[:, labels == number])
     told = [pairwise_accuracy(networks, labels, (classes.index(a), classes.index(b))) for a, b in pairs]
     for pair, values in zip(pairs, told, strict=True):
         facts["pairs"].append({"pair": list(pair), "videos": values.shape[1]} | share(values))
@@ -171,5 +171,5 @@ def differences(by_control: dict[str, dict[int, Predictions]], labels: np.ndarra
         if not common:
             continue
         a, b = (right({s: by_control[name][s] for s in common}, "averaged", labels) for name in (first, second))
-        found.append({"first": first, "second": second, "seeds": common} | compared(b - a, len(pairs)))
+        found.append({"first": first, "second": second, "seeds": common} | paired_difference(b - a, len(pairs)))
     return found

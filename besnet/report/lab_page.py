@@ -1,4 +1,4 @@
-"""The page of a lab: what differs, how sure that is, and everything that went into it."""
+"""The page of a lab: which controls differ, how certain that is, and the setup."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,14 +8,13 @@ from besnet.report.evaluation_page import clip_line
 from besnet.report.lab_plots import Curve, by_class, curves, means, over_intervals
 from besnet.report.page import Cell, Page, Strong
 
-HOW = (
-    "Mean: over the seeds and the test videos. 95 % interval: the videos' share of the uncertainty is a bootstrap "
-    "(the videos drawn 1,000 times with replacement, all seeds keeping the same draw), the seeds' share the standard "
-    "error of their means; both are added as variances and multiplied by Student's t with the degrees of freedom of "
-    "Welch and Satterthwaite. Videos count as independent of each other. With one seed the interval speaks of the "
-    "videos alone; where all answers are right or all wrong it is Wilson's. Differences are paired: the same seed, "
-    "the same video; so that few videos that differ do not look certain, the videos' share is at least that with half "
-    "a differing video added each way (Agresti and Min, 2005)."
+STATISTICS = (
+    "Means are over the seeds and the test videos. The 95 % interval combines two standard errors: that of the mean "
+    "over videos and that of the mean over seeds. They are added as variances and multiplied by Student's t with the "
+    "degrees of freedom of Welch and Satterthwaite. Videos count as independent. With one seed the interval covers the "
+    "videos only. Where all predictions are right or all are wrong, the interval is Wilson's. Differences are paired "
+    "by seed and video. Their standard error by videos is at least that with half a discordant video added each way "
+    "(Agresti and Min, 2005), so that a few videos do not look certain."
 )
 
 
@@ -28,10 +27,10 @@ def lab_page(report: dict[str, Any], runs: Mapping[str, Curve]) -> Page:
     known = [control for control in controls if "top1" in control]
     _summary(page, report, known)
     _failures(page, report)
-    page.heading("Top-1")
-    page.figure(means(controls), f"On the split {data['split']}, dilations averaged. Dots: seeds.")
+    page.heading("Accuracy")
+    page.figure(means(controls), f"Top-1 on the split {data['split']}, dilations averaged. Dots: seeds.")
     page.table(
-        ["control", "what", "seeds", "top-1", "95 % interval", "each seed", "top-5", "M parameters"],
+        ["control", "description", "seeds", "top-1", "95 % interval", "each seed", "top-5", "M parameters"],
         [_line(control, asked["seeds"]) for control in controls],
     )
     if report["differences"]:
@@ -40,18 +39,19 @@ def lab_page(report: dict[str, Any], runs: Mapping[str, Curve]) -> Page:
         _uses(page, known)
         _intervals(page, report, known)
         _pairs(page, known)
-        page.heading("Classes")
-        page.figure(by_class(known), "Top-1 of each class in percent, mean over seeds; intervals are in results.json.")
+        page.heading("Per-class accuracy")
+        page.figure(by_class(known), "Top-1 of each class in percent, mean over seeds. Intervals: see results.json.")
     page.heading("Training")
     page.figure(
         curves(
             {name: [run for key, run in runs.items() if key.rsplit("-", 1)[0] == name] for name in asked["controls"]}
         ),
-        "Thin: seeds; thick: their mean. A mean over the logged steps of each epoch, under the training's own draws.",
+        "Thin: seeds; thick: their mean. Each point is the mean over the logged training steps of an epoch.",
     )
     _cost(page, report)
-    page.heading("How")
-    page.text(HOW)
+    page.heading("Statistics")
+    page.text(STATISTICS)
+    page.heading("Setup")
     rows: list[list[Cell]] = [
         ["data passport, source", data["passport"]["source"]],
         ["data passport, encode", data["passport"]["encode"]],
@@ -63,11 +63,11 @@ def lab_page(report: dict[str, Any], runs: Mapping[str, Curve]) -> Page:
         rows[:0] = [
             ["views", f"{plan['num_clips']} clips x {plan['num_crops']} crops of {plan['crop_size']} pixels"],
             ["clip", clip_line(plan["clip"])],
-            ["recalibration", f"one clip of each of {plan['recalibration_videos']} training videos"],
+            ["recalibration", f"one clip each of {plan['recalibration_videos']} training videos"],
         ]
     page.table(["", ""], rows)
     page.code("\n".join([report["run"]["command"], "", *_commands(report)]))
-    page.text("The config:")
+    page.text("Config:")
     page.code(report["config"])
     return page
 
@@ -100,32 +100,34 @@ def _summary(page: Page, report: dict[str, Any], known: list[dict[str, Any]]) ->
         cards.append((f"{coverage['evaluated']} of {coverage['expected']}", "test videos evaluated"))
     differences = report["differences"]
     if differences:
-        smallest = max(pair["smallest_by_videos"] for pair in differences)
+        detectable = max(pair["minimum_detectable_by_videos"] for pair in differences)
         holding = sum(pair["differs_among_all"] for pair in differences)
-        cards.append((f"{points(smallest)} points", "smallest difference these videos could show"))
-        cards.append((f"{holding} of {len(differences)}", "differences that hold among all comparisons"))
+        cards.append((f"{points(detectable)} points", "minimum detectable difference with these videos"))
+        cards.append((f"{holding} of {len(differences)}", "differences significant after correction"))
     page.cards(cards)
     bold = [pair for pair in differences if pair["differs_among_all"]]
     for pair in bold:
         better, worse = (pair["second"], pair["first"]) if pair["mean"] > 0 else (pair["first"], pair["second"])
         page.text(f"{better} is better than {worse}: {points(abs(pair['mean']))} points.")
     if differences and not bold:
-        page.text("No difference between controls holds: neither better nor equal is shown by these runs.")
+        page.text(
+            "No difference is significant: these runs show neither that a control is better nor that they are equal."
+        )
 
 
 def _failures(page: Page, report: dict[str, Any]) -> None:
     failed = [run for run in report["runs"] if run["state"] != "finished"]
     if failed:
         page.heading("Failed runs")
-        page.text("What is missing here is missing in every figure below; the same command tries these runs again.")
-        page.table(["run", "exit code", "why"], [[run["run"], run["code"], run["why"]] for run in failed])
+        page.text("These runs are left out of every figure below. The same command tries them again.")
+        page.table(["run", "exit code", "reason"], [[run["run"], run["code"], run["why"]] for run in failed])
     if report["coverage"] and report["coverage"].get("trained_on"):
         count = report["coverage"]["trained_on"]
-        page.warning(f"{count} of the videos evaluated are training videos, too: their bytes are equal.")
+        page.warning(f"{count} of the evaluated videos are also training videos (equal bytes).")
     if report["coverage"] and report["coverage"]["undecodable"]:
         unread = report["coverage"]["undecodable"]
-        page.text(f"{len(unread)} videos could not be read and are in no figure; the first:")
-        page.table(["video", "why"], [[video["id"], video["why"]] for video in unread[:20]])
+        page.text(f"{len(unread)} videos could not be read and are left out of every figure. The first ones:")
+        page.table(["video", "reason"], [[video["id"], video["why"]] for video in unread[:20]])
 
 
 def _line(control: dict[str, Any], asked: int) -> list[Cell]:
@@ -141,11 +143,11 @@ def _line(control: dict[str, Any], asked: int) -> list[Cell]:
 
 
 def _differences(page: Page, differences: list[dict[str, Any]]) -> None:
-    page.heading("Differences between controls")
+    page.heading("Comparison")
     page.text(
-        f"Bold where the interval that is widened for all {len(differences)} comparisons (Bonferroni) leaves out 0. "
-        "The two last columns: the smallest true difference that would be shown four times out of five, with these "
-        "seeds, and with any number of seeds on these videos."
+        f"Bold: the interval corrected for all {len(differences)} comparisons (Bonferroni) excludes 0. The minimum "
+        "detectable difference is the smallest true difference that these seeds and videos would show in 80 % of "
+        "trials; the last column gives it for any number of seeds on these videos."
     )
     rows: list[list[Cell]] = []
     for pair in differences:
@@ -153,17 +155,20 @@ def _differences(page: Page, differences: list[dict[str, Any]]) -> None:
         rows.append([
             f"{pair['second']} – {pair['first']}", len(pair["seeds"]), mark(signed(pair["mean"])),
             mark(between(pair["interval"], signed)), mark(between(pair["interval_among_all"], signed)),
-            points(pair["smallest"]), points(pair["smallest_by_videos"]),
+            points(pair["minimum_detectable"]), points(pair["minimum_detectable_by_videos"]),
         ])  # fmt: skip
-    page.table(["top-1, points", "seeds", "difference", "95 % interval", "among all", "could show", "any seeds"], rows)
+    headers = ["top-1, points", "seeds", "difference", "95 % interval", "corrected interval",
+               "minimum detectable difference", "the same, any number of seeds"]  # fmt: skip
+    page.table(headers, rows)
 
 
 def _uses(page: Page, known: list[dict[str, Any]]) -> None:
-    page.heading("Ways to use the same weights")
+    page.heading("Inference variants")
     page.text(
-        "Top-1 of each use, and its paired difference to the averaged network; bold where the 95 % interval of the "
-        "difference leaves out 0 (of twenty such differences one would by chance). “recalibrated”: BatchNorm "
-        "statistics measured anew on training videos for exactly this use. A dash: as averaged, or not possible."
+        "Top-1 of the same weights with other settings at inference, and the paired difference from averaged "
+        "dilations. Bold: the 95 % interval of the difference excludes 0, which one in twenty does by chance. "
+        "“recalibrated”: BatchNorm statistics measured again on training videos with these settings. A dash: the same "
+        "as averaged, or not possible."
     )
     names = [name for control in known for name in control["uses"] if not name.startswith("interval_")]
     names = list(dict.fromkeys(names))
@@ -175,7 +180,7 @@ def _uses(page: Page, known: list[dict[str, Any]]) -> None:
             if use is None or (use["same_as_averaged"] and name != "averaged"):
                 cells.append("–")
                 continue
-            change = use["against_averaged"]
+            change = use["difference_to_averaged"]
             text = points(use["mean"]) + ("" if name == "averaged" else f" ({signed(change['mean'])})")
             cells.append(Strong(text) if change["differs"] and name != "averaged" else text)
         rows.append(cells)
@@ -194,7 +199,7 @@ def _intervals(page: Page, report: dict[str, Any], known: list[dict[str, Any]]) 
     parts = [f"x {factor:g} {100 * looped.get(f'{factor:g}', 0):.0f} %" for factor in factors]
     page.figure(
         over_intervals(known, factors),
-        "The networks are averaged and were trained at x 1. Videos shorter than a clip, which are then looped: "
+        "Dilations averaged; the networks were trained at x 1. Share of videos shorter than a clip (looped): "
         + ", ".join(parts) + ".",
     )  # fmt: skip
     page.table(
@@ -209,20 +214,20 @@ def _intervals(page: Page, report: dict[str, Any], known: list[dict[str, Any]]) 
 def _pairs(page: Page, known: list[dict[str, Any]]) -> None:
     if not known[0]["pairs"]:
         return
-    page.heading("Time reversals told apart")
+    page.heading("Pairwise accuracy")
     page.text(
-        "Of the videos of two classes, the share whose own class is the more probable one, in percent. Bold where the "
-        "interval leaves out chance, which is 50."
+        "The share, in percent, of the videos of two classes whose own class is the more probable of the two. Bold: "
+        "the interval excludes chance, which is 50."
     )
 
-    def told(pair: dict[str, Any]) -> Cell:
+    def cell(pair: dict[str, Any]) -> Cell:
         low, high = pair["interval"]
         return (Strong if low > 0.5 or high < 0.5 else str)(estimate(pair))
 
     headers = [" / ".join(pair["pair"]) for pair in known[0]["pairs"]]
     page.table(
         ["control", *headers, "all pairs"],
-        [[control["name"], *map(told, control["pairs"]), told(control["all_pairs"])] for control in known],
+        [[control["name"], *map(cell, control["pairs"]), cell(control["all_pairs"])] for control in known],
     )
 
 
@@ -234,11 +239,11 @@ def _cost(page: Page, report: dict[str, Any]) -> None:
         mine = [value for run, value in cost.items() if run.rsplit("-", 1)[0] == name]
         rows.append([name, len(mine), *(clock(sum(value[key] for value in mine)) for key in ("cpu_sec", "wall_sec"))])
     rows.append(["evaluation", None, clock(cost["evaluation"]["cpu_sec"]), clock(cost["evaluation"]["wall_sec"])])
-    rows.append(["all", None, *(clock(sum(v[key] for v in cost.values())) for key in ("cpu_sec", "wall_sec"))])
+    rows.append(["total", None, *(clock(sum(v[key] for v in cost.values())) for key in ("cpu_sec", "wall_sec"))])
     page.table(["", "runs", "CPU time", "device time"], rows)
     page.text(
-        f"On {report['run']['device']}; hours, minutes, seconds. Attempts that failed count, too; those that "
-        "were going on when the lab itself was killed do not."
+        f"On {report['run']['device']}; hours, minutes, seconds. Failed attempts are included; attempts that were "
+        "running when the lab was killed are not."
     )
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a comparison: every mean with its interval, and the seeds it stands on."""
+"""Plots of a lab: every mean with its interval and its seeds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -55,7 +55,7 @@ def over_intervals(controls: list[dict[str, Any]], factors: Sequence[float]) -> 
             where, middle, [middle - low, high - middle], color=colour, label=label(name), capsize=2, marker="o", ms=4
         )
     axes.set_xticks(range(len(factors)), [f"x {factor:g}" for factor in factors])
-    axes.set_xlabel("frame interval, in those of the training")
+    axes.set_xlabel("frame interval, relative to training")
     axes.set_ylabel("top-1, %")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

@@ -1,19 +1,10 @@
-"""The lab's intervals hold what they promise, on data whose truth is known."""
-
-import math
+"""The intervals cover the truth as often as they should, on data whose truth is known."""
 
 import numpy as np
 import pytest
+from scipy.stats import multinomial
 
-from besnet.lab.statistics import compared, estimate, least_error, share, student
-
-
-@pytest.mark.parametrize("freedom", [1.5, 2, 4.7, 30, 1000])
-@pytest.mark.parametrize("share", [0.8, 0.975, 0.995])
-def test_student_is_students(share: float, freedom: float) -> None:
-    stats = pytest.importorskip("scipy.stats")
-    assert student(share, freedom) == pytest.approx(stats.t.ppf(share, freedom), rel=2e-4)
-    assert student(share, math.inf) == pytest.approx(stats.norm.ppf(share), rel=1e-4)
+from besnet.evaluation.statistics import estimate, least_error, paired_difference, share
 
 
 @pytest.mark.parametrize("between_seeds", [0.0, 0.03, 0.1])
@@ -64,18 +55,39 @@ def test_a_difference_holds_the_truth_with_few_discordant_videos(
     assert np.mean(held) >= 0.92
 
 
+def test_a_paired_difference_covers_the_truth_on_few_videos() -> None:
+    """The worst case is 40 videos of which a twentieth is gained: in 13 % of all draws none is."""
+    shares = [(0, 0), (0, 0.05), (0, 0.3), (0.1, 0.1), (0.05, 0.5), (0.3, 0.4)]
+    found = [coverage(videos, lost, won) for videos in (6, 10, 15, 40) for lost, won in shares]
+    assert min(found) >= 0.86
+    assert np.mean(found) >= 0.94
+
+
+def coverage(videos: int, lost: float, won: float) -> float:
+    """How often the interval holds the truth: every outcome (gained, lost) weighted by its probability."""
+    held = 0.0
+    for gained in range(videos + 1):
+        for losses in range(videos + 1 - gained):
+            chance = multinomial.pmf([gained, losses, videos - gained - losses], videos, [won, lost, 1 - won - lost])
+            if chance > 1e-6:
+                values = np.array([[1.0] * gained + [-1.0] * losses + [0.0] * (videos - gained - losses)])
+                low, high = paired_difference(values)["interval"]
+                held += chance * (low <= won - lost <= high)
+    return held
+
+
 def test_equal_answers_do_not_prove_equal_networks() -> None:
-    found = compared(np.zeros((3, 20)), 1)
+    found = paired_difference(np.zeros((3, 20)), 1)
     assert found["mean"] == 0
     # one discordant video more would have moved the mean by a twentieth
     assert found["interval"][0] < -0.05
     assert found["interval"][1] > 0.05
-    assert found["smallest"] > found["smallest_by_videos"] > 0.1
+    assert found["minimum_detectable"] > found["minimum_detectable_by_videos"] > 0.1
     assert not found["differs"]
 
 
 def test_few_videos_are_not_certain() -> None:
-    low, high = compared(np.ones((3, 5)), 1)["interval"]
+    low, high = paired_difference(np.ones((3, 5)), 1)["interval"]
     assert low < 0.5
     assert high == 1
 
@@ -89,12 +101,12 @@ def test_the_floor_is_agresti_and_mins() -> None:
 
 def test_many_discordant_videos_leave_the_floor_below() -> None:
     values = paired(1, 1000, 0.15, 0.2, np.random.default_rng(4))
-    assert compared(values, 1)["error_by_videos"] == pytest.approx(estimate(values).videos_error, rel=0.01)
+    assert paired_difference(values, 1)["error_by_videos"] == pytest.approx(estimate(values).videos_error, rel=0.01)
 
 
-def test_the_smallest_difference_is_found_four_times_out_of_five() -> None:
+def test_the_minimum_detectable_difference_is_found_four_times_out_of_five() -> None:
     rng = np.random.default_rng(2)
-    truth = estimate(rng.normal(0, 0.5, size=(1, 1000))).smallest_by_videos()
+    truth = estimate(rng.normal(0, 0.5, size=(1, 1000))).minimum_detectable_by_videos()
     shown = []
     for _ in range(500):
         low, _ = estimate(rng.normal(truth, 0.5, size=(1, 1000))).interval()
