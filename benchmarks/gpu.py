@@ -120,7 +120,7 @@ def training(data: Path, run: Path, ranks: int, interval: int, tiny: bool) -> li
     """The arguments of the training that is killed."""
     words = [f"--data.folder={data}", f"--out={run}", f"--trainer.devices={ranks}", "--trainer.strategy=ddp",
              "--trainer.max_epochs=1", f"--trainer.limit_train_batches={(2 if tiny else 4) * interval}",
-             "--trainer.deterministic=true", f"--saving.every_steps={interval}", "--channels_last=true"]  # fmt: skip
+             "--trainer.deterministic=true", f"--saving.every_steps={interval}"]  # fmt: skip
     if tiny:
         return [*command.TINY, *words, "--data.batch_size=1"]
     return [*words, "--trainer.accelerator=gpu", "--trainer.precision=bf16-mixed", "--trainer.log_every_n_steps=1",

@@ -105,7 +105,7 @@ def fit(parser: Any, parsed: Any, folder: Path, steps: int, guarded: bool) -> tu
         engine.callbacks.append(clock)  # type: ignore[attr-defined]
         failures = FailureLog(folder, engine.global_rank, len(built.data.train_rows))
         built.data.arrange(0, engine.global_rank, engine.world_size, failures)
-        task = ActionTraining(network, built.recipe, built.data, 0, failures, {}, channels_last=True)
+        task = ActionTraining(network, built.recipe, built.data, 0, failures, {})
         if guarded:
             for callback in engine.callbacks[:-1]:  # type: ignore[attr-defined]
                 for hook in (

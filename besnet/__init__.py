@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from besnet.predict.model import load as load
 
+__version__ = "0.2.0"
 __all__ = ["load"]
 
 

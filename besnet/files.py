@@ -84,6 +84,22 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def append(path: Path, lines: bytes, sync: bool = True) -> None:
+    """Add whole lines to a file; with `sync` they are on the disk when this returns. OSError names `path`."""
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab+") as file:
+            end = file.seek(0, os.SEEK_END)
+            if end:
+                file.seek(end - 1)
+                if file.read(1) != b"\n":  # the cut line of a killed writer
+                    lines = b"\n" + lines
+            file.write(lines)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+
+
 class Journal:
     """Durable records, one JSON object a line; a line that a kill cut short never counted."""
 
@@ -111,16 +127,4 @@ class Journal:
 
     def append(self, *records: dict[str, Any], sync: bool = True) -> None:
         """Add records; with `sync` they are on the disk when this returns."""
-        text = b"".join(json.dumps(record).encode() + b"\n" for record in records)
-        with naming(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.path, "ab+") as file:
-                end = file.seek(0, os.SEEK_END)
-                if end:
-                    file.seek(end - 1)
-                    if file.read(1) != b"\n":  # the cut line of a killed writer
-                        text = b"\n" + text
-                file.write(text)
-                file.flush()
-                if sync:
-                    os.fsync(file.fileno())
+        append(self.path, b"".join(json.dumps(record).encode() + b"\n" for record in records), sync)

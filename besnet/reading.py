@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from besnet.formats import upgraded
 from besnet.schema import checked
 from besnet.text import short
 
@@ -13,10 +14,10 @@ MOST_BYTES = 192 * 2**20  # of a JSON file: the results of 650,000 videos, all o
 MOST_COMMAS = 5_000_000
 
 
-def read_json(path: Path, kind: Any) -> Any:
-    """The content of a JSON file that fits a schema. ValueError that names the file, the field and what is wrong;
-    OSError where there is no such file."""
-    return checked(parse_json(path), kind, str(path))
+def read_json(path: Path, schema: Any, kind: str) -> Any:
+    """The content of one of besnet's JSON files, in the newest format of its kind. ValueError that names the file, the
+    field and what is wrong; OSError where there is no such file."""
+    return checked(upgraded(parse_json(path), kind, str(path)), schema, str(path))
 
 
 def parse_json(path: Path) -> Any:

@@ -1,10 +1,13 @@
 """A config of `besnet train` as plain values, for what looks at a few of them before a training."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from besnet.formats import upgraded
+from besnet.formats.config_keys import with_new_keys
 from besnet.reading import read_bytes
 from besnet.text import short
 
@@ -44,8 +47,20 @@ def read_settings(config: Path) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"{config}: not readable as YAML: {short(str(error), 300)}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"{config}: no settings in it: a config of `besnet train` is expected")
+    settings = current(settings, str(config))
     check_sections(settings, f"{config}: ")
     return text, settings
+
+
+def current(settings: dict[str, Any], where: str) -> dict[str, Any]:
+    """A user's or a run's config with today's keys; a line on standard error names each one that is older.
+
+    ValueError that names the file (`where`) that a newer besnet wrote.
+    """
+    settings, lines = with_new_keys(upgraded(settings, "run", where))
+    for line in lines:
+        print(f"besnet: {where}: {line}", file=sys.stderr, flush=True)
+    return settings
 
 
 def check_sections(settings: dict[str, Any], where: str = "") -> None:

@@ -1,15 +1,15 @@
 """What a person gets for a mistake: one plain line, exit code 2, and nothing lost."""
 
 import shutil
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
 
-from besnet import cli
+from besnet import __version__, cli
 from besnet.data.manifest import Manifest
 from besnet.data.prepare import prepare
+from besnet.version import revision
 from tests import command, moving_squares
 
 
@@ -63,7 +63,10 @@ def test_nothing_given_says_what_is_needed(capsys: pytest.CaptureFixture[str], v
 
 
 def test_the_version_and_the_verbs_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    for word, start in (("--version", f"besnet {version('besnet')}"), ("help", "besnet: train and evaluate")):
+    for word, start in (
+        ("--version", f"besnet {__version__} (revision {revision()})"),
+        ("help", "besnet: train and evaluate"),
+    ):
         with pytest.raises(SystemExit) as stopped:
             cli.main([word])
         assert stopped.value.code == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from besnet.checkpoints import header
+from besnet import __version__, version
 from tests.conftest import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -59,8 +59,8 @@ def test_the_proof_says_what_it_needs(tmp_path: Path) -> None:
 def test_outside_a_checkout_the_revision_is_the_one_that_the_image_was_built_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(header, "__file__", str(tmp_path / "a" / "b" / "header.py"))
+    monkeypatch.setattr(version, "__file__", str(tmp_path / "besnet" / "version.py"))
     monkeypatch.setenv("BESNET_REVISION", "0123456789ab")
-    assert header.revision() == "0123456789ab"
+    assert version.revision() == "0123456789ab"
     monkeypatch.setenv("BESNET_REVISION", "")
-    assert header.revision() == header.package_version("besnet")
+    assert version.revision() == __version__

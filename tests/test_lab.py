@@ -23,7 +23,7 @@ from besnet.lab.results import gather
 from besnet.models.besnet import BesNet
 
 CONFIG = {
-    "out": "unused", "channels_last": True,
+    "out": "unused", "channels_last": True, "compiled": False,
     "model": {"dilations": [1, 2], "temporal_padding": "replicate", "block": "basic", "blocks": [1, 1], "width": 8},
     "data": {"clip": {"num_frames": 4, "frame_interval": 2}, "crop": {"flip": 0.0}, "crop_size": 32, "batch_size": 8,
              "workers": 0},

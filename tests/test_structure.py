@@ -8,9 +8,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "besnet"
 # Lowest first: a room may import from itself and from rooms before it.
 ROOMS = [
-    "text", "environment", "formats", "supervision", "files", "schema", "reading", "watchdog", "progress", "settings",
-    "ranges", "models", "video", "stick_figures", "data", "checkpoints", "report", "evaluation", "predict", "training",
-    "bench", "jobs", "lab", "demo", "cli", "__main__",
+    "text", "environment", "version", "formats", "supervision", "files", "schema", "reading", "watchdog", "progress",
+    "settings", "ranges", "models", "video", "stick_figures", "data", "checkpoints", "report", "evaluation", "predict",
+    "training", "bench", "jobs", "lab", "demo", "cli", "__main__",
 ]  # fmt: skip
 LIGHTNING = {"training", "cli"}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -9,6 +9,7 @@ import torch
 from besnet.bench.cases import OUR_I3D, PEER_I3D, Cases
 from besnet.bench.costs import AGAIN, measure, table
 from besnet.files import write_json
+from besnet.formats import stamp
 from besnet.models.besnet import BesNet
 from besnet.training.memory import keep_freed_memory
 
@@ -80,4 +81,4 @@ def bench_model(
     print("\n".join(notes))
     if json is not None:
         content = {"setting": bench.describe(), "notes": notes, "costs": [asdict(cost) for cost in costs]}
-        write_json(json, content)
+        write_json(json, stamp("benchmark") | content)

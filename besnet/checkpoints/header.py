@@ -1,12 +1,7 @@
 """What a checkpoint says about itself besides its weights: enough to rebuild, to evaluate and to trust it."""
 
-import os
-import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -14,8 +9,10 @@ import torch
 from torch import Tensor
 
 from besnet.checkpoints.weights import fill
+from besnet.formats import stamp
 from besnet.models.besnet import BesNet
 from besnet.schema import Classes, Count, Hash, Name, Within, checked
+from besnet.version import revision, versions
 
 # what stands before the network's own names in a checkpoint
 TRAINED, AVERAGED = "network.", "ema.network."
@@ -74,14 +71,13 @@ def header(
 
     model: keyword arguments of BesNet, num_classes among them.
     """
-    return {
+    return stamp("checkpoint") | {
         "model": model,
         "classes": classes,
         "passport": passport,
         "config": config,
         "revision": revision(),
-        "versions": {name: package_version(name) for name in ("besnet", "torch", "torchvision", "av")}
-        | {"python": platform.python_version()},
+        "versions": versions(),
     }
 
 
@@ -133,31 +129,3 @@ def rebuild(
         revision=entry["revision"],
         versions=entry["versions"],
     )
-
-
-def package_version(name: str) -> str:
-    """A package's installed version, or `unknown`."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def revision() -> str:
-    """The source revision of besnet, with `+changes` where files differ from it.
-
-    Outside a checkout what BESNET_REVISION says, which a container's build sets, else besnet's version.
-    """
-    folder = Path(__file__).resolve().parents[2]
-    built = os.environ.get("BESNET_REVISION") or package_version("besnet")
-    if not (folder / ".git").exists():
-        return built
-    try:
-        commit = subprocess.check_output(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=folder, text=True, stderr=subprocess.DEVNULL
-        )
-        status = ["git", "status", "--porcelain", "--untracked-files=no"]
-        changed = subprocess.check_output(status, cwd=folder, text=True, stderr=subprocess.DEVNULL)
-    except (OSError, subprocess.CalledProcessError):
-        return built
-    return commit.strip() + ("+changes" if changed.strip() else "")

@@ -12,6 +12,7 @@ from besnet.checkpoints.header import LoadedCheckpoint, PassportValues, model_of
 from besnet.checkpoints.temperature import Temperature
 from besnet.checkpoints.weights import check_model, fill
 from besnet.files import replacing, write_json
+from besnet.formats import stamp
 from besnet.reading import read_bytes, read_json
 from besnet.schema import Classes, Count, Hash, Name, Within
 
@@ -67,7 +68,7 @@ def write(folder: Path, given: LoadedModel, transforms: dict[str, Any], metrics:
     weights = save({name: weight.contiguous() for name, weight in trained.network.state_dict().items()})
     with replacing(folder / WEIGHTS) as file:
         file.write(weights)
-    about = {
+    about = stamp("model") | {
         "model": trained.model,
         "classes": trained.classes,
         "transforms": transforms,
@@ -87,7 +88,7 @@ def write(folder: Path, given: LoadedModel, transforms: dict[str, Any], metrics:
 
 def read(folder: Path) -> LoadedModel:
     """The network of a model folder. ValueError if a file is missing, damaged, or does not fit the other."""
-    about: About = read_json(folder / ABOUT, About)
+    about: About = read_json(folder / ABOUT, About, "model")
     model = model_of(about["model"], about["classes"], str(folder / ABOUT))
     file = folder / WEIGHTS
     if not file.is_file():

@@ -19,6 +19,7 @@ import torch
 
 from besnet.checkpoints.arrays import check_zip
 from besnet.files import sync_folder
+from besnet.formats import upgraded
 from besnet.text import short
 
 NAME = re.compile(r"step_(\d{9})-([0-9a-f]{16})\.ckpt")
@@ -204,6 +205,7 @@ def _read(path: Path, file: BufferedReader, device: Any) -> Stored:
     after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise ValueError(f"{path}: changed while it was read: try again")
+    content["besnet"] = upgraded(content["besnet"], "checkpoint", str(path))
     return Stored(path, digest, content)
 
 

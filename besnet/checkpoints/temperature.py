@@ -32,7 +32,7 @@ def stored_temperature(run: Path, checkpoint_hash: str) -> Calibration | None:
     """What `besnet calibrate` has stored in a run's folder for this checkpoint, or None. ValueError if the file holds
     anything else."""
     try:
-        found: Calibration = read_json(run / FILE, Calibration)
+        found: Calibration = read_json(run / FILE, Calibration, "calibration")
     except FileNotFoundError:
         return None
     return found if found["checkpoint"] == checkpoint_hash else None

@@ -3,14 +3,15 @@
 import difflib
 import os
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
+from besnet import __version__
 from besnet.cli.parsing import new_parser, one_line, parse
 from besnet.cli.process import WRONG_USE, complain, leave, set_up
 from besnet.cli.verbs import POSITIONAL, VERBS, verb_function
 from besnet.ranges import check_arguments
+from besnet.version import revision
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -29,7 +30,7 @@ def choose(words: list[str]) -> int:
         print(usage())
         return 0
     if words == ["--version"]:
-        print(f"besnet {version('besnet')}")
+        print(f"besnet {__version__} (revision {revision()})")
         return 0
     if not words:
         print(usage(), file=sys.stderr)

@@ -50,10 +50,11 @@ def parse(parser: "ArgumentParser", words: list[str]) -> "Namespace":
     for file in files:
         if Path(file).exists() and not Path(file).is_file():
             raise ValueError(f"{file}: not a file that can be read as a config")
+    names, texts = [name for name, _ in configs], [config_text(file) for file in files]
     try:
         # an argument of the command line goes before a config's, wherever it stands
         with redirect_stderr(io.StringIO()) as said:
-            return parser.parse_args([f"{name}={file}" for name, file in configs] + others)
+            return parser.parse_args([f"{name}={text}" for name, text in zip(names, texts, strict=True)] + others)
     except ArgumentError as error:
         message = one_line(error)
     except SystemExit as end:  # a parser of jsonargparse's own, of --trainer.accelerator.help
@@ -78,6 +79,24 @@ def parse(parser: "ArgumentParser", words: list[str]) -> "Namespace":
         near = difflib.get_close_matches(word, known_keys(parser), n=1)
         raise ValueError(f"unknown argument {word!r}" + (f": did you mean {near[0]!r}?" if near else "; see --help"))
     raise ValueError(re.sub(r"<class '([\w.]+)'>", r"\1", message))
+
+
+def config_text(file: str) -> str:
+    """What to give the parser for a config: the file, or the text of it with today's keys where some are older."""
+    import yaml
+
+    from besnet.settings import UnreadableYaml, check_yaml, current
+
+    try:
+        text = Path(file).read_text()
+        check_yaml(text)
+        settings = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, UnreadableYaml):
+        return file  # the parser says what is wrong with it
+    if not isinstance(settings, dict):
+        return file
+    found = current(settings, file)
+    return file if found == settings else yaml.safe_dump(found, sort_keys=False)
 
 
 def apart(parser: "ArgumentParser", words: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
@@ -138,6 +157,16 @@ def plain(parser: "ArgumentParser", parsed: "Namespace") -> dict[str, Any]:
 
     config: dict[str, Any] = yaml.safe_load(parser.dump(parsed, skip_unset=False))
     return config
+
+
+def defaults_of(parser: "ArgumentParser") -> dict[str, Any]:
+    """What each argument is where a command line and its configs do not say it."""
+    import yaml
+
+    defaults: dict[str, Any] = yaml.safe_load(
+        parser.dump(parser.get_defaults(), skip_validation=True, skip_unset=False)
+    )
+    return defaults
 
 
 def one_line(error: BaseException) -> str:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from besnet.cli.parsing import new_parser, one_line, parse, plain
+from besnet.cli.parsing import defaults_of, new_parser, one_line, parse, plain
 from besnet.ranges import check_section
 from besnet.settings import check_sections
 
@@ -26,6 +26,7 @@ def train(verb: str, words: list[str]) -> int:
     parser = train_parser(verb)
     parsed = parse(parser, words)
     config = plain(parser, parsed)
+    defaults = defaults_of(parser)
     check_sections(config)
     check_section("", config)
     try:
@@ -36,7 +37,7 @@ def train(verb: str, words: list[str]) -> int:
     if verb == "doctor":
         from besnet.jobs.doctor import doctor
 
-        return doctor(config, built.out, config["model"], built.data, built.saving, config["trainer"])
+        return doctor(config, defaults, built.out, config["model"], built.data, built.saving, config["trainer"])
     run = partial(
         train_run,
         config=config,
@@ -48,9 +49,9 @@ def train(verb: str, words: list[str]) -> int:
         recipe=built.recipe,
         saving=built.saving,
         trainer=config["trainer"],
-        channels_last=built.channels_last,
-        compiled=built.compiled,
+        compile=built.compile,
         accept_changes=built.accept_changes,
+        defaults=defaults,
     )
     try:
         return run()
@@ -86,8 +87,7 @@ def train_parser(verb: str) -> "ArgumentParser":
         help="weights to start from: 2D ones to inflate (a name such as ResNet50_Weights.IMAGENET1K_V2, or a local "
         "file), or a run folder or checkpoint of besnet, without its last layer where its classes are others",
     )
-    parser.add_argument("--channels_last", type=bool, default=False, help="keep channels innermost in memory")
-    parser.add_argument("--compiled", type=bool, default=False, help="compile the network (torch.compile) at the start")
+    parser.add_argument("--compile", type=bool, default=False, help="compile the network (torch.compile) at the start")
     parser.add_argument(
         "--accept_changes", type=bool, default=False, help="go on with a run although its settings or data changed"
     )

@@ -26,8 +26,6 @@ from besnet.reading import read_json
 from besnet.schema import Count, Distinct, Hash, Length, Name, checked
 from besnet.video.reader import Backend, Reader, open_video
 
-FORMAT = 1
-
 # begin: where the row's line starts in manifest.jsonl.
 COLUMNS = np.dtype([("begin", "<i8"), ("label", "<i4"), ("split", "i1"), ("state", "i1"), ("duration_sec", "<f4")])
 
@@ -66,7 +64,6 @@ class DataSet:
     size: Count  # bytes of manifest.jsonl, so that a half-copied folder is noticed
     encode: dict[str, Any] = field(default_factory=dict)
     shards: list[Shard] = field(default_factory=list)
-    format: int = FORMAT
 
 
 class Manifest:
@@ -240,13 +237,11 @@ def read_dataset(folder: Path) -> DataSet:
     """dataset.json of a folder. ValueError with a hint where there is none."""
     path = folder / "dataset.json"
     try:
-        raw = read_json(path, dict[str, Any])
+        raw = read_json(path, dict[str, Any], "dataset")
     except FileNotFoundError:
         raise ValueError(f"{folder}: no prepared data here (dataset.json is missing): run `besnet prepare`") from None
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error}") from None
-    if raw.get("format") != FORMAT:
-        raise ValueError(f"{path}: not of format {FORMAT}: prepare the data again with this version")
     known = {f.name for f in fields(DataSet)}
     found: DataSet = checked({key: value for key, value in raw.items() if key in known}, DataSet, str(path))
     return found

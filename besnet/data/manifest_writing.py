@@ -12,6 +12,7 @@ import numpy as np
 from besnet.data.manifest import COLUMNS, DataSet, Manifest, Passport, Shard, read_dataset
 from besnet.data.row import SPLITS, STATES, Row, parse
 from besnet.files import replacing
+from besnet.formats import stamp
 
 
 def write_manifest(
@@ -38,7 +39,7 @@ def write_manifest(
     rows_count, size = len(summary.columns), summary.size
     about = DataSet(name, list(classes), summary.passport, root, rows_count, size, encode or {}, list(shards))
     with replacing(folder / "dataset.json") as file:
-        file.write(json.dumps(asdict(about), indent=1).encode() + b"\n")
+        file.write(json.dumps(stamp("dataset") | asdict(about), indent=1).encode() + b"\n")
     return Manifest.load(folder)
 
 

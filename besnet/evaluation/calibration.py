@@ -13,6 +13,7 @@ import numpy as np
 from besnet.checkpoints.temperature import FILE, LEAST, MOST, Calibration
 from besnet.evaluation.stored import Evaluation, read_evaluation
 from besnet.files import write_json
+from besnet.formats import stamp
 
 BINS = 15
 SMALLEST = 1e-12  # probabilities in float32 can be 0
@@ -115,7 +116,7 @@ def calibrate(
         print(f"WARNING: {temperature:.3g} is the bound: these videos are too few or too easy to fit on")
     if reported is not None:
         report(evaluation, read_evaluation(reported), temperature)
-    write_json(folder / FILE, found)
+    write_json(folder / FILE, stamp("calibration") | found)
     print(f"stored: {folder / FILE}")
 
 

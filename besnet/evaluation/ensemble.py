@@ -9,6 +9,7 @@ from besnet.evaluation.calibration import reliability
 from besnet.evaluation.metrics import accuracies
 from besnet.evaluation.stored import Evaluation, read_evaluation
 from besnet.files import write_arrays, write_json
+from besnet.formats import stamp
 from besnet.report.evaluation_page import percent, trained_on_line
 from besnet.report.page import Cell, Page
 
@@ -48,7 +49,7 @@ def ensemble(evaluations: list[Path], out: Path) -> None:
     }
     out.mkdir(parents=True, exist_ok=True)
     write_arrays(out / "predictions.npz", ids=first.ids, labels=labels, **combined)
-    write_json(out / "results.json", results)
+    write_json(out / "results.json", stamp("evaluation") | results)
     page = Page(f"{about['data']['name']} · {about['split']}", f"ensemble of {len(evaluations)} evaluations")
     rows = [line(member["folder"], member) for member in results["members"]]
     rows += [line(f"{name} of probabilities", results[name]) for name in combined]

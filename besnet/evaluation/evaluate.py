@@ -26,6 +26,7 @@ from besnet.evaluation.recalibration import recalibrated
 from besnet.evaluation.results import finish
 from besnet.evaluation.stored import read_evaluation
 from besnet.evaluation.views import settings
+from besnet.files import write_text
 from besnet.models.folding import fold
 from besnet.progress import clock
 from besnet.text import file_name
@@ -221,4 +222,4 @@ def clear(parts: Path, wanted: str) -> None:
     if not identity.exists() or identity.read_text() != wanted:
         for old in parts.glob("part-*.npz"):
             old.unlink()
-        identity.write_text(wanted)
+        write_text(identity, wanted)

@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from besnet.checkpoints.header import revision
 from besnet.checkpoints.store import file_hash
 from besnet.data.manifest import Manifest
 from besnet.evaluation import calibration, comparison, metrics
 from besnet.evaluation.inference import RowPrediction
 from besnet.evaluation.stored import PREDICTIONS, RESULTS, Evaluation
 from besnet.files import write_arrays, write_json, write_table
+from besnet.formats import stamp
 from besnet.report.evaluation_page import evaluation_page, percent, reports_mean, trained_on_line
 from besnet.report.sheet import scaled
 from besnet.text import visible
+from besnet.version import revision
 
 MOST_MISTAKES = 20
 
@@ -49,7 +50,7 @@ def finish(
     }
     write_arrays(folder / PREDICTIONS, **arrays)
     results["predictions"] = file_hash(folder / PREDICTIONS)
-    write_json(folder / RESULTS, results)
+    write_json(folder / RESULTS, stamp("evaluation") | results)
     if (labels < 0).any():
         write_submission(folder / "submission.csv", arrays, about["classes"])
     mistakes = worst_mistakes(manifest, arrays, rows, about["classes"])

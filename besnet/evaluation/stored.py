@@ -10,6 +10,7 @@ from besnet.checkpoints.arrays import read_arrays
 from besnet.checkpoints.header import PassportValues
 from besnet.checkpoints.store import bytes_hash
 from besnet.evaluation.probabilities import check_probabilities
+from besnet.formats import upgraded
 from besnet.reading import parse_json, read_bytes
 from besnet.schema import Classes, Count, Hash, Length, Name, Share, Within, checked
 
@@ -113,7 +114,7 @@ class Evaluation:
 
 def read_results(path: Path) -> Results:
     """results.json. ValueError if it is not that of an evaluation of one network."""
-    found = parse_json(path)
+    found = upgraded(parse_json(path), "evaluation", str(path))
     if isinstance(found, dict) and "members" in found:
         raise ValueError(
             f"{path.parent}: not an evaluation of one network (no checkpoint; an ensemble has none): name its members"

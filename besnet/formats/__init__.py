@@ -1,1 +1,77 @@
-"""Formats of the files that besnet writes: their numbers, and the migrations of older ones."""
+"""The formats of besnet's files: a number for each kind, and the migrations that bring older files up to it.
+
+Every file says which format it has and which besnet wrote it; one that does not say is of format 0, as revision
+a702f46 wrote them. To change a format: write a migration, put it at the end of its kind's list, and keep a small file
+of the old format in tests/formats. A config key that is renamed or dropped needs no more than its line in config_keys.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from besnet import __version__
+from besnet.formats.config_keys import with_new_keys
+from besnet.formats.migrations import evaluation_1, unchanged
+from besnet.text import short
+
+Migration = Callable[[dict[str, Any]], dict[str, Any]]
+
+# The migration at place n makes format n + 1 of format n; the newest format is the length of the list.
+MIGRATIONS: dict[str, list[Migration]] = {
+    "checkpoint": [unchanged],  # the entry `besnet` of a checkpoint
+    "run": [unchanged],  # run.json, config.yaml, metrics.csv
+    "dataset": [unchanged],  # dataset.json, manifest.jsonl, manifest.npy
+    "model": [unchanged],  # model.json, model.safetensors; the JSON beside an exported file
+    "evaluation": [evaluation_1],  # results.json, predictions.npz
+    "lab": [unchanged],  # results.json, evaluation/plan.json
+    "calibration": [unchanged],  # calibration.json
+    "predictions": [unchanged],  # what `besnet predict --json` writes
+    "benchmark": [unchanged],  # what `besnet bench model --json` writes
+}
+STAMP = ("format", "besnet")
+
+
+def stamp(kind: str) -> dict[str, Any]:
+    """What a file of this kind says first: its format, and the besnet that wrote it."""
+    return {"format": len(MIGRATIONS[kind]), "besnet": __version__}
+
+
+def upgraded(content: Any, kind: str, where: str) -> Any:
+    """What a file holds in the newest format of its kind, without the stamp; what is no dictionary is for the schema.
+
+    ValueError names the file (`where`) that a newer besnet wrote.
+    """
+    if not isinstance(content, dict):
+        return content
+    number, newest = content.get("format", 0), len(MIGRATIONS[kind])
+    if type(number) is not int or number < 0:
+        raise ValueError(f"{where}: format: a whole number is expected, not {short(repr(number))}")
+    if number > newest:
+        raise ValueError(
+            f"{where}: written by besnet {short(str(content.get('besnet', '?')))} in format {number}; this besnet "
+            f"({__version__}) reads up to {newest}: install a newer besnet"
+        )
+    for migration in MIGRATIONS[kind][number:]:
+        content = migration(content)
+    content = {name: value for name, value in content.items() if name not in STAMP}
+    return with_todays_arguments(content) if kind in ("checkpoint", "model") else content
+
+
+def with_todays_arguments(about: dict[str, Any]) -> dict[str, Any]:
+    """What describes a network, with today's keys in its config and in the network's own arguments."""
+    config, model = about.get("config"), about.get("model")
+    if isinstance(config, dict):
+        about = about | {"config": with_new_keys(config)[0]}
+    if isinstance(model, dict):
+        about = about | {"model": with_new_keys({"model": model})[0]["model"]}
+    return about
+
+
+def filled(config: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """A config with the defaults of what it does not say, so that configs of two releases compare."""
+    found = dict(config)
+    for name, default in defaults.items():
+        if name not in config:
+            found[name] = default
+        elif isinstance(default, dict) and isinstance(config[name], dict):
+            found[name] = filled(config[name], default)
+    return found

@@ -1,9 +1,9 @@
-"""Config keys of older releases: what they are called now, and which of them no longer change anything.
+"""Config keys of older releases: what they are called now, and which of them no longer have an effect.
 
-A name on the command line is its config key: both tables are for either. What is in them works for one release.
+A name on the command line is its config key: both tables are for either. A name in them works for one release on the
+command line and in a user's config, and for ever in the files that besnet wrote.
 """
 
-from copy import deepcopy
 from typing import Any
 
 RENAMED = {
@@ -26,47 +26,45 @@ def dropped_line(old: str, why: str) -> str:
     return f"{old} has no effect: {why} (the name goes in {GONE_IN})"
 
 
-def with_new_keys(
-    config: dict[str, Any], renamed: dict[str, str] = RENAMED, dropped: dict[str, str] = DROPPED
-) -> tuple[dict[str, Any], list[str]]:
-    """A config with today's keys, and a line for each key that was another one.
+def with_new_keys(config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A config with today's keys, and a line for each key that was an older one.
 
     A config that has both the old and the new key keeps the new one.
     """
-    config, lines = deepcopy(config), []
-    for old, new in renamed.items():
-        if _has(config, old):
-            value = _take(config, old)
-            if not _has(config, new):
-                _put(config, new, value)
+    lines = []
+    for old, new in RENAMED.items():
+        values = _values(config, old.split("."))
+        if values:
+            config = _without(config, old.split("."))
+            if not _values(config, new.split(".")):
+                config = _put(config, new.split("."), values[0])
             lines.append(renamed_line(old, new))
-    for old, why in dropped.items():
-        if _has(config, old):
-            _take(config, old)
+    for old, why in DROPPED.items():
+        if _values(config, old.split(".")):
+            config = _without(config, old.split("."))
             lines.append(dropped_line(old, why))
     return config, lines
 
 
-def _section(config: Any, key: str) -> Any:
-    """What holds a dotted key's last name; None where that is not a section."""
-    for part in key.split(".")[:-1]:
-        config = config.get(part) if isinstance(config, dict) else None
-    return config if isinstance(config, dict) else None
+def _values(config: Any, key: list[str]) -> list[Any]:
+    """The value at a dotted key, in a list that is empty where there is none."""
+    for part in key:
+        if not isinstance(config, dict) or part not in config:
+            return []
+        config = config[part]
+    return [config]
 
 
-def _has(config: dict[str, Any], key: str) -> bool:
-    section = _section(config, key)
-    return section is not None and key.rpartition(".")[2] in section
+def _without(config: dict[str, Any], key: list[str]) -> dict[str, Any]:
+    first, *rest = key
+    if rest:
+        return config | {first: _without(config[first], rest)}
+    return {name: value for name, value in config.items() if name != first}
 
 
-def _take(config: dict[str, Any], key: str) -> Any:
-    return _section(config, key).pop(key.rpartition(".")[2])
-
-
-def _put(config: dict[str, Any], key: str, value: Any) -> None:
-    for part in key.split(".")[:-1]:
-        inner = config.setdefault(part, {})
-        if not isinstance(inner, dict):
-            return
-        config = inner
-    config[key.rpartition(".")[2]] = value
+def _put(config: dict[str, Any], key: list[str], value: Any) -> dict[str, Any]:
+    first, *rest = key
+    if not rest:
+        return config | {first: value}
+    section = config.get(first)
+    return config | {first: _put(section if isinstance(section, dict) else {}, rest, value)}

@@ -5,20 +5,28 @@ from pathlib import Path
 from typing import Any
 
 from besnet.checkpoints import store
-from besnet.checkpoints.header import header_of, revision
+from besnet.checkpoints.header import header_of
 from besnet.environment import whole_number
+from besnet.formats import filled
 from besnet.models.besnet import BesNet
 from besnet.training.data import VideoData
 from besnet.training.machine_checks import Finding, machine
 from besnet.training.preflight import needs
 from besnet.training.resume import differences, located
 from besnet.training.saving import Saving
+from besnet.version import revision
 
 TROUBLE = 2
 
 
 def doctor(
-    config: dict[str, Any], out: Path, model: dict[str, Any], data: VideoData, saving: Saving, trainer: dict[str, Any]
+    config: dict[str, Any],
+    defaults: dict[str, Any],
+    out: Path,
+    model: dict[str, Any],
+    data: VideoData,
+    saving: Saving,
+    trainer: dict[str, Any],
 ) -> int:
     """Print one line for everything looked at; what is not in order ends with the command that mends it.
 
@@ -33,13 +41,13 @@ def doctor(
     asked = needs(out, data, parameters, saving.keep, devices, nodes)
     if world_size or named:
         config = config | {"world_size": world_size or devices * nodes}
-    findings = [*machine(asked), *run(out, config, asdict(data.manifest.passport))]
+    findings = [*machine(asked), *run(out, config, defaults, asdict(data.manifest.passport))]
     for finding in findings:
         print(f"{'fix' if finding.fix else 'ok':5} {finding}")
     return TROUBLE if any(finding.fix for finding in findings) else 0
 
 
-def run(out: Path, config: dict[str, Any], passport: dict[str, str]) -> list[Finding]:
+def run(out: Path, config: dict[str, Any], defaults: dict[str, Any], passport: dict[str, str]) -> list[Finding]:
     """What would differ from the run that lies in a folder."""
     path, damaged = store.newest(out / "checkpoints")
     findings = [
@@ -61,7 +69,8 @@ def run(out: Path, config: dict[str, Any], passport: dict[str, str]) -> list[Fin
         Finding("passport", "; ".join(changed) or passport["source"][:16],
                 f"prepare the same data again, or choose another run folder than {out} with --out" if changed else "")
     )  # fmt: skip
-    changed = differences(located(old["config"]), {"world_size": old["config"].get("world_size")} | located(config))
+    before = filled(located(old["config"]), defaults)
+    changed = differences(before, {"world_size": before.get("world_size")} | located(config))
     findings.append(
         Finding("config", "; ".join(changed) or f"that of the run in {out}",
                 "restore it, or add --accept_changes true" if changed else "")

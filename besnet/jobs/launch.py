@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from besnet.environment import LAUNCHER
+from besnet.files import write_text
 from besnet.jobs.slurm import script
 from besnet.training.exit_codes import NON_RETRYABLE
 
@@ -52,7 +53,7 @@ def launch(
     if on == "local":
         return local(command, ranks, nodes, node, master, retries)
     text = script(command, ranks, nodes, retries, sbatch or [], warn_sec)
-    file.write_text(text)
+    write_text(file, text)
     print(text)
     if not submit:
         print(f"# submit it with: sbatch {file}")

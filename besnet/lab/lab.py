@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from besnet.checkpoints.header import header_of, revision
+from besnet.checkpoints.header import header_of
 from besnet.checkpoints.lock import only_writer
 from besnet.data.manifest import Manifest
 from besnet.evaluation.evaluate import own_labels
 from besnet.evaluation.views import settings as settings_of
 from besnet.files import write_json, write_text
+from besnet.formats import stamp
 from besnet.lab import results
 from besnet.lab.arguments import check_data, clip_and_views, find_controls, sort_factors, trained_and_evaluated
 from besnet.lab.inference_variants import loaded
@@ -24,6 +25,7 @@ from besnet.lab.queue import Attempts, Job, Slot, work
 from besnet.lab.runs import checkpoint_of, curve, origin, run_facts, run_name, training
 from besnet.report.lab_page import lab_page
 from besnet.settings import data_folder, read_settings
+from besnet.version import revision
 
 FAILED = 1
 KEPT = "config.yaml"
@@ -121,7 +123,7 @@ def lab(
                 "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
             },
         }
-        write_json(out / "results.json", report)
+        write_json(out / "results.json", stamp("lab") | report)
         lab_page(report, {name: curve(out / "runs" / name / "metrics.csv") for name in jobs}).write(out / "report.html")
         failed = [name for name, job in jobs.items() if job.code != 0]
         if failed:

@@ -10,6 +10,7 @@ import numpy as np
 
 from besnet.data.manifest import Manifest
 from besnet.files import write_json
+from besnet.formats import stamp
 from besnet.reading import read_json
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
@@ -71,12 +72,12 @@ class Plan:
     def write(self, path: Path) -> None:
         """Write the plan for the processes that look."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, asdict(self))
+        write_json(path, stamp("lab") | asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> "Plan":
         """A plan as it was written."""
-        plan: Plan = read_json(path, cls)
+        plan: Plan = read_json(path, cls, "lab")
         return plan
 
 

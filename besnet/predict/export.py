@@ -17,6 +17,7 @@ from besnet.data.transforms import MEAN, STD
 from besnet.evaluation.stored import read_results
 from besnet.evaluation.views import Settings, settings
 from besnet.files import replacing, write_json
+from besnet.formats import stamp
 from besnet.models.besnet import BesNet
 from besnet.models.folding import fold
 from besnet.predict.model import with_temperature
@@ -70,7 +71,7 @@ def export(ckpt_path: Path, to: Literal["folder", "onnx", "torch-export"] = "fol
                 torch.export.save(export_program(network, num_frames, crop_size), file)
             run = torch.export.load(target).module()
     if to != "folder":
-        write_json(target.with_suffix(".json"), about | {"temperature": given.temperature})
+        write_json(target.with_suffix(".json"), stamp("model") | about | {"temperature": given.temperature})
     off = difference(run, network, num_frames, crop_size)
     if not off <= CLOSE:
         raise ValueError(f"{target}: its logits differ from the network's by {off:.1e}, more than {CLOSE}: not usable")

@@ -12,6 +12,7 @@ from besnet import files
 from besnet.data.order import sample
 from besnet.data.prepare.files import Files
 from besnet.files import replacing, write_arrays, write_table
+from besnet.formats import stamp
 from besnet.predict.model import Model, Prediction, load
 from besnet.progress import Meter
 from besnet.text import visible
@@ -188,7 +189,7 @@ def write_json(file: Path, model: Model, found: dict[Path, Prediction], failed: 
     ]
     answers += [{"video": str(path), "why": why} for path, why in failed.items()]
     about = {"calibrated": model.calibrated, "num_clips": model.plan.num_clips, "num_crops": model.plan.num_crops}
-    files.write_json(file, about | {"videos": answers})
+    files.write_json(file, stamp("predictions") | about | {"videos": answers})
     print(f"answers: {file}")
 
 

@@ -15,8 +15,9 @@ from pytorch_lightning.plugins.environments import (
 )
 
 from besnet.training.bottleneck import BottleneckReport
+from besnet.training.metrics_table import MetricsTable
 from besnet.training.pending_validation import PendingValidation
-from besnet.training.progress import Progress, Table
+from besnet.training.progress import Progress
 from besnet.training.saving import AtomicFiles, Saving
 from besnet.training.sync_norm import SyncNorms
 from besnet.training.tensorboard import TensorBoardPictures
@@ -26,7 +27,7 @@ from besnet.watchdog import GRACE_SEC
 def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Trainer:
     """Lightning's Trainer with this house's checkpoints, logs and progress."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    table = Table(run / "metrics.csv")
+    table = MetricsTable(run / "metrics.csv")
     logger = TensorBoardLogger(save_dir=run, name="", version="tensorboard")
     try:
         engine = pl.Trainer(

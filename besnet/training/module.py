@@ -42,7 +42,6 @@ class ActionTraining(pl.LightningModule):
         seed: int,
         failures: FailureLog,
         header: dict[str, Any],
-        channels_last: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
@@ -52,7 +51,6 @@ class ActionTraining(pl.LightningModule):
         self.seed = seed
         self.failures = failures
         self.header = header
-        self.memory_format = torch.channels_last_3d if channels_last else torch.contiguous_format
         self.micro_batch = 0
         self.epoch = 0
         self.samples = 0
@@ -110,7 +108,7 @@ class ActionTraining(pl.LightningModule):
             draw_batch_preview(sheet, clips, targets, self.data.manifest.classes)
         noise = generator(self.seed, NOISE, self.micro_batch, self.global_rank).integers(2**63)
         torch.manual_seed(int(noise))
-        logits = self.network(clips.contiguous(memory_format=self.memory_format), self.draw_dilations())
+        logits = self.network(clips, self.draw_dilations())
         loss = training_loss(logits, targets, self.recipe.label_smoothing, self.recipe.ohem)
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.seen_losses.watch(loss.detach(), self.micro_batch, self.trainer.global_step + 1, lr, batch.rows)

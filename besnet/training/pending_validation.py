@@ -2,7 +2,7 @@
 
 import pytorch_lightning as pl
 
-from besnet.training.progress import Table
+from besnet.training.metrics_table import MetricsTable
 
 
 class PendingValidation(pl.Callback):
@@ -11,7 +11,7 @@ class PendingValidation(pl.Callback):
     A checkpoint of an epoch's last step is written before the validation of that epoch.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: MetricsTable) -> None:
         self.table = table
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,17 +1,9 @@
-"""What a person sees of a training run: one line with its speed and the time left, and a table of figures."""
+"""The progress line of a training: its speed, its figures and the time left."""
 
-import copy
-import csv
-import os
 import time
-import warnings
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from pytorch_lightning.loggers import TensorBoardLogger
-from torch import nn
 
 from besnet.data.clips import ClipBatch
 from besnet.progress import Line, clock
@@ -79,81 +71,6 @@ class Progress(pl.Callback):
             + "  ".join(shown)
             + f"  lr {trainer.optimizers[0].param_groups[0]['lr']:.2e}  {rate:.1f} clips/s  {clock(eta_sec)} left"
         )
-
-
-class Table(pl.Callback):
-    """Writes metrics.csv: the training figures of every logged step and the validation's of every epoch.
-
-    Rows that a resume trains again are replaced, so that the table is that of an undisturbed run.
-    """
-
-    FIELDS = (
-        "step",
-        "epoch",
-        "lr",
-        "Train/Loss",
-        "Train/Prec@1",
-        "Train/Prec@5",
-        "Val/Loss",
-        "Val/Prec@1",
-        "Val/Prec@5",
-    )
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Drop the rows after the checkpoint that this run starts from."""
-        if not trainer.is_global_zero:
-            return
-        rows: list[dict[str, str]] = []
-        if self.path.exists():
-            with open(self.path, newline="") as file:
-                for row in csv.DictReader(file):
-                    whole = row.keys() == set(self.FIELDS) and None not in row.values()
-                    if whole and row["step"].isdigit() and int(row["step"]) <= trainer.global_step:
-                        rows.append(row)
-        # written aside: a kill in between would lose what earlier lives of the run have noted
-        aside = self.path.with_suffix(".partial")
-        with open(aside, "w", newline="") as file:
-            writer = csv.DictWriter(file, self.FIELDS)
-            writer.writeheader()
-            writer.writerows(rows)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, self.path)
-
-    def has_check(self, step: int) -> bool:
-        """Whether the validation after this step is in the table."""
-        with open(self.path, newline="") as file:
-            return any(row["step"] == str(step) and row["Val/Loss"] for row in csv.DictReader(file))
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Add a row at every logged step."""
-        if trainer.is_global_zero and is_logged(trainer):
-            self._add(trainer, "Train/")
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add a row for every check."""
-        if trainer.is_global_zero and not trainer.sanity_checking:
-            self._add(trainer, "Val/")
-
-    def _add(self, trainer: pl.Trainer, prefix: str) -> None:
-        figures = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith(prefix)}
-        row: dict[str, Any] = {field: figures.get(field, "") for field in self.FIELDS}
-        row |= {"step": trainer.global_step, "epoch": trainer.current_epoch}
-        row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
-        with open(self.path, "a", newline="") as file:
-            csv.DictWriter(file, self.FIELDS).writerow(row)
-
-
-def draw_graph(logger: TensorBoardLogger, network: nn.Module, num_frames: int) -> None:
-    """Put the network's graph into TensorBoard, traced on the CPU with one small clip."""
-    network = copy.deepcopy(network).eval()
-    with warnings.catch_warnings(), torch.no_grad():
-        # the trace is only looked at, so branches that depend on the input's shape may be frozen in it
-        warnings.simplefilter("ignore")
-        logger.experiment.add_graph(network, torch.zeros(1, 3, num_frames, 64, 64))
 
 
 def is_logged(trainer: pl.Trainer) -> bool:

@@ -4,10 +4,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, optim
+import torch
+from torch import Tensor, nn, optim
 
 from besnet.checkpoints import store
-from besnet.checkpoints.header import header_of
+from besnet.checkpoints.header import TRAINED, header_of
+from besnet.formats import filled
+from besnet.reading import read_json
 
 # What may differ between a run and its continuation without changing what it computes.
 # Where the data lies does not: its passport says what it is.
@@ -16,11 +19,16 @@ FREE = ("out", "accept_changes", "data.folder", "data.workers", "saving", "evalu
 FIXED = ("model.block", "model.blocks", "model.width", "recipe.optimizer", "recipe.ema")
 
 
-def find_checkpoint(run: Path, about: dict[str, Any], accept_changes: bool, say: bool) -> tuple[Path | None, bool]:
+def find_checkpoint(
+    run: Path, about: dict[str, Any], accept_changes: bool, defaults: dict[str, Any], say: bool
+) -> tuple[Path | None, bool]:
     """The newest good checkpoint of the run, and whether its settings or data were others.
 
-    ValueError if they were and that is not accepted, or cannot be.
+    defaults: what an argument is for a run that does not say it. ValueError if they were and that is not accepted, or
+    cannot be.
     """
+    if (run / "run.json").exists():
+        read_json(run / "run.json", dict[str, Any], "run")
     path, damaged = store.newest(run / "checkpoints")
     for file in damaged if say else []:
         print(f"{file}: damaged, passed over", file=sys.stderr)
@@ -29,7 +37,7 @@ def find_checkpoint(run: Path, about: dict[str, Any], accept_changes: bool, say:
     old = header_of(store.read(path).content, str(path))
     if old["classes"] != about["classes"]:
         raise ValueError(f"{path}: trained on other classes than this data has: choose another run folder with --out")
-    changes = differences(located(old["config"]), about["config"])
+    changes = differences(filled(located(old["config"]), defaults), about["config"])
     changes += differences(dict(old["passport"]), about["passport"], "passport.")
     impossible = [change for change in changes if change.startswith(tuple(f"{name}:" for name in FIXED))]
     if impossible:
@@ -60,6 +68,19 @@ def located(config: dict[str, Any]) -> dict[str, Any]:
 def videos_of(checkpoint: Path) -> Tensor | None:
     """What tells the videos that a checkpoint's network was trained on from others; None where it does not say."""
     return header_of(store.read(checkpoint).content, str(checkpoint)).get("trained_on")
+
+
+def lay_out(network: nn.Module, checkpoint: Path | None) -> None:
+    """Lay the weights channels-last in memory, or as they lie in a checkpoint: a run that began with the other layout,
+    as it could until besnet 0.1, then resumes to the same bits."""
+    if checkpoint is None:
+        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        return
+    saved = store.read(checkpoint).content["state_dict"]
+    for name, weight in network.named_parameters():
+        before = saved.get(TRAINED + name)
+        if before is not None and before.shape == weight.shape:
+            weight.data = torch.empty_strided(weight.shape, before.stride(), dtype=weight.dtype).copy_(weight.data)
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

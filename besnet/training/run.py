@@ -25,11 +25,11 @@ from besnet.training.exit_codes import STOPPED, RunExit, explain
 from besnet.training.memory import keep_freed_memory
 from besnet.training.module import ActionTraining
 from besnet.training.preflight import Preflight, needs
-from besnet.training.progress import draw_graph
 from besnet.training.recipe import Recipe
-from besnet.training.resume import find_checkpoint, located, videos_of
+from besnet.training.resume import find_checkpoint, lay_out, located, videos_of
 from besnet.training.saving import Saving
 from besnet.training.starting import describe, report_start
+from besnet.training.tensorboard import draw_graph
 from besnet.watchdog import Watchdog
 
 
@@ -43,13 +43,14 @@ def train(
     recipe: Recipe,
     saving: Saving,
     trainer: dict[str, Any],
-    channels_last: bool,
-    compiled: bool,
+    compile: bool,
     accept_changes: bool,
+    defaults: dict[str, Any],
 ) -> int:
     """Train until the last epoch, from the newest good checkpoint in the run's folder if there is one.
 
-    config: the resolved configuration as plain values; the others are built from it. Returns the exit code, see
+    config: the resolved configuration as plain values; the others are built from it. defaults: those of all its
+    arguments, for what an older run does not say. Returns the exit code, see
     besnet.training.exit_codes: 0, 75 if a signal asked the run to stop (the same command goes on), or another one with
     a line that says why. ValueError names what does not fit.
     """
@@ -60,9 +61,7 @@ def train(
     pl.seed_everything(seed, verbose=False)
     arguments = model | {"num_classes": len(data.manifest.classes)}
     network = BesNet(**arguments)
-    if channels_last:
-        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    if compiled:
+    if compile:
         network.compile()  # in place: names, copies and checkpoints are those of the plain network
     if not len(data.val_rows):
         trainer = trainer | {"limit_val_batches": 0}
@@ -78,7 +77,8 @@ def train(
     )
     # nothing is written before the lock is held
     with only_writer(out, "training") if rank == 0 else nullcontext():
-        checkpoint, changed = find_checkpoint(out, about, accept_changes, say=rank == 0)
+        checkpoint, changed = find_checkpoint(out, about, accept_changes, defaults, say=rank == 0)
+        lay_out(network, checkpoint)
         started, before = "", None
         if pretrained is not None and checkpoint is None:
             started, before = load_pretrained(network, pretrained, data.manifest.classes)
@@ -89,7 +89,7 @@ def train(
         data.arrange(seed, rank, world_size, failures, limit)
         # an epoch may have fewer micro-batches than a step wants
         scaled = recipe.for_batch(data.order.global_batch * min(engine.accumulate_grad_batches, len(data.order)))
-        task = ActionTraining(network, scaled, data, seed, failures, about, channels_last)
+        task = ActionTraining(network, scaled, data, seed, failures, about)
         task.changed = changed
         if rank == 0:
             describe(out, about)

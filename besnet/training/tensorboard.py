@@ -1,5 +1,7 @@
 """What TensorBoard shows besides curves: what the network sees, draws, finds hard, and how it sorts the videos."""
 
+import copy
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch import nn
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from besnet.data.clips import VideoClips
@@ -127,3 +130,12 @@ def frames_of(views: VideoClips) -> np.ndarray:
 def add_picture(writer: SummaryWriter, tag: str, picture: Image.Image, step: int) -> None:
     """A Pillow image into TensorBoard."""
     writer.add_image(tag, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+
+
+def draw_graph(logger: TensorBoardLogger, network: nn.Module, num_frames: int) -> None:
+    """Put the network's graph into TensorBoard, traced on the CPU with one small clip."""
+    network = copy.deepcopy(network).eval()
+    with warnings.catch_warnings(), torch.no_grad():
+        # the trace is only looked at, so branches that depend on the input's shape may be frozen in it
+        warnings.simplefilter("ignore")
+        logger.experiment.add_graph(network, torch.zeros(1, 3, num_frames, 64, 64))

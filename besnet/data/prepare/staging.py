@@ -11,13 +11,14 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from besnet.data.manifest import Manifest
 from besnet.data.prepare.process_video import Job, Outcome
-from besnet.files import replacing
+from besnet.files import Journal, write_text
 
 
 def plan_of(jobs: Sequence[Job], settings: dict[str, Any]) -> str:
@@ -62,13 +63,13 @@ class Staging:
             told = self.folder / "plan"
             if not (told.exists() and told.read_text() == plan):
                 self._clear(ours=told.exists())
-                told.write_text(plan)
+                write_text(told, plan)
             self._take_back()
+            self._journal = Journal(self.folder / "outcomes.jsonl")
             self._lines = self._read()
         except BaseException:
             os.close(self._lock)
             raise
-        self._journal = os.open(self.folder / "outcomes.jsonl", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
 
     def _clear(self, ours: bool) -> None:
         """Remove an unfinished result of another plan; a finished one stays, and so do shards of someone else."""
@@ -103,17 +104,10 @@ class Staging:
 
     def _read(self) -> dict[int, bytes]:
         """What the journal holds, as its lines: parsed, 240,000 of them would take ten times the memory."""
-        path = self.folder / "outcomes.jsonl"
         found: dict[int, bytes] = {}
-        whole = 0
-        if path.exists():
-            with open(path, "rb") as file:
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break  # cut short by a kill
-                    whole += len(line)
-                    found[json.loads(line)["number"]] = line
-            os.truncate(path, whole)
+        for line in self._journal.lines():
+            with suppress(ValueError):  # cut short by a kill, and ended by the next writer
+                found[json.loads(line)["number"]] = line
         return found
 
     def __contains__(self, number: int) -> bool:
@@ -140,15 +134,13 @@ class Staging:
 
     def add(self, outcome: Outcome) -> None:
         """Note a finished job."""
-        line = json.dumps(asdict(outcome)).encode() + b"\n"
-        os.write(self._journal, line)
-        self._lines[outcome.number] = line
+        record = asdict(outcome)
+        self._journal.append(record, sync=False)
+        self._lines[outcome.number] = json.dumps(record).encode()
 
     def close(self, finished: bool) -> None:
         """Let go of the folder; if all is done, note that and remove what is no longer needed."""
-        os.close(self._journal)
         if finished:
-            with replacing(self.out / ".plan") as file:
-                file.write(self.plan.encode())
+            write_text(self.out / ".plan", self.plan)
             shutil.rmtree(self.folder)
         os.close(self._lock)
