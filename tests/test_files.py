@@ -54,7 +54,7 @@ def network() -> BesNet:
 
 def test_an_export_on_a_full_disk_leaves_no_half_file(tmp_path: Path, network: BesNet) -> None:
     about = {"model": {}, "classes": [], "passport": {}, "config": {}, "position": {}, "ema": None}
-    given = model_folder.LoadedModel(LoadedCheckpoint(network, **about, revision="", versions={}), "0" * 16, None)  # type: ignore[arg-type]
+    given = model_folder.LoadedModel(LoadedCheckpoint(network, **about, revision="", versions={}), "0" * 16, None, "m")  # type: ignore[arg-type]
     with full_disk(1000), pytest.raises(OSError, match=r"model\.safetensors"):
         model_folder.write(tmp_path, given, {}, {})
     with full_disk(1000), pytest.raises(OSError, match=r"net\.onnx"):
@@ -65,7 +65,7 @@ def test_an_export_on_a_full_disk_leaves_no_half_file(tmp_path: Path, network: B
 @pytest.mark.parametrize("umask", [0o022, 0o027])
 def test_an_exported_model_has_the_mode_that_the_umask_says(tmp_path: Path, network: BesNet, umask: int) -> None:
     about = {"model": {}, "classes": [], "passport": {}, "config": {}, "position": {}, "ema": None}
-    given = model_folder.LoadedModel(LoadedCheckpoint(network, **about, revision="", versions={}), "0" * 16, None)  # type: ignore[arg-type]
+    given = model_folder.LoadedModel(LoadedCheckpoint(network, **about, revision="", versions={}), "0" * 16, None, "m")  # type: ignore[arg-type]
     before = os.umask(umask)
     try:
         model_folder.write(tmp_path, given, {}, {})

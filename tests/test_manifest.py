@@ -72,7 +72,7 @@ def test_a_folder_that_is_not_whole_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(whole)
     Manifest.load(tmp_path)
     (tmp_path / "dataset.json").write_text('{"format": 99}')
-    with pytest.raises(ValueError, match=r"dataset\.json: not of format 1"):
+    with pytest.raises(ValueError, match=r"dataset\.json: written by besnet \? in format 99"):
         Manifest.load(tmp_path)
 
 
