@@ -81,10 +81,10 @@ def evaluation_page(
         page.heading("Calibration")
         page.figure(
             reliability_plot(results["calibration"]["bins"]),
-            f"Expected calibration error {percent(results['calibration']['ece'])}: the mean distance between confidence "
-            "and accuracy. Negative log-likelihood "
-            f"{results['calibration']['negative_log_likelihood']:.3f}: the mean of -log(probability of the true class). "
-            "Below the diagonal the network is overconfident; `besnet calibrate` corrects this.",
+            f"Expected calibration error {percent(results['calibration']['ece'])}: the mean distance between "
+            "confidence and accuracy. Negative log-likelihood "
+            f"{results['calibration']['negative_log_likelihood']:.3f}: the mean of -log(probability of the true "
+            "class). Below the diagonal the network is overconfident; `besnet calibrate` corrects this.",
         )
     if mistakes:
         page.heading("Worst mistakes")
