@@ -130,7 +130,7 @@ def wait(process: subprocess.Popen[bytes], ready: Callable[[], bool], limit_sec:
 
 def partials(folder: Path) -> set[str]:
     """Checkpoints that are being written, or that a kill left half written."""
-    return {path.name for path in folder.glob(".partial-*")}
+    return {path.name for path in folder.glob(".step_*.partial")}
 
 
 def steps_noted(run: Path) -> int:

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,8 +19,11 @@ from besnet.text import cell
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that takes its name when the block ends well. OSError names `path` and leaves no half file."""
+def replacing(path: Path, named: Callable[[Path], Path] | None = None) -> Iterator[BinaryIO]:
+    """A binary file that takes its name when the block ends well. OSError names `path` and leaves no half file.
+
+    named: the name by what has been written, which is in the file that this is called with; `path` without it.
+    """
     partial = path.with_name(f".{path.name}.partial")
     with naming(path):
         try:
@@ -29,7 +32,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(partial, path)
+            os.replace(partial, named(partial) if named else path)
             sync_folder(path.parent)
         except BaseException:
             with contextlib.suppress(OSError):

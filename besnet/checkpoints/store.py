@@ -1,6 +1,5 @@
 """Checkpoint files that are whole or absent: written aside, synced, renamed, and named by their own hash."""
 
-import contextlib
 import copy
 import hashlib
 import os
@@ -18,7 +17,7 @@ from typing import Any
 import torch
 
 from besnet.checkpoints.arrays import check_zip
-from besnet.files import sync_folder
+from besnet.files import replacing
 from besnet.formats import upgraded
 from besnet.text import short
 
@@ -56,23 +55,20 @@ def save(checkpoint: dict[str, Any], folder: Path, step: int) -> Path:
 
 
 def _save_once(checkpoint: dict[str, Any], folder: Path, step: int) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".partial-{os.getpid()}"
+    path = folder / f"step_{step:09d}.ckpt"
+
+    def named(partial: Path) -> Path:
+        nonlocal path
+        path = folder / f"step_{step:09d}-{file_hash(partial)}.ckpt"
+        return path
+
     try:
         # torch's own zip writer reports a full disk as RuntimeError; a plain file reports it as OSError
-        with open(partial, "wb") as file:
+        with replacing(path, named) as file:
             torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        path = folder / f"step_{step:09d}-{file_hash(partial)}.ckpt"
-        os.replace(partial, path)
-        sync_folder(folder)
-        return path
     except RuntimeError as error:
         raise OSError(str(error).splitlines()[0]) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+    return path
 
 
 def file_hash(path: Path) -> str:
@@ -133,8 +129,9 @@ def prune(folder: Path, keep: int) -> None:
                 statistics.unlink(missing_ok=True)
         else:
             return
-    for partial in folder.glob(".partial-[0-9]*"):
-        partial.unlink(missing_ok=True)
+    for pattern in (".step_*.partial", ".partial-[0-9]*"):  # the latter by besnet 0.1
+        for partial in folder.glob(pattern):
+            partial.unlink(missing_ok=True)
 
 
 def load(path: Path, device: Any = "cpu") -> dict[str, Any]:
