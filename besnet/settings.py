@@ -1,11 +1,13 @@
 """A config of `besnet train` as plain values, for what looks at a few of them before a training."""
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from besnet.environment import whole_number
 from besnet.formats import upgraded
 from besnet.formats.config_keys import with_new_keys
 from besnet.reading import read_bytes
@@ -59,8 +61,15 @@ def current(settings: dict[str, Any], where: str) -> dict[str, Any]:
     """
     settings, lines = with_new_keys(upgraded(settings, "run", where))
     for line in lines:
-        print(f"besnet: {where}: {line}", file=sys.stderr, flush=True)
+        say_once(f"besnet: {where}: {line}")
     return settings
+
+
+@cache
+def say_once(line: str) -> None:
+    """Print a line on standard error, once however often a config is read, and not on every rank."""
+    if whole_number("RANK", 0) == 0:
+        print(line, file=sys.stderr, flush=True)
 
 
 def check_sections(settings: dict[str, Any], where: str = "") -> None:

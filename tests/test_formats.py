@@ -174,6 +174,20 @@ def test_a_run_resumes_where_metrics_have_other_columns(old: Path, monkeypatch: 
     assert [row["Val/Other"] for row in ours] == [str(n) if int(r["step"]) <= 4 else "" for n, r in enumerate(ours)]
 
 
+def test_a_metrics_table_keeps_whole_rows_only(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    # by a release with other columns; the last line was cut by a kill, in the middle of a number
+    path.write_text("epoch,step,New,lr\n0,1,a,0.5\n0,2,b\n0,x,c,0.5\n1,3,d,0.5\n1,4,e,0.5\n0,2,f,0.")
+    MetricsTable(path).start(3)
+    rows = table(path)
+    assert list(rows[0]) == ["epoch", "step", "New", "lr", *(f for f in MetricsTable.FIELDS if "/" in f)]
+    assert [(row["step"], row["New"], row["Val/Loss"]) for row in rows] == [("1", "a", ""), ("3", "d", "")]
+    for damaged in ("", "no table\n1\n", "\0\0\n", "step,epoch"):
+        path.write_text(damaged)
+        MetricsTable(path).start(3)
+        assert path.read_text().splitlines() == [",".join(MetricsTable.FIELDS)]
+
+
 def test_networks_are_rebuilt_where_arguments_of_the_network_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     content = store.load(OLD / "finished")
     assert content["besnet"]["config"]["recipe"]["ohem"] is None
