@@ -30,7 +30,7 @@ def choose(words: list[str]) -> int:
         print(usage())
         return 0
     if words == ["--version"]:
-        print(f"besnet {__version__} (revision {revision()})")
+        print(f"besnet {__version__}" + (f" (revision {found})" if (found := revision()) != __version__ else ""))
         return 0
     if not words:
         print(usage(), file=sys.stderr)
