@@ -81,7 +81,7 @@ prove-lab: .venv/ready ## five controls x three seeds on hard stick figures, wit
 	test -f $(HARD)/index.csv || $(BIN)/besnet draw $(HARD) --variant hard
 	$(BIN)/besnet prepare $(HARD)/index.csv $(HARD)/prepared --short_side 96
 	$(BIN)/besnet lab --config configs/stick_figures_hard.yaml --out $(LAB) \
-		--controls '[c2d,none,fixed_2,random_12,random_1234]' --seeds 3 --at_once 2
+		--controls '[c2d,none,fixed_2,random_12,random_1234]' --seeds 3 --max_parallel 2
 	mkdir -p benchmarks/results
 	cp $(LAB)/report.html benchmarks/results/lab_stick_figures_hard.html
 	cp $(LAB)/results.json benchmarks/results/lab_stick_figures_hard.json

@@ -60,5 +60,5 @@ def refuse_bare_srun(environment: Mapping[str, str] = os.environ) -> None:
     if tasks > 1 and "TORCHELASTIC_RUN_ID" not in environment and whole_number("WORLD_SIZE", 1, 1, environment) == 1:
         raise ValueError(
             f"srun started {tasks} tasks, and each would work by itself: start one task a machine that runs torchrun, "
-            "as `besnet launch --on slurm` writes it"
+            "as `besnet launch --launcher slurm` writes it"
         )

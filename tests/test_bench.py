@@ -27,7 +27,7 @@ from besnet.models.besnet import BesNet
 def test_a_small_network_is_counted_and_written_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "costs.json"
     words = "--num_frames=4 --crop_size=32 --batch_size=2 --num_classes=5 --dilations=[1,2,3] --blocks=[1,1] --width=8"
-    options = ["--compiled=false", "--rounds=2", "--device=cpu", f"--json={output}"]
+    options = ["--compile=false", "--rounds=2", "--device=cpu", f"--json={output}"]
     assert cli.run("bench model", [*words.split(), *options]) == 0
     content = json.loads(output.read_text())
     rows = {row["mode"]: row for row in content["costs"]}
@@ -114,7 +114,7 @@ def test_no_dilations_are_measured_as_none(tmp_path: Path) -> None:
     sizes = {}
     for name, dilations in {"c2d": [], "usual": None}.items():
         output = tmp_path / f"{name}.json"
-        bench_model(2, 32, 1, 5, dilations, blocks=[1], width=8, compiled=False, rounds=1, device="cpu", json=output)
+        bench_model(2, 32, 1, 5, dilations, blocks=[1], width=8, compile=False, rounds=1, device="cpu", json=output)
         sizes[name] = json.loads(output.read_text())["costs"][0]["parameters_m"] * 1e6
     for name, own in {"c2d": (), "usual": (1, 2)}.items():
         network = BesNet(5, own, blocks=(1,), width=8)

@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_refused_before_any_video_is_decoded(
     both = tmp_path / "both"
     assert cli.run("evaluate", ["--ensemble", str(tmp_path / "one"), str(tmp_path / "one"), f"--out={both}"]) == 0
     monkeypatch.setattr("besnet.evaluation.inference.stream", None)
-    other = [f"--against={tmp_path / 'one'}", "--split=train", ALLOW] if wrong == "split" else [f"--against={both}"]
+    other = [f"--baseline={tmp_path / 'one'}", "--split=train", ALLOW] if wrong == "split" else [f"--against={both}"]
     with pytest.raises(SystemExit) as ended:
         cli.run("evaluate", [*words, *other])
     assert ended.value.code == 2
@@ -108,7 +108,7 @@ def test_the_page_shows_gains_and_other_evaluations(squares: Path, tmp_path: Pat
     words = [f"--ckpt_path={run}", "--workers=0"]
     assert cli.run("evaluate", [*words, "--dilations=[1]"]) == 0
     (first,) = (run / "evaluations").iterdir()
-    assert cli.run("evaluate", [*words, f"--against={first}"]) == 0
+    assert cli.run("evaluate", [*words, f"--baseline={first}"]) == 0
     (second,) = set((run / "evaluations").iterdir()) - {first}
     page = (second / "report.html").read_text()
     assert "Comparison" in page

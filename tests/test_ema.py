@@ -72,7 +72,7 @@ def test_a_checkpoint_holds_both_and_evaluation_says_which(
     found = {}
     for choice in ("false", "true"):
         out = tmp_path / choice
-        cli.run("evaluate", [f"--ckpt_path={tmp_path}", f"--out={out}", "--workers=0", f"--raw_weights={choice}"])
+        cli.run("evaluate", [f"--ckpt_path={tmp_path}", f"--out={out}", "--workers=0", f"--no_ema={choice}"])
         found[choice] = np.load(out / "predictions.npz")["probabilities"]
         line = capsys.readouterr().out.splitlines()[0]
         assert ("moving average (EMA, decay 0.9)" in line) == (choice == "false"), line

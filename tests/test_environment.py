@@ -37,7 +37,7 @@ def test_nothing_in_the_working_folder_is_executed(squares: Path, tmp_path: Path
         (folder / f"{name}.py").write_text(TRAP.format(mark=str(mark)))
     words = [*command.train_words(squares, tmp_path / "run"), "--data.workers=1", "--trainer.max_epochs=1"]
     slurm = {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "job", "SLURM_NODELIST": "here"}
-    done = run_in(folder, "launch", "--retries=0", "train", *words, **slurm)
+    done = run_in(folder, "launch", "--max_restarts=0", "train", *words, **slurm)
     assert not mark.exists(), mark.read_text()
     assert done.returncode == 0, done.stderr
     module = subprocess.run([sys.executable, "-m", "besnet", "--version"], cwd=folder, check=False)

@@ -143,7 +143,7 @@ def test_the_code_of_a_job_is_that_of_the_rank_that_began_it() -> None:
 def test_a_killed_rank_is_started_again_with_all_others(squares: Path, tmp_path: Path) -> None:
     calm, hurt = tmp_path / "calm", tmp_path / "hurt"
     words = [*TWO_RANKS, "--saving.every_steps=2", "--trainer.max_epochs=8"]
-    process = command.start("launch", "--ranks=2", "train", *command.train_words(squares, hurt, *words))
+    process = command.start("launch", "--nproc_per_node=2", "train", *command.train_words(squares, hurt, *words))
     command.wait_for_step(hurt, 4)
     ranks = [
         child for child in psutil.Process(process.pid).children(recursive=True) if child.environ().get("RANK") == "1"

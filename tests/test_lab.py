@@ -44,8 +44,8 @@ def config(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def words(config: Path, out: Path, controls: str, seeds: int = 2) -> list[str]:
     """The arguments of a quick lab."""
-    return [f"--config={config}", f"--out={out}", f"--controls={controls}", f"--seeds={seeds}", "--at_once=2",
-            "--factors=[1,2]", "--recalibration_videos=16"]  # fmt: skip
+    return [f"--config={config}", f"--out={out}", f"--controls={controls}", f"--seeds={seeds}", "--max_parallel=2",
+            "--frame_interval_scales=[1,2]", "--recalibration_videos=16"]  # fmt: skip
 
 
 def figures(out: Path) -> dict[str, Any]:

@@ -49,14 +49,14 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     ("words", "why"),
     [
         (["--seeds=0"], "--seeds must be at least 1, not 0"),
-        (["--at_once=-1"], "--at_once must be at least 1, not -1"),
-        (["--at_once=0"], "--at_once must be at least 1, not 0"),
+        (["--max_parallel=-1"], "--at_once must be at least 1, not -1"),
+        (["--max_parallel=0"], "--at_once must be at least 1, not 0"),
         (["--threads=0"], "--threads must be at least 1, not 0"),
         (["--num_clips=0"], "--num_clips must be at least 1"),
         (["--recalibration_videos=0"], "--recalibration_videos must be at least 1, not 0"),
-        (["--factors=[1,0]"], "--factors must be at least 0.01, not 0.0"),
-        (["--factors=[-2]"], "--factors must be at least 0.01, not -2.0"),
-        (["--factors=[.nan]"], "--factors must be a number, not nan"),
+        (["--frame_interval_scales=[1,0]"], "--frame_interval_scales must be at least 0.01, not 0.0"),
+        (["--frame_interval_scales=[-2]"], "--frame_interval_scales must be at least 0.01, not -2.0"),
+        (["--frame_interval_scales=[.nan]"], "--frame_interval_scales must be a number, not nan"),
         (["--split=tset"], "no split 'tset'"),
         (["--split=val"], "no readable video in the split val"),
         (["--controls=[none,none]"], "each with a name of its own"),
@@ -126,7 +126,7 @@ def test_a_factor_that_is_left_out_is_said(squares: Path, tmp_path: Path, capsys
     data = GOOD["data"] | {"folder": str(squares), "clip": {"frame_interval": 1, "target_fps": None}}
     config, out = write(tmp_path / "config.yaml", squares, data=data), tmp_path / "lab"
     words = [f"--config={config}", f"--out={out}", "--controls=['broken: --recipe.lr=-1']", "--seeds=1"]
-    assert cli.run("lab", [*words, "--factors=[0.5,1,2]"]) == 1
+    assert cli.run("lab", [*words, "--frame_interval_scales=[0.5,1,2]"]) == 1
     why = "0.5 frames apart cannot be picked with data.clip.target_fps null"
     assert f"left out: frame interval x 0.5: {why}\n" in capsys.readouterr().out
     assert json.loads((out / "results.json").read_text())["asked"]["factors_left_out"] == {"0.5": why}

@@ -170,7 +170,7 @@ def test_what_is_wrong_with_the_request_is_named(clips: Path, tmp_path: Path) ->
         ({"source": good, "classes": "kinetics40"}, "neither a text file nor one of"),
         ({"source": good, "classes": "kinetics400"}, "label 'a' is none of the 400 classes"),
         ({"source": clips.parent / "empty"}, "no videos in class folders"),
-        ({"source": good, "deadline_sec": 0}, "--deadline_sec 0: at least 1"),
+        ({"source": good, "timeout_sec": 0}, "--timeout_sec 0: at least 1"),
         ({"source": good, "copy": True}, "exclude each other"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -112,7 +112,7 @@ def test_the_evaluation_compared_with_is_read_before_the_work(
         return answers(*arguments)
 
     monkeypatch.setattr(evaluation, "answers", meanwhile)
-    last = [f"--against={tmp_path / 'first'}", f"--out={tmp_path / 'second'}"]
+    last = [f"--baseline={tmp_path / 'first'}", f"--out={tmp_path / 'second'}"]
     assert cli.run("evaluate", [*words, "--workers=0", *last]) == 0
     assert json.loads((tmp_path / "second" / "results.json").read_text())["baseline"]["difference"] == 0
 

@@ -24,7 +24,7 @@ def bench_model(
     blocks: list[int] | None = None,
     width: int = 64,
     precision: Literal["fp32", "bf16"] = "fp32",
-    compiled: bool = True,
+    compile: bool = True,
     compare: bool = False,
     rounds: int = 7,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -46,7 +46,7 @@ def bench_model(
         blocks: blocks in each stage; by default [3,4,6,3], as in ResNet-50.
         width: channels of the stem.
         precision: fp32, or bf16 by autocast.
-        compiled: also run everything under torch.compile (minutes on a CPU).
+        compile: also run everything under torch.compile (minutes on a CPU).
         compare: also run torchvision's and PyTorchVideo's video networks, and I3D-R50 built from BesNet's parts.
         rounds: every case runs once a round; the table shows medians.
         device: auto takes the GPU where there is one.
@@ -65,7 +65,7 @@ def bench_model(
         blocks=(3, 4, 6, 3) if blocks is None else blocks,
         width=width,
     )
-    bench.add_besnet("BesNet", network, compiled)
+    bench.add_besnet("BesNet", network, compile)
     notes = bench.add_peers() if compare else []
     costs, timings, peak = measure(bench, rounds)
     print(f"{bench.describe()}\n\n{table(costs)}\n")

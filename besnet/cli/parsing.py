@@ -1,13 +1,17 @@
-"""Text → arguments: what is wrong with it becomes one line that names the argument and the nearest name there is."""
+"""Words → arguments. A mistake becomes one line that names the argument and the nearest name."""
 
 import difflib
 import io
 import re
-from contextlib import redirect_stderr
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from besnet.cli.flags import say, with_new_names, with_values
+from besnet.cli.help import help_text
 from besnet.cli.verbs import VERBS
+from besnet.formats.config_keys import with_new_keys
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -18,20 +22,28 @@ UNKNOWN = re.compile(
 )
 
 
-KINDS = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "NoneType": "null"}
+KINDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "NoneType": "null"}
 
 
 def new_parser(verb: str) -> "ArgumentParser":
     """An argument parser that neither guesses abbreviations nor reads the environment."""
-    import yaml
-    from jsonargparse import ArgumentParser, set_loader
+    from jsonargparse import ArgumentParser
 
-    set_loader("yaml", load_bounded, (yaml.YAMLError,))
-    return ArgumentParser(prog=f"besnet {verb}", description=VERBS[verb], allow_abbrev=False, exit_on_error=False)
+    read_yaml_with(load_bounded)
+    description = VERBS[verb].description
+    return ArgumentParser(prog=f"besnet {verb}", description=description, allow_abbrev=False, exit_on_error=False)
+
+
+def read_yaml_with(load: Callable[[str], Any]) -> None:
+    """Have jsonargparse read configs and values with `load`."""
+    import yaml
+    from jsonargparse import set_loader
+
+    set_loader("yaml", load, (yaml.YAMLError,))
 
 
 def load_bounded(text: str) -> Any:
-    """What jsonargparse reads as YAML, a config or the value of one argument, if it is of bounded size and depth."""
+    """The YAML of a config or of one argument, if its size and depth are bounded."""
     from jsonargparse._loaders_dumpers import yaml_load
 
     from besnet.settings import check_yaml
@@ -41,18 +53,23 @@ def load_bounded(text: str) -> Any:
     return yaml_load(text)
 
 
-def parse(parser: "ArgumentParser", words: list[str]) -> "Namespace":
-    """Parse the command line. ValueError with one line that names the argument, and the nearest name there is."""
+def parse(parser: "ArgumentParser", words: list[str], verb: str) -> "Namespace":
+    """Parse a verb's command line. ValueError with one line that names the argument, and the nearest name."""
     from argparse import ArgumentError
 
-    configs, others = apart(parser, words)
+    for word, shown in (("--help_all", ()), ("--help", VERBS[verb].shown), ("-h", VERBS[verb].shown)):
+        if word in words:
+            print(help_text(parser, shown))
+            raise SystemExit(0)
+    words = with_values(parser, with_new_names(words, VERBS[verb].renamed, VERBS[verb].dropped))
+    configs, others = separated(parser, words)
     files = [file for _, file in configs]
     for file in files:
         if Path(file).exists() and not Path(file).is_file():
             raise ValueError(f"{file}: not a file that can be read as a config")
     names, texts = [name for name, _ in configs], [config_text(file) for file in files]
     try:
-        # an argument of the command line goes before a config's, wherever it stands
+        # an argument of the command line overrides a config's, wherever it stands
         with redirect_stderr(io.StringIO()) as said:
             return parser.parse_args([f"{name}={text}" for name, text in zip(names, texts, strict=True)] + others)
     except ArgumentError as error:
@@ -64,12 +81,12 @@ def parse(parser: "ArgumentParser", words: list[str]) -> "Namespace":
     if message.startswith("Problems parsing config"):
         raise ValueError(f"{' '.join(files)}: not readable as YAML: {message.partition(':')[2].strip()}")
     if message.startswith("Unexpected config"):
-        raise ValueError(f"{' '.join(files)}: no settings in it, a line 'name: value' each")
+        raise ValueError(f"{' '.join(files)}: no settings in this file: write lines such as 'seed: 1'")
     if " arguments are required: " in message:
         raise ValueError(lacking(parser, message.rpartition(": ")[2].split(", ")))
     absent = re.fullmatch(r"Parser key \"config\": File does not exist: '(.*)'", message)
     if absent:
-        raise ValueError(f"{absent[1]}: there is no such config")
+        raise ValueError(f"{absent[1]}: no such config file")
     value = re.match(r"Parser key \"(?P<key>[\w.]+)\": (?P<why>.*)", message)
     if value:
         raise ValueError(f"{value['key']}: {expected(value['why'])}")
@@ -99,7 +116,7 @@ def config_text(file: str) -> str:
     return file if found == settings else yaml.safe_dump(found, sort_keys=False)
 
 
-def apart(parser: "ArgumentParser", words: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
+def separated(parser: "ArgumentParser", words: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
     """A command line's configs as (--config, file) in their order, and the other words."""
     from jsonargparse import ActionConfigFile
 
@@ -114,35 +131,35 @@ def apart(parser: "ArgumentParser", words: list[str]) -> tuple[list[tuple[str, s
             continue
         file = file if equals else next(rest, "")
         if not file:
-            raise ValueError(f"{name}: the name of a file is expected")
+            raise ValueError(f"{name}: give it the name of a file")
         configs.append((name, file))
     return configs, others
 
 
 def lacking(parser: "ArgumentParser", names: list[str]) -> str:
-    """What to write: the arguments that a command line lacks, as they are written on it."""
+    """The message for missing arguments, each as it is written on the command line."""
     from jsonargparse import ActionConfigFile
 
     by_position = {action.dest for action in parser._actions if not action.option_strings}
     shown = [name.upper() if name in by_position else f"--{name}" for name in names]
     reads_config = any(isinstance(action, ActionConfigFile) for action in parser._actions)
-    config = ", or a config that says it: --config FILE" if reads_config else ""
+    config = ", on the command line or in --config FILE" if reads_config else ""
     return f"{parser.prog.removeprefix('besnet ')}: needs {' and '.join(shown)}{config}; see {parser.prog} --help"
 
 
 def expected(why: str) -> str:
-    """jsonargparse's account of a value that does not fit, as people say it."""
+    """jsonargparse's message about a wrong value, in plain English."""
     why = re.sub(r"<class '([\w.]+)'>", r"\1", why)
     choices = re.search(r"typing\.Literal\[(?P<choices>[^]]*)\]\.? Got value: (?P<value>.*)", why)
     if choices:
-        return f"{choices['choices']} are expected, not {choices['value']}"
+        return f"must be one of {choices['choices']}, not {choices['value']}"
     union = re.search(r"Subtypes: \[(?P<types>.*?)\] Errors: .* Given value: (?P<value>.*)", why)
     if union:
         kinds = [KINDS.get(kind, kind) for kind in union["types"].split(", ")]
-        return f"{' or '.join(kinds)} is expected, not {union['value']}"
+        return f"must be {' or '.join(kinds)}, not {union['value']}"
     single = re.fullmatch(r"Expected an? (?P<type>\w+)\. Got value: (?P<value>.*)", why)
     if single:
-        return f"{KINDS.get(single['type'], single['type'])} is expected, not {single['value']}"
+        return f"must be {KINDS.get(single['type'], single['type'])}, not {single['value']}"
     return why
 
 
@@ -152,7 +169,7 @@ def known_keys(parser: "ArgumentParser") -> list[str]:
 
 
 def plain(parser: "ArgumentParser", parsed: "Namespace") -> dict[str, Any]:
-    """The resolved config as plain values: what a checkpoint stores and config.yaml shows."""
+    """The resolved config as plain values, for checkpoints and config.yaml."""
     import yaml
 
     config: dict[str, Any] = yaml.safe_load(parser.dump(parsed, skip_unset=False))

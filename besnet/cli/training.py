@@ -1,4 +1,4 @@
-"""The verbs `train` and `doctor`: a config is the typed arguments of the objects that a run is made of."""
+"""The verbs `train` and `doctor`, whose config is the typed arguments of a run's objects."""
 
 import sys
 from functools import partial
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def train(verb: str, words: list[str]) -> int:
-    """Train a network as a config says; goes on from the newest good checkpoint of the run's folder."""
+    """Train a network from a config, or resume from the newest valid checkpoint in the run folder."""
     import torch
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
@@ -24,7 +24,7 @@ def train(verb: str, words: list[str]) -> int:
     from besnet.training.run import train as train_run
 
     parser = train_parser(verb)
-    parsed = parse(parser, words)
+    parsed = parse(parser, words, verb)
     config = plain(parser, parsed)
     defaults = defaults_of(parser)
     check_sections(config)
@@ -55,19 +55,36 @@ def train(verb: str, words: list[str]) -> int:
     )
     try:
         return run()
-    except Busy as error:  # it may be an earlier life of this run that is ending: a launcher tries again
+    except Busy as error:  # perhaps an earlier attempt of this run that is ending: a launcher retries
         print(f"besnet: {error}", file=sys.stderr)
         return HUNG
     except MisconfigurationException as error:
         if config["trainer"]["accelerator"] in ("cuda", "gpu") and not torch.cuda.is_available():
             raise ValueError(
-                "trainer.accelerator: no CUDA device is visible here; use --trainer.accelerator cpu"
+                "trainer.accelerator: no CUDA device is visible: use --trainer.accelerator cpu"
             ) from error
         raise ValueError(one_line(error)) from error
 
 
+TRAINER_HELP = {
+    "accelerator": "cpu, gpu, or auto for a GPU where there is one",
+    "strategy": "auto or ddp (one process for each device)",
+    "devices": "devices of each machine: a number, a list, or auto for all",
+    "num_nodes": "machines",
+    "precision": "32, bf16-mixed or 16-mixed",
+    "max_epochs": "epochs to train",
+    "max_steps": "optimiser steps after which a training ends, at most; -1 for no limit",
+    "check_val_every_n_epoch": "epochs between validations",
+    "log_every_n_steps": "optimiser steps between logged figures",
+    "accumulate_grad_batches": "micro-batches of each optimiser step",
+    "gradient_clip_val": "largest norm (or value) of the gradients; null for no clipping",
+    "gradient_clip_algorithm": "norm or value",
+    "sync_batchnorm": "BatchNorm over the clips of all GPUs",
+}
+
+
 def train_parser(verb: str) -> "ArgumentParser":
-    """The schema of a config: the typed arguments of the objects that a run is made of."""
+    """The schema of a config: the typed arguments of the objects of a run."""
     from pytorch_lightning import Trainer
 
     from besnet.evaluation.views import ViewPlan
@@ -77,34 +94,36 @@ def train_parser(verb: str) -> "ArgumentParser":
     from besnet.training.saving import Saving
 
     parser = new_parser(verb)
-    parser.add_argument("--config", action="config", help="YAML file with any of these arguments; later ones win")
-    parser.add_argument("--out", type=Path, required=True, help="folder of this run: checkpoints, logs, evaluations")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same run, whatever the workers")
+    parser.add_argument("--config", action="config", help="YAML file with any of these arguments; later files win")
+    parser.add_argument("--out", type=Path, required=True, help="run folder: checkpoints, logs, evaluations")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random; the workers do not matter")
     parser.add_argument(
         "--pretrained",
         type=str | None,
         default=None,
-        help="weights to start from: 2D ones to inflate (a name such as ResNet50_Weights.IMAGENET1K_V2, or a local "
-        "file), or a run folder or checkpoint of besnet, without its last layer where its classes are others",
+        help="initial weights: 2D weights to inflate (a name such as ResNet50_Weights.IMAGENET1K_V2, or a file), or a "
+        "run folder or checkpoint of besnet, without its last layer if it has other classes",
     )
-    parser.add_argument("--compile", type=bool, default=False, help="compile the network (torch.compile) at the start")
+    parser.add_argument("--compile", type=bool, default=False, help="compile the network with torch.compile")
     parser.add_argument(
-        "--accept_changes", type=bool, default=False, help="go on with a run although its settings or data changed"
+        "--accept_changes", type=bool, default=False, help="resume a run although its settings or data have changed"
     )
     parser.add_class_arguments(BesNet, "model", skip={"num_classes"}, instantiate=False)
     parser.add_class_arguments(VideoData, "data")
     parser.add_class_arguments(Recipe, "recipe")
     parser.add_class_arguments(Saving, "saving")
     parser.add_class_arguments(ViewPlan, "evaluation")
-    # what the run decides by itself is not for the config
+    # besnet decides these itself
     own = {"logger", "callbacks", "plugins", "default_root_dir", "use_distributed_sampler", "num_sanity_val_steps"}
     own |= {"enable_checkpointing", "enable_progress_bar", "enable_model_summary", "fast_dev_run", "profiler"}
     own |= {"reload_dataloaders_every_n_epochs", "overfit_batches", "barebones", "model_registry", "max_time"}
-    own |= {"min_epochs", "min_steps"}  # a run that is asked to stop, stops
-    # typing takes int | float for float | int: whether 1 means one batch or all would depend on the order of imports
+    own |= {"min_epochs", "min_steps"}  # a signal must be able to stop a run
+    # int | float equals float | int: whether 1 means one batch or all would depend on the order of imports
     own |= {f"limit_{stage}_batches" for stage in ("train", "val", "test", "predict")} | {"val_check_interval"}
     parser.add_class_arguments(Trainer, "trainer", skip=own, instantiate=False)
     parser.add_argument(
         "--trainer.limit_train_batches", type=int | None, default=None, help="micro-batches of an epoch; null for all"
     )
+    for action in parser._actions:
+        action.help = TRAINER_HELP.get(action.dest.removeprefix("trainer."), action.help)
     return parser

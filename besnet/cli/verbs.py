@@ -1,76 +1,175 @@
-"""The verbs of the command line, and the function behind each that is one function."""
+"""The verbs of the command line, declared once: what each does, and the function behind it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
-# verbs whose required arguments are given by position
-POSITIONAL = {"draw", "prepare", "verify", "coverage", "calibrate", "bench budget", "export"}
+from besnet.formats.config_keys import DROPPED, RENAMED
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb.
+
+    group: the heading of the usage that it stands under. function: `module:name` of the function whose typed arguments
+    are the command line; imported only when the verb runs, so that usage and errors come at once. positional: its
+    required arguments are given by position. reader: `module:name` of what parses the command line and calls the
+    function. shown: the arguments of `--help`, where `--help_all` shows more; empty for all. renamed: old flags that
+    still work, and their new names. dropped: old flags without effect, and why.
+    """
+
+    group: str
+    description: str
+    function: str
+    positional: bool = False
+    reader: str = "besnet.cli.commands:call"
+    shown: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    dropped: Mapping[str, str] = field(default_factory=dict)
+
+    def load(self) -> Callable[..., Any]:
+        """The function."""
+        return loaded(self.function)
+
+    def read(self, verb: str, words: list[str]) -> int:
+        """Parse the words, call the function, and return the exit code."""
+        code: int = loaded(self.reader)(verb, words)
+        return code
+
+
+def loaded(place: str) -> Callable[..., Any]:
+    """A function by its `module:name`."""
+    module, name = place.split(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
+
+
+START, DATA, TRAIN, USE, MEASURE = "try it", "prepare videos", "train", "evaluate and use a network", "measure speed"
+OF_TRAINING = (
+    "config", "out", "data.folder", "pretrained", "seed", "model.dilations", "model.block", "model.blocks",
+    "data.clip.num_frames", "data.clip.frame_interval", "data.crop_size", "data.batch_size", "data.workers",
+    "data.val_videos", "recipe.optimizer", "recipe.lr", "recipe.warmup_epochs", "recipe.ema", "trainer.max_epochs",
+    "trainer.devices", "trainer.accelerator", "trainer.precision", "compile", "accept_changes",
+)  # fmt: skip
+
 VERBS = {
-    "draw": "draw the stick-figure data set: real video files of ten or more actions",
-    "prepare": "index a folder or a list of videos, check and decode each once",
-    "verify": "check a prepared data set's bytes against its manifest",
-    "coverage": "write the page that says what a prepared data set holds and lacks",
-    "train": "train a network as a config says; goes on where it was",
-    "evaluate": "evaluate a checkpoint on a prepared data set; --ensemble A B --out C combines finished evaluations",
-    "calibrate": "fit a temperature on one split's stored predictions, for honest probabilities",
-    "lab": "train and evaluate networks that differ in one thing, over seeds: one page with intervals",
-    "predict": "say what happens in videos: the likeliest classes, a picture, a timeline",
-    "features": "write what a network sees in videos, before it names it, as NPZ",
-    "doctor": "look at this machine, this code and the run's folder before a training; takes its arguments",
-    "launch": "start a training or an evaluation on many ranks, here or by Slurm, and again when it fails",
-    "export": "write a checkpoint's network as a model folder, as ONNX or for torch.export",
-    "bench model": "time a network here: parameters, GFLOP, memory, clips/s, share of the device's speed",
-    "bench budget": "GPU hours that a config takes, from what is counted and what is assumed",
-    "demo": "draw videos, prepare, train and evaluate, in a few minutes on a CPU",
+    "demo": Verb(START, "draw videos, train and evaluate on them, in a few minutes on a CPU", "besnet.demo:demo"),
+    "draw": Verb(
+        START,
+        "draw the stick-figure data set: video files of 12 actions",
+        "besnet.stick_figures.dataset:draw_dataset",
+        positional=True,
+    ),
+    "prepare": Verb(
+        DATA,
+        "index a folder or a list of videos; check and decode each video once",
+        "besnet.data.prepare:prepare",
+        positional=True,
+        reader="besnet.cli.commands:prepare",
+        shown=("source", "out", "videos", "classes", "val", "test", "index_only", "copy", "short_side", "workers"),
+        renamed={"deadline_sec": "timeout_sec"},
+    ),
+    "verify": Verb(
+        DATA,
+        "check a prepared data set's files against its manifest",
+        "besnet.data.verify:verify",
+        positional=True,
+        renamed={"deadline_sec": "timeout_sec"},
+    ),
+    "coverage": Verb(
+        DATA,
+        "write a page of what a prepared data set has and lacks",
+        "besnet.report.coverage_page:coverage_page",
+        positional=True,
+    ),
+    "train": Verb(
+        TRAIN,
+        "train a network from a config; resumes an interrupted run",
+        "besnet.training.run:train",
+        reader="besnet.cli.training:train",
+        shown=OF_TRAINING,
+        renamed=RENAMED,
+        dropped=DROPPED,
+    ),
+    "doctor": Verb(
+        TRAIN,
+        "check this machine, the data and the run folder before a training; takes its arguments",
+        "besnet.jobs.doctor:doctor",
+        reader="besnet.cli.training:train",
+        shown=OF_TRAINING,
+        renamed=RENAMED,
+        dropped=DROPPED,
+    ),
+    "launch": Verb(
+        TRAIN,
+        "train or evaluate on many GPUs, with torchrun or Slurm; restarts a job that fails",
+        "besnet.jobs.launch:launch",
+        reader="besnet.cli.commands:launch",
+        renamed={
+            "on": "launcher", "ranks": "nproc_per_node", "nodes": "nnodes", "node": "node_rank",
+            "master": "rdzv_endpoint", "retries": "max_restarts", "file": "job_file",
+        },
+    ),  # fmt: skip
+    "lab": Verb(
+        TRAIN,
+        "train networks that differ in one thing, over seeds, and compare them on one page",
+        "besnet.lab.lab:lab",
+        reader="besnet.cli.commands:lab",
+        renamed={"at_once": "max_parallel", "factors": "frame_interval_scales"},
+    ),
+    "evaluate": Verb(
+        USE,
+        "evaluate a checkpoint on a prepared data set; --ensemble A B --out C combines evaluations",
+        "besnet.evaluation.evaluate:evaluate",
+        reader="besnet.cli.commands:evaluate",
+        shown=(
+            "ckpt_path", "data", "split", "num_clips", "num_crops", "dilations", "out", "device", "workers", "no_ema",
+            "baseline",
+        ),
+        renamed={"against": "baseline", "raw_weights": "no_ema"},
+    ),  # fmt: skip
+    "calibrate": Verb(
+        USE,
+        "fit a temperature on one split's predictions, so that probabilities match frequencies",
+        "besnet.evaluation.calibration:calibrate",
+        positional=True,
+    ),
+    "predict": Verb(
+        USE,
+        "predict the classes of video files; draws pictures and timelines",
+        "besnet.predict.verbs:predict",
+    ),
+    "features": Verb(
+        USE,
+        "extract the network's features of video files, as NPZ",
+        "besnet.predict.verbs:features",
+    ),
+    "export": Verb(
+        USE,
+        "write a checkpoint as a model folder, as ONNX or for torch.export",
+        "besnet.predict.export:export",
+        positional=True,
+    ),
+    "bench model": Verb(
+        MEASURE,
+        "time a network here: parameters, GFLOP, memory, clips/s, MFU",
+        "besnet.bench.model:bench_model",
+        renamed={"compiled": "compile"},
+    ),
+    "bench budget": Verb(
+        MEASURE,
+        "estimate the GPU hours of a config",
+        "besnet.bench.budget:bench_budget",
+        positional=True,
+    ),
 }
 
 
-def verb_function(verb: str) -> Callable[..., Any]:
-    """The function behind a verb; imported only now, so that help and errors come at once."""
-    if verb == "draw":
-        from besnet.stick_figures.dataset import draw_dataset
-
-        return draw_dataset
-    if verb == "prepare":
-        from besnet.data.prepare import prepare
-
-        return prepare
-    if verb == "verify":
-        from besnet.data.verify import verify
-
-        return verify
-    if verb == "coverage":
-        from besnet.report.coverage_page import coverage_page
-
-        return coverage_page
-    if verb == "evaluate":
-        from besnet.evaluation.evaluate import evaluate
-
-        return evaluate
-    if verb in ("predict", "features"):
-        from besnet.predict import verbs
-
-        return verbs.predict if verb == "predict" else verbs.features
-    if verb == "export":
-        from besnet.predict.export import export
-
-        return export
-    if verb == "bench model":
-        from besnet.bench.model import bench_model
-
-        return bench_model
-    if verb == "bench budget":
-        from besnet.bench.budget import bench_budget
-
-        return bench_budget
-    if verb == "calibrate":
-        from besnet.evaluation.calibration import calibrate
-
-        return calibrate
-    if verb == "lab":
-        from besnet.lab.lab import lab
-
-        return lab
-    from besnet.demo import demo
-
-    return demo
+def usage() -> str:
+    """The verbs by what a user wants to do, a line each."""
+    lines = ["besnet: train and evaluate action-recognition networks on video", "", "usage: besnet VERB [ARGUMENTS]"]
+    for group in dict.fromkeys(verb.group for verb in VERBS.values()):
+        lines += ["", f"{group}:"]
+        lines += [f"  {name:13} {verb.description}" for name, verb in VERBS.items() if verb.group == group]
+    return "\n".join([*lines, "", "besnet VERB --help shows a verb's arguments."])

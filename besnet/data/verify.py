@@ -21,7 +21,7 @@ SHOWN = 10
 
 
 def verify(
-    data: Path, decode: float = 0.0, sizes_only: bool = False, workers: int | None = None, deadline_sec: float = 300.0
+    data: Path, decode: float = 0.0, sizes_only: bool = False, workers: int | None = None, timeout_sec: float = 300.0
 ) -> int:
     """Check shards, or videos read in place, against the manifest; before a job, or after copying.
 
@@ -35,7 +35,7 @@ def verify(
         decode: Share of the ready videos to decode completely as well, 0 to 1; 1 decodes all.
         sizes_only: Leave out the hashes of shards and videos: seconds for any data set, but altered bytes stay unseen.
         workers: Threads that hash, processes that decode; by default one a processor core.
-        deadline_sec: Seconds after which a video that is decoded counts as broken.
+        timeout_sec: Seconds after which a video that is decoded counts as broken.
     """
     if not 0 <= decode <= 1:
         raise ValueError(f"--decode {decode}: a share from 0 to 1")
@@ -49,7 +49,7 @@ def verify(
         # The same share of the same data is always the same videos.
         chosen = np.sort(np.random.default_rng(0).permutation(ready)[: int(np.ceil(decode * len(ready)))])
         checked = len(chosen)
-        wrong += decoding_failures(manifest, chosen, count, deadline_sec)
+        wrong += decoding_failures(manifest, chosen, count, timeout_sec)
     for line in wrong[:SHOWN]:
         print(line)
     if len(wrong) > SHOWN:
@@ -138,7 +138,7 @@ def wrong_place(manifest: Manifest, facts: Row, sizes_only: bool) -> str:
     return "" if found == facts.hash else f"{facts.id}: its bytes have changed (hash {found}, not {facts.hash})"
 
 
-def decoding_failures(manifest: Manifest, rows: np.ndarray, workers: int, deadline_sec: float) -> Iterator[str]:
+def decoding_failures(manifest: Manifest, rows: np.ndarray, workers: int, timeout_sec: float) -> Iterator[str]:
     """Rows that do not decode to the frames of the manifest, or whose bytes have another hash, one line each."""
     holding: dict[int, ExitStack] = {}  # of jobs at work: their shards stay where they are
 
@@ -149,7 +149,7 @@ def decoding_failures(manifest: Manifest, rows: np.ndarray, workers: int, deadli
             path = holding[row].enter_context(manifest.held(facts))
             yield Job(row, path, offset=facts.offset, size=facts.size if facts.in_shard else None)
 
-    for outcome in run_jobs(jobs(), workers, deadline_sec):
+    for outcome in run_jobs(jobs(), workers, timeout_sec):
         holding.pop(outcome.number).close()
         facts = manifest[outcome.number]
         if outcome.facts is None:

@@ -45,9 +45,9 @@ def evaluate(
     device: str = "auto",
     workers: int = 2,
     backend: Backend = "pyav",
-    raw_weights: bool = False,
+    no_ema: bool = False,
     recalibrate: int | None = None,
-    against: Path | None = None,
+    baseline: Path | None = None,
     allow_training_videos: bool = False,
     watchdog_minutes: float = 30.0,
 ) -> None:
@@ -70,18 +70,17 @@ def evaluate(
         device: auto, cpu, cuda or cuda:N.
         workers: processes that decode on each rank; 0 decodes in the evaluating process.
         backend: decoder of the videos.
-        raw_weights: evaluate the weights as the optimiser left them, not their moving average (EMA) where the run kept
-            one.
+        no_ema: evaluate the weights as the optimiser left them, not their moving average (EMA).
         recalibrate: measure BatchNorm's statistics anew on this many training videos of `data`, with the dilations
             averaged as they are here; they are kept beside the checkpoint. null takes those gathered in training.
-        against: folder of a finished evaluation of the same split: the page then shows what was gained and lost.
+        baseline: folder of a finished evaluation of the same split, to compare this one with on the page.
         allow_training_videos: evaluate although the network was trained on some of these videos: what is counted is
             then how well it remembers them.
         watchdog_minutes: an evaluation in which nothing moves for so long says where it stands and ends with code 69.
     """
     checkpoint = store.read(ckpt_path)
     changed = {} if dilations is None else {"dilations": dilations}
-    trained = rebuild(checkpoint.content, raw_weights, str(checkpoint.path), changed)
+    trained = rebuild(checkpoint.content, no_ema, str(checkpoint.path), changed)
     config = settings(trained.config, str(checkpoint.path))
     manifest = load_checked(data or Path(config["data"]["folder"]))
     plan = config["evaluation"].with_views(num_clips, num_crops)
@@ -98,12 +97,12 @@ def evaluate(
             f"{manifest.folder}: the network was trained on {known} of the videos of the split {split}: evaluate on "
             "others, or add --allow_training_videos true"
         )
-    other = None if against is None else read_evaluation(against)
+    other = None if baseline is None else read_evaluation(baseline)
     if other is not None:
         check_comparable(other, trained.classes, split, [manifest[int(row)].id for row in rows])
     taps = "_".join(map(str, trained.network.dilations))
     name = f"{file_name(manifest.name)}-{split}-{plan.num_clips}x{plan.num_crops}-d{taps}"
-    if raw_weights:
+    if no_ema:
         name += "-raw"
     if recalibrate:
         name += f"-bn{recalibrate}"
@@ -135,7 +134,7 @@ def evaluate(
         if recalibrate:
             beat = partial(pulse, "recalibration")
             norms, measured = recalibrated(
-                trained, checkpoint, manifest, recalibrate, raw_weights, crop_size, ranks, workers, backend, beat
+                trained, checkpoint, manifest, recalibrate, no_ema, crop_size, ranks, workers, backend, beat
             )
             if ranks.rank == 0:
                 print(f"BatchNorm statistics of {measured} training videos ({recalibrate} asked for): {norms}")
@@ -188,8 +187,8 @@ def describe(trained: LoadedCheckpoint) -> str:
 def weights_line(trained: LoadedCheckpoint) -> str:
     """Which of a checkpoint's two sets of weights is evaluated."""
     if trained.ema is None:
-        return "weights: as the optimiser left them (their moving average is evaluated without --raw_weights)"
-    return f"weights: their moving average (EMA, decay {trained.ema}); --raw_weights=true evaluates them as trained"
+        return "weights: as the optimiser left them (their moving average is evaluated without --no_ema)"
+    return f"weights: their moving average (EMA, decay {trained.ema}); --no_ema evaluates the weights as trained"
 
 
 @contextmanager

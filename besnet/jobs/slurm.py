@@ -1,4 +1,4 @@
-"""The job file that Slurm runs: torchrun on every machine, saved before the time limit, queued again."""
+"""The job file for Slurm: torchrun on every machine, a checkpoint before the time limit, queued again."""
 
 import shlex
 import sys
@@ -15,8 +15,8 @@ TEMPLATE = """\
 #SBATCH --open-mode=append
 #SBATCH --signal=B:USR1@{warn_sec}
 {more}
-# Written by `besnet launch --on slurm`. Slurm's warning reaches this shell, which passes it to the ranks: they save
-# themselves and end with code {stopped}; then the job goes back to the queue and goes on from there.
+# Written by `besnet launch --launcher slurm`. This shell passes Slurm's warning on to the ranks. They save a checkpoint
+# and exit with code {stopped}; the job is queued again and resumes.
 
 address=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 port=$((20000 + SLURM_JOB_ID % 20000))
@@ -41,10 +41,10 @@ scontrol requeue "$SLURM_JOB_ID"
 
 
 def script(command: list[str], ranks: int, nodes: int, retries: int, sbatch: list[str], warn_sec: int) -> str:
-    """The text of the job file; `sbatch` are further options of Slurm's."""
+    """The text of the job file; `sbatch`: further options of Slurm."""
     for option in sbatch:
         if not option.startswith("-") or "\n" in option:
-            raise ValueError(f"launch: --sbatch takes options of sbatch such as --time=24:00:00, not {option!r}")
+            raise ValueError(f"launch: --sbatch takes options such as --time=24:00:00, not {option!r}")
     assert "SIGUSR1" in SIGNALS
     return TEMPLATE.format(
         nodes=nodes,

@@ -1,6 +1,6 @@
 """torchrun with the exit code of its ranks: `python -m besnet.jobs.torchrun ARGUMENTS OF TORCHRUN`.
 
-torchrun itself leaves with 1 whatever happened; a launcher has to know whether trying again makes sense.
+torchrun itself always exits with 1; a launcher needs the code to decide whether to restart.
 """
 
 import os
@@ -15,7 +15,7 @@ SIGNALS = "SIGTERM,SIGINT,SIGUSR1,SIGHUP"
 
 def torchrun(words: list[str]) -> int:
     """Run torchrun in this process; returns the ranks' exit code, see besnet.training.exit_codes."""
-    # without it ranks that are started again read the ports of those that died (pytorch issue 135712)
+    # without it restarted ranks read the ports of the dead ones (pytorch issue 135712)
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -26,14 +26,14 @@ def torchrun(words: list[str]) -> int:
     except ChildFailedError as error:
         return summary([failure.exitcode for failure in error.failures.values()])
     except SignalException:
-        return STOPPED  # torchrun passed the signal on and waited for the ranks, which save themselves
+        return STOPPED  # torchrun passed the signal on and waited until the ranks had saved
     return 0
 
 
 def summary(codes: list[int]) -> int:
-    """One code for a job: the one that says most about whether to try again.
+    """One exit code for a job: the one that decides whether a restart makes sense.
 
-    When a rank fails, torchrun ends the others with a signal: they save themselves, or die of the lost rank.
+    When a rank fails, torchrun ends the others with a signal: they save a checkpoint, or fail because the rank is lost.
     """
     non_retryable = [code for code in codes if code in NON_RETRYABLE and code != STOPPED]
     failed = [code for code in codes if code != STOPPED]

@@ -36,11 +36,11 @@ def lab(
     out: Path,
     controls: list[str] = ["c2d", "none", "fixed_2", "random_12", "random_1234"],  # noqa: B006
     seeds: int = 3,
-    at_once: int | None = None,
+    max_parallel: int | None = None,
     threads: int = 1,
     split: str = "test",
     num_clips: int | None = None,
-    factors: list[float] = [0.5, 1.0, 1.5, 2.0, 3.0],  # noqa: B006
+    frame_interval_scales: list[float] = [0.5, 1.0, 1.5, 2.0, 3.0],  # noqa: B006
     recalibration_videos: int = 256,
 ) -> int:
     """Train controls x seeds on one config, evaluate every network in every way, and write one page with intervals.
@@ -55,18 +55,19 @@ def lab(
         controls: such as [c2d,none,random_12]; there are c2d, none, fixed_2, random_12, random_1234, learned_1234 and
             frames, and your own as 'NAME: ARGUMENTS OF besnet train'.
         seeds: trainings of each control, with the seeds 0, 1, ...
-        at_once: trainings at a time on CPU cores; by default as many as there are cores for their threads. With GPUs
-            every GPU trains one at a time.
+        max_parallel: trainings at a time on CPU cores; by default the number of cores divided by `threads`. Each GPU
+            trains one at a time.
         threads: threads of each training on CPU cores.
         split: split that the networks are evaluated on.
         num_clips: clips of a test video; by default as the config says.
-        factors: on the frame interval of the test clips; those that the clips cannot show exactly are left out.
+        frame_interval_scales: factors on the frame interval of the test clips; those that would need frames between the
+            clip's own are left out.
         recalibration_videos: training videos that BatchNorm is recalibrated on.
     """
     text, settings = read_settings(config)
     chosen = [replace(control, what=origin(control, settings)) for control in find_controls(controls)]
     shape, views = clip_and_views(config, settings, num_clips)
-    shown, left_out = sort_factors(shape, factors)
+    shown, left_out = sort_factors(shape, frame_interval_scales)
     manifest = Manifest.load(data_folder(config, settings))
     check_data(manifest, split, views.pairs)
     with only_writer(out, "lab"):
@@ -83,7 +84,7 @@ def lab(
             for seed in range(seeds)
             for control in chosen
         }
-        slots = free_slots(settings, at_once, threads)
+        slots = free_slots(settings, max_parallel, threads)
         work(list(jobs.values()), slots, attempts, out / "logs", "runs")
         finished = [checkpoint_of(out / "runs" / name) for name, job in jobs.items() if job.code == 0]
         found: dict[str, Any] = {"controls": [{"name": c.name, "what": c.what, "seeds": []} for c in chosen]}
@@ -141,13 +142,13 @@ def begin(out: Path, text: str, config: Path) -> None:
     write_text(kept, text)
 
 
-def free_slots(settings: dict[str, Any], at_once: int | None, threads: int) -> list[Slot]:
+def free_slots(settings: dict[str, Any], max_parallel: int | None, threads: int) -> list[Slot]:
     """The devices: every GPU that is visible, or CPU cores."""
     gpus = torch.cuda.device_count() if settings.get("trainer", {}).get("accelerator") != "cpu" else 0
     if gpus:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
         return [Slot(f"GPU {number}", {"CUDA_VISIBLE_DEVICES": number}) for number in visible]
-    count = at_once or max(1, len(os.sched_getaffinity(0)) // threads)
+    count = max_parallel or max(1, len(os.sched_getaffinity(0)) // threads)
     environment = {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""}
     return [Slot(f"CPU {number}", environment) for number in range(count)]
 

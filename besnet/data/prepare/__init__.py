@@ -41,7 +41,7 @@ def prepare(
     short_side: int = 256,
     videos_per_shard: int = 512,
     workers: int | None = None,
-    deadline_sec: float = 300.0,
+    timeout_sec: float = 300.0,
 ) -> Manifest:
     """Check every video of a data set, decode it once, and write what training and evaluation read.
 
@@ -67,7 +67,7 @@ def prepare(
         short_side: Length in pixels that the short side is scaled down to when re-encoding (never up).
         videos_per_shard: Videos in one shard (a tar file).
         workers: Processes that decode and encode; by default one a processor core.
-        deadline_sec: Seconds after which a video counts as broken.
+        timeout_sec: Seconds after which a video counts as broken.
     """
     if index_only and copy:
         raise ValueError("--index_only and --copy exclude each other: shards, or no shards")
@@ -75,7 +75,7 @@ def prepare(
         (short_side, "short_side"),
         (videos_per_shard, "videos_per_shard"),
         (1 if workers is None else workers, "workers"),
-        (deadline_sec, "deadline_sec"),
+        (timeout_sec, "timeout_sec"),
     ):
         if number < 1:
             raise ValueError(f"--{called} {number}: at least 1")
@@ -109,7 +109,7 @@ def prepare(
             packer = Packer(staging.folder, listing.entries, labels, names, staging, videos_per_shard)
         previous = EarlierResult(out, encode)
         ids = [entry.id for entry in listing.entries]
-        _run(jobs, ids, staging, previous, packer, workers or os.cpu_count() or 1, deadline_sec)
+        _run(jobs, ids, staging, previous, packer, workers or os.cpu_count() or 1, timeout_sec)
         fault = staging.first_fault()
         if fault is not None:
             first = fault or next(e.why for e in listing.entries)
@@ -133,7 +133,7 @@ def _run(
     previous: EarlierResult,
     packer: "Packer | None",
     workers: int,
-    deadline_sec: float,
+    timeout_sec: float,
 ) -> None:
     """Do all jobs that are not done, and write each shard as soon as its videos are."""
     waiting = [job for job in (packer.arrange(jobs) if packer else jobs) if job.number not in staging]
@@ -142,7 +142,7 @@ def _run(
         packer.pack()
     ready = (replace(j, to=str(staging.piece(j.number)), before=previous.of(ids[j.number])) for j in waiting)
     reused = 0
-    for outcome in run_jobs(ready, workers, deadline_sec):
+    for outcome in run_jobs(ready, workers, timeout_sec):
         staging.add(outcome)
         reused += outcome.reused
         progress.step(bool(outcome.why))

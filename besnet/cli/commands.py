@@ -1,0 +1,79 @@
+"""How each verb reads its command line and calls its function."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from besnet.cli.parsing import new_parser, parse
+from besnet.cli.verbs import VERBS
+from besnet.ranges import check_arguments
+
+
+def call(verb: str, words: list[str]) -> int:
+    """A verb that is one function; returns the exit code."""
+    return finish(VERBS[verb].load()(**arguments(verb, words)))
+
+
+def arguments(verb: str, words: list[str]) -> dict[str, Any]:
+    """The arguments of a verb's function, parsed and in range."""
+    parser = new_parser(verb)
+    listed: set[str | int] = {"videos"} if verb in ("predict", "features") else set()
+    for name in listed:
+        parser.add_argument(str(name), nargs="+", type=Path, help="video files, or folders of them")
+    names = parser.add_function_arguments(
+        VERBS[verb].load(), as_positional=VERBS[verb].positional, fail_untyped=True, skip=listed
+    )
+    settings = parser.instantiate(parse(parser, words, verb))
+    check_arguments(verb, vars(settings))
+    return {str(name): settings[str(name)] for name in [*listed, *names]}
+
+
+def finish(result: object) -> int:
+    """The exit code of a function's result: a number itself; the path of a page is printed."""
+    if isinstance(result, Path):
+        print(f"page: {result}")
+    return result if isinstance(result, int) else 0
+
+
+def prepare(verb: str, words: list[str]) -> int:
+    """Prepare, then write the page of what the data has and lacks."""
+    settings = arguments(verb, words)
+    VERBS[verb].load()(**settings)
+    return finish(VERBS["coverage"].load()(settings["out"]))
+
+
+def lab(verb: str, words: list[str]) -> int:
+    """Check the config as a training would, then start the lab."""
+    from besnet.cli.training import train_parser
+
+    settings = arguments(verb, words)
+    parse(train_parser("train"), ["--config", str(settings["config"]), "--out", str(settings["out"])], "train")
+    return finish(VERBS[verb].load()(**settings))
+
+
+def evaluate(verb: str, words: list[str]) -> int:
+    """Evaluate a checkpoint, or combine finished evaluations: `besnet evaluate --ensemble A B --out C`."""
+    if "--ensemble" not in words:
+        return call(verb, words)
+    from besnet.evaluation.ensemble import ensemble
+
+    parser = new_parser(verb)
+    parser.add_argument("--ensemble", nargs="+", type=Path, required=True, help="folders of finished evaluations")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    settings = parse(parser, words, verb)
+    ensemble(settings.ensemble, settings.out)
+    return 0
+
+
+def launch(verb: str, words: list[str]) -> int:
+    """Start many ranks: the words before `train` or `evaluate` are the launcher's, the rest go to the ranks."""
+    cut = next((number for number, word in enumerate(words) if word in ("train", "evaluate")), len(words))
+    near = [word for word in words if difflib.get_close_matches(word, ("train", "evaluate"))]
+    if cut == len(words) and near:
+        raise ValueError(f"launch: {near[0]!r}: train or evaluate is expected")
+    function = VERBS[verb].load()
+    parser = new_parser(verb)
+    names = parser.add_function_arguments(function, skip={"command"})
+    settings = parser.instantiate(parse(parser, words[:cut], verb))
+    check_arguments(verb, vars(settings))
+    return finish(function(command=words[cut:], **{name: settings[name] for name in names}))
