@@ -18,7 +18,7 @@ COPY besnet besnet
 RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM ${BASE_IMAGE}
-# `--compiled true` needs a compiler: Triton builds its launchers with one.
+# `--compile` needs a compiler: Triton builds its launchers with one.
 RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 besnet && mkdir -p /app/data /app/runs && chown besnet /app/data /app/runs
 COPY --from=packages /opt/besnet /opt/besnet

@@ -40,7 +40,7 @@ bench-loader: .venv/ready ## the loader against bare libavcodec and other projec
 bench-prepare: .venv/ready ## prepare against ffmpeg with the same settings (FFMPEG=path of the program)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/prepare.py
 
-bench-model: .venv/ready ## what the network costs here, eager and compiled (ARGS=--compare=true for others' networks)
+bench-model: .venv/ready ## what the network costs here, eager and compiled (ARGS=--compare for others' networks)
 	$(BIN)/besnet bench model $(ARGS)
 
 bench-peers: .venv/ready ## the step of I3D-R50 against PyTorchVideo's, each in a process as its library trains it

@@ -29,7 +29,7 @@ from besnet.cli.training import train_parser
 from besnet.data.failures import FailureLog
 from besnet.models.besnet import BesNet
 from besnet.training.engine import build_trainer, quieten
-from besnet.training.module import ActionTraining
+from besnet.training.task import ActionTraining
 from besnet.training.tensorboard import TensorBoardPictures
 from besnet.watchdog import Watchdog
 from tests import moving_squares

@@ -4,7 +4,7 @@
     python -m benchmarks.prove_hosts --faults 4 --seed 1
 
 The hosts are two network namespaces of this machine with a cable (a veth pair) between them, and a folder that both
-see. On each runs `besnet launch --nodes 2`, one gloo rank a host. A fault is either the SIGKILL of everything on one
+see. On each runs `besnet launch --nnodes 2`, one gloo rank a host. A fault is either the SIGKILL of everything on one
 host, which is then switched on again, or the cable pulled for a drawn time, shorter or longer than the watchdog waits.
 Exit code 1 unless every fault is followed by new checkpoints, the weights and the optimiser end as the same bits as
 those of one undisturbed run on one host, and there were never two processes that could write.
@@ -55,8 +55,14 @@ class Host:
 
     def start(self, data: Path, run: Path, epochs: int) -> subprocess.Popen[bytes]:
         """Start this host's half of the job, and start it again by itself when it fails."""
-        launch = ["launch", "--ranks=1", "--nodes=2", f"--node={self.number}", "--master=10.77.0.1:29500"]
-        words = [*launch, "--retries=1000", "train", *run_words(data, run, epochs), "--trainer.num_nodes=2",
+        launch = [
+            "launch",
+            "--nproc_per_node=1",
+            "--nnodes=2",
+            f"--node_rank={self.number}",
+            "--rdzv_endpoint=10.77.0.1:29500",
+        ]
+        words = [*launch, "--max_restarts=1000", "train", *run_words(data, run, epochs), "--trainer.num_nodes=2",
                  "--trainer.devices=1", f"--saving.watchdog_minutes={WATCHDOG_SEC / 60}"]  # fmt: skip
         command = ["ip", "netns", "exec", self.name, sys.executable, "-W", "ignore", "-m", "besnet", *words]
         with open(f"{run}.host{self.number}.log", "ab") as log:

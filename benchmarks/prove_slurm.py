@@ -3,7 +3,7 @@
     make prove-slurm     # about 6 minutes on two cores; needs root and Debian's munge slurmctld slurmd slurm-client
 
 The cluster lives in a temporary folder: a controller and two node daemons, each with a host name of its own. The jobs
-are written and submitted by `besnet launch --on slurm`. Once a job has saved a checkpoint, the batch shell gets
+are written and submitted by `besnet launch --launcher slurm`. Once a job has saved a checkpoint, the batch shell gets
 the signal that Slurm would send before the time limit; the job saves itself, goes back to the queue and goes on. Exit
 code 1 unless the requeued job ends well with the weights and the optimiser of an undisturbed run.
 """
@@ -109,9 +109,9 @@ def run_job(data: Path, run: Path, nodes: int) -> bool:
     ranks = 2 // nodes
     words = [*run_words(data, run, EPOCHS), f"--trainer.num_nodes={nodes}", f"--trainer.devices={ranks}"]
     file = run.with_suffix(".sbatch")
-    options = [f"--ranks={ranks}", f"--nodes={nodes}", f"--file={file}", "--submit=true", "--warn_sec=30",
+    options = [f"--nproc_per_node={ranks}", f"--nnodes={nodes}", f"--job_file={file}", "--submit", "--warn_sec=30",
                f'--sbatch=["--output={run}.log", "--time=10", "--cpus-per-task=1"]']  # fmt: skip
-    launch = [sys.executable, "-m", "besnet", "launch", "--on=slurm", *options, "train", *words]
+    launch = [sys.executable, "-m", "besnet", "launch", "--launcher=slurm", *options, "train", *words]
     printed = subprocess.run(launch, check=True, capture_output=True, text=True).stdout
     job = printed.split()[-1]
     print(f"job {job} on {nodes} node(s): {printed.splitlines()[-1]}", flush=True)

@@ -44,7 +44,7 @@ besnet train "${small[@]}" --out runs/one --trainer.max_epochs 2
 besnet evaluate --ckpt_path runs/one
 besnet predict data/few/videos/test --ckpt_path runs/one --sheet runs/answers.png | tail -n 3
 
-two=(launch --ranks 2 train "${small[@]}" --trainer.devices 2 --trainer.max_epochs 8 --saving.every_steps 5)
+two=(launch --nproc_per_node 2 train "${small[@]}" --trainer.devices 2 --trainer.max_epochs 8 --saving.every_steps 5)
 besnet "${two[@]}" --out runs/undisturbed
 say "the same training, killed"
 container "$name-killed" ro besnet "${two[@]}" --out runs/killed &

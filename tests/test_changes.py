@@ -8,7 +8,7 @@ import pytest
 from besnet.checkpoints import store
 from besnet.data.manifest import Manifest
 from besnet.data.order import TrainingOrder
-from besnet.training.module import ActionTraining
+from besnet.training.task import ActionTraining
 from tests import command
 
 ACCEPT = "--accept_changes=true"

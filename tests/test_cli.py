@@ -48,7 +48,7 @@ def test_help_lists_the_verbs_and_every_argument_with_its_default(capsys: pytest
 @pytest.mark.parametrize(
     ("verb", "needed"),
     [
-        ("train", "needs --out and --data.folder, or a config that says it: --config FILE"),
+        ("train", "needs --out and --data.folder, on the command line or in --config FILE"),
         ("evaluate", "needs --ckpt_path"),
         ("prepare", "needs SOURCE and OUT"),
         ("draw", "needs OUT"),
@@ -80,7 +80,7 @@ def test_the_version_and_the_verbs_are_told(capsys: pytest.CaptureFixture[str]) 
 def test_launch_and_lab_refuse_a_slip_before_they_start_anything(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert "'trian': train or evaluate is expected" in complaint(capsys, "launch", "trian", "--config", "x.yaml")
+    assert "'trian': must be train or evaluate" in complaint(capsys, "launch", "trian", "--config", "x.yaml")
     slip = config(tmp_path, "out: here\ndata: {folder: there, batchsize: 4}\n")
     words = (f"--config={slip}", f"--out={tmp_path / 'lab'}")
     assert "'data.batchsize': did you mean 'data.batch_size'" in complaint(capsys, "lab", *words)
@@ -97,9 +97,9 @@ def test_unknown_verbs_get_the_nearest_name(capsys: pytest.CaptureFixture[str]) 
         ("model: {widht: 8}", "'model.widht': did you mean 'model.width'"),
         ("recipe: {label_smooting: 0.1}", "'recipe.label_smooting': did you mean 'recipe.label_smoothing'"),
         ("recipes: {lr: 0.1}", "'recipes.lr': did you mean 'recipe.lr'"),
-        ("recipe: {lr: fast}", "recipe.lr: a number is expected, not fast"),
-        ("model: {block: bottle}", "model.block: 'bottleneck', 'basic' are expected, not bottle"),
-        ("trainer: {max_epochs: two}", "trainer.max_epochs: a whole number or null is expected, not two"),
+        ("recipe: {lr: fast}", "recipe.lr: must be a number, not fast"),
+        ("model: {block: bottle}", "model.block: must be one of 'bottleneck', 'basic', not bottle"),
+        ("trainer: {max_epochs: two}", "trainer.max_epochs: must be a whole number or null, not two"),
         ("recipe: {lr: -1}", "recipe.lr must be above 0, not -1"),
         ("data: {clip: {num_frames: 0}}", "data.clip.num_frames must be at least 1, not 0"),
         ("model: [", "config.yaml"),
@@ -126,7 +126,7 @@ def test_missing_folders_and_files_are_named(capsys: pytest.CaptureFixture[str],
     assert "nowhere.ckpt" in complaint(capsys, "evaluate", f"--ckpt_path={tmp_path / 'nowhere.ckpt'}")
     for verb, rest in (("train", ""), ("lab", f"--out={tmp_path / 'lab'}")):
         words = [word for word in (f"--config={tmp_path / 'nowhere.yaml'}", rest) if word]
-        assert complaint(capsys, verb, *words).endswith("nowhere.yaml: there is no such config")
+        assert complaint(capsys, verb, *words).endswith("nowhere.yaml: no such config file")
 
 
 def test_tables_are_checked_before_any_work(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

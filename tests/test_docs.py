@@ -133,7 +133,7 @@ def run_ranks(words: list[str]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    nodes = 2 if "--nodes" in words else 1
+    nodes = 2 if "--nnodes" in words else 1
     swaps = {"--nproc_per_node=8": "--nproc_per_node=2", "10.0.0.1:29500": f"127.0.0.1:{port}", "8": str(2 // nodes)}
     words = [swaps.get(word, word) for word in words]
     words += [f"--trainer.devices={2 // nodes}", "--trainer.strategy=ddp"]
@@ -142,7 +142,7 @@ def run_ranks(words: list[str]) -> None:
     for node in range(nodes):
         own = list(words[1:])
         if nodes == 2:
-            own[own.index("--node") + 1] = str(node)
+            own[own.index("--node_rank") + 1] = str(node)
         command = [sys.executable, "-W", "ignore", "-m", *start, *own]
         jobs.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     for job in jobs:

@@ -141,5 +141,5 @@ def test_the_command_line_wins_wherever_it_stands(squares: Path, tmp_path: Path)
     words = [word for word in words if not word.startswith("--recipe")]
     configs = ["--config", str(tmp_path / "a.yaml"), f"--config={tmp_path / 'b.yaml'}"]
     for arranged in (["--recipe.lr", "0.5", *configs, *words], [*configs, *words, "--recipe.lr=0.5"]):
-        parsed = parse(train_parser("train"), arranged)
+        parsed = parse(train_parser("train"), arranged, "train")
         assert (parsed.recipe.lr, parsed.recipe.momentum, parsed.seed) == (0.5, 0.25, 7), "the later config wins"

@@ -18,8 +18,7 @@ from hypothesis import strategies as some
 from besnet.checkpoints import model_folder, store
 from besnet.cli.parsing import known_keys
 from besnet.cli.training import train_parser
-from besnet.cli.verbs import VERBS, verb_function
-from besnet.jobs.launch import launch
+from besnet.cli.verbs import VERBS
 from tests import evaluated, moving_squares, untrained
 from tests import fuzz_formats as spoil
 from tests.fuzz_worker import Case, Worker
@@ -104,7 +103,7 @@ def argument_names(verb: str) -> list[str]:
     """The arguments of a verb."""
     if verb in ("train", "doctor"):
         return known_keys(train_parser(verb))
-    return [*inspect.signature(launch if verb == "launch" else verb_function(verb)).parameters]
+    return [*inspect.signature(VERBS[verb].load()).parameters]
 
 
 @pytest.mark.parametrize("kind", FORMATS)

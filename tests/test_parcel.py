@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from besnet import cli
+from besnet.cli import commands
 from besnet.data import parcel
 from besnet.data.clips import RandomCrop, TrainingClips, collate, loader_settings
 from besnet.data.manifest import Manifest
@@ -172,7 +173,7 @@ def test_a_dead_worker_of_an_evaluation_has_the_documented_code(
     def dies(verb: str, words: list[str]) -> int:
         raise RuntimeError("DataLoader worker (pid(s) 77) exited unexpectedly")
 
-    monkeypatch.setattr(cli, "call", dies)
+    monkeypatch.setattr(commands, "call", dies)
     assert cli.run("evaluate", []) == WORKER_DIED
     (line,) = capsys.readouterr().err.splitlines()
     assert "loader worker with process id 77 died" in line

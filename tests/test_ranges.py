@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from besnet import cli
-from besnet.cli import training, verbs
+from besnet.cli import training
 from besnet.cli.parsing import new_parser
+from besnet.cli.verbs import VERBS, Verb
 from besnet.data.augment import Augmentation
 from besnet.data.clips import RandomCrop
 from besnet.evaluation.views import ViewPlan
@@ -32,8 +33,8 @@ HOSTILE = ["-1", "0", ".nan", ".inf", "-.inf", "1e30", str(10**30), "some", "{a:
 ZERO = {"seed", "model.dropout", "data.workers", "data.val_videos", "data.crop.flip", "data.augmentation.colour",
         "data.augmentation.hue", "data.augmentation.rand_augment", "data.augmentation.magnitude",
         "data.augmentation.erase", "recipe.momentum", "recipe.weight_decay", "recipe.warmup_epochs", "recipe.final_lr",
-        "recipe.label_smoothing", "draw.seed", "evaluate.workers", "verify.decode", "launch.node",
-        "launch.retries"}  # fmt: skip
+        "recipe.label_smoothing", "draw.seed", "evaluate.workers", "verify.decode", "launch.node_rank",
+        "launch.max_restarts"}  # fmt: skip
 MINUS_ONE = {"trainer.max_steps", "trainer.devices"}
 # a count or a list or a word, and a word that may look like a number: they have checks of their own
 NOT_NUMBERS = {"trainer.devices", "trainer.precision"}
@@ -123,14 +124,11 @@ NEEDED = {"draw": ["x"], "prepare": ["x", "y"], "verify": ["x"], "evaluate": ["-
 def test_an_argument_is_refused_in_one_line_or_means_something(
     squares: Path, tmp_path: Path, verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from besnet.jobs import launch
-
-    function = launch.launch if verb == "launch" else verbs.verb_function(verb)
+    function = VERBS[verb].load()
     parser = new_parser("train")
     parser.add_function_arguments(function, skip={"videos", "command"} if verb != "bench budget" else set())
-    monkeypatch.setattr(launch, "launch", stub(launch.launch))
-    real = verbs.verb_function
-    monkeypatch.setattr(cli, "verb_function", lambda name: stub(real(name)))
+    real = Verb.load
+    monkeypatch.setattr(Verb, "load", lambda declared: stub(real(declared)))
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"data": {"folder": str(squares), "clip": {}, "crop": {}}}))
     needed = NEEDED[verb] + ([f"--config={config}"] if verb == "lab" else [])

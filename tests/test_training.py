@@ -17,8 +17,8 @@ from besnet.data.clips import RandomCrop
 from besnet.data.failures import FailureLog
 from besnet.training.data import VideoData
 from besnet.training.exit_codes import STOPPED
-from besnet.training.module import ActionTraining
 from besnet.training.recipe import Recipe
+from besnet.training.task import ActionTraining
 from besnet.video.sampling import ClipShape
 from tests import command
 

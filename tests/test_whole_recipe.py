@@ -14,7 +14,7 @@ from besnet.data.transforms import evaluation_views
 from besnet.video.sampling import ClipShape
 from tests import command
 
-TWO_RANKS = ["--data.batch_size=2", "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.sync_batchnorm=true"]
+TWO_RANKS = ["--data.batch_size=2", "--trainer.devices=2", "--trainer.strategy=ddp"]
 EVERYTHING = ["--recipe.ema=0.95", "--recipe.mixup=0.4", "--recipe.cutmix=1", "--recipe.ohem=1",
               "--recipe.precise_bn=20", "--recipe.label_smoothing=0.1", "--data.repeats=2",
               "--data.clip.speed=[0.8,1.2]", "--data.augmentation.rand_augment=2", "--data.augmentation.erase=0.5",

@@ -70,7 +70,7 @@ def launch(verb: str, words: list[str]) -> int:
     cut = next((number for number, word in enumerate(words) if word in ("train", "evaluate")), len(words))
     near = [word for word in words if difflib.get_close_matches(word, ("train", "evaluate"))]
     if cut == len(words) and near:
-        raise ValueError(f"launch: {near[0]!r}: train or evaluate is expected")
+        raise ValueError(f"launch: {near[0]!r}: must be train or evaluate")
     function = VERBS[verb].load()
     parser = new_parser(verb)
     names = parser.add_function_arguments(function, skip={"command"})

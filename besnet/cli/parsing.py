@@ -59,7 +59,7 @@ def parse(parser: "ArgumentParser", words: list[str], verb: str) -> "Namespace":
 
     for word, shown in (("--help_all", ()), ("--help", VERBS[verb].shown), ("-h", VERBS[verb].shown)):
         if word in words:
-            print(help_text(parser, shown))
+            print(help_text(parser, shown, VERBS[verb].after))
             raise SystemExit(0)
     words = with_values(parser, with_new_names(words, VERBS[verb].renamed, VERBS[verb].dropped))
     configs, others = separated(parser, words)

@@ -60,9 +60,7 @@ def train(verb: str, words: list[str]) -> int:
         return HUNG
     except MisconfigurationException as error:
         if config["trainer"]["accelerator"] in ("cuda", "gpu") and not torch.cuda.is_available():
-            raise ValueError(
-                "trainer.accelerator: no CUDA device is visible: use --trainer.accelerator cpu"
-            ) from error
+            raise ValueError("trainer.accelerator: no CUDA device is visible: use --trainer.accelerator cpu") from error
         raise ValueError(one_line(error)) from error
 
 
@@ -80,6 +78,11 @@ TRAINER_HELP = {
     "gradient_clip_val": "largest norm (or value) of the gradients; null for no clipping",
     "gradient_clip_algorithm": "norm or value",
     "sync_batchnorm": "BatchNorm over the clips of all GPUs",
+    "deterministic": "use deterministic algorithms only; `warn` where there is none",
+    "benchmark": "let cuDNN time its algorithms and choose the fastest",
+    "inference_mode": "validate under torch.inference_mode",
+    "detect_anomaly": "look for the operation that made a gradient nan: slow",
+    "enable_autolog_hparams": "no effect: besnet writes config.yaml",
 }
 
 

@@ -12,11 +12,11 @@ from besnet.formats.config_keys import DROPPED, RENAMED
 class Verb:
     """One verb.
 
-    group: the heading of the usage that it stands under. function: `module:name` of the function whose typed arguments
-    are the command line; imported only when the verb runs, so that usage and errors come at once. positional: its
-    required arguments are given by position. reader: `module:name` of what parses the command line and calls the
-    function. shown: the arguments of `--help`, where `--help_all` shows more; empty for all. renamed: old flags that
-    still work, and their new names. dropped: old flags without effect, and why.
+    group: its heading in the usage. function: `module:name` of the function whose typed arguments are the command line;
+    imported only when the verb runs, so that usage and errors come at once. positional: its required arguments are
+    given by position. reader: `module:name` of the function that parses the command line. shown: the arguments of
+    `--help`, where `--help_all` shows more; empty for all. after: what its command line ends with. renamed: old flags
+    that still work, and their new names. dropped: old flags without effect, and why.
     """
 
     group: str
@@ -25,6 +25,7 @@ class Verb:
     positional: bool = False
     reader: str = "besnet.cli.commands:call"
     shown: tuple[str, ...] = ()
+    after: str = ""
     renamed: Mapping[str, str] = field(default_factory=dict)
     dropped: Mapping[str, str] = field(default_factory=dict)
 
@@ -106,11 +107,17 @@ VERBS = {
         "train or evaluate on many GPUs, with torchrun or Slurm; restarts a job that fails",
         "besnet.jobs.launch:launch",
         reader="besnet.cli.commands:launch",
+        after="train|evaluate ...",
         renamed={
-            "on": "launcher", "ranks": "nproc_per_node", "nodes": "nnodes", "node": "node_rank",
-            "master": "rdzv_endpoint", "retries": "max_restarts", "file": "job_file",
+            "on": "launcher",
+            "ranks": "nproc_per_node",
+            "nodes": "nnodes",
+            "node": "node_rank",
+            "master": "rdzv_endpoint",
+            "retries": "max_restarts",
+            "file": "job_file",
         },
-    ),  # fmt: skip
+    ),
     "lab": Verb(
         TRAIN,
         "train networks that differ in one thing, over seeds, and compare them on one page",
@@ -124,11 +131,20 @@ VERBS = {
         "besnet.evaluation.evaluate:evaluate",
         reader="besnet.cli.commands:evaluate",
         shown=(
-            "ckpt_path", "data", "split", "num_clips", "num_crops", "dilations", "out", "device", "workers", "no_ema",
+            "ckpt_path",
+            "data",
+            "split",
+            "num_clips",
+            "num_crops",
+            "dilations",
+            "out",
+            "device",
+            "workers",
+            "no_ema",
             "baseline",
         ),
         renamed={"against": "baseline", "raw_weights": "no_ema"},
-    ),  # fmt: skip
+    ),
     "calibrate": Verb(
         USE,
         "fit a temperature on one split's predictions, so that probabilities match frequencies",

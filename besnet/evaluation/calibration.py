@@ -96,7 +96,7 @@ def calibrate(
     if trained_on and not allow_training_videos:
         raise ValueError(
             f"{fitted}: {trained_on} of its videos are training videos of the network, whose answers to them are too "
-            "sure: evaluate --split val first, or add --allow_training_videos true"
+            "sure: evaluate --split val first, or add --allow_training_videos"
         )
     temperature = fit_temperature(probabilities, labels)
     found: Calibration = {

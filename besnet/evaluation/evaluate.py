@@ -95,7 +95,7 @@ def evaluate(
     if known and not allow_training_videos:
         raise ValueError(
             f"{manifest.folder}: the network was trained on {known} of the videos of the split {split}: evaluate on "
-            "others, or add --allow_training_videos true"
+            "others, or add --allow_training_videos"
         )
     other = None if baseline is None else read_evaluation(baseline)
     if other is not None:

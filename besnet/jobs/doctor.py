@@ -73,6 +73,6 @@ def run(out: Path, config: dict[str, Any], defaults: dict[str, Any], passport: d
     changed = differences(before, {"world_size": before.get("world_size")} | located(config))
     findings.append(
         Finding("config", "; ".join(changed) or f"that of the run in {out}",
-                "restore it, or add --accept_changes true" if changed else "")
+                "restore it, or add --accept_changes" if changed else "")
     )  # fmt: skip
     return findings

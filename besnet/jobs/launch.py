@@ -84,7 +84,10 @@ def local(
             return code
         tried = 1 if time.monotonic() - began_sec > LONG_SEC else tried + 1
         if tried > max_restarts:
-            print(f"besnet: the job failed {tried} times in a row, now with exit code {code}: not restarted", file=sys.stderr)
+            print(
+                f"besnet: the job failed {tried} times in a row, now with exit code {code}: not restarted",
+                file=sys.stderr,
+            )
             return code
         wait_sec = min(2.0 ** (tried - 1), LONGEST_WAIT_SEC)
         print(

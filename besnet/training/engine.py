@@ -1,4 +1,4 @@
-"""Lightning's Trainer as this house uses it."""
+"""Lightning's Trainer with besnet's callbacks."""
 
 import logging
 import warnings
@@ -15,17 +15,17 @@ from pytorch_lightning.plugins.environments import (
 )
 
 from besnet.training.bottleneck import BottleneckReport
+from besnet.training.lightning_internals import set_collective_timeout
 from besnet.training.metrics_table import MetricsTable
 from besnet.training.pending_validation import PendingValidation
 from besnet.training.progress import Progress
 from besnet.training.saving import AtomicFiles, Saving
-from besnet.training.sync_norm import SyncNorms
 from besnet.training.tensorboard import TensorBoardPictures
 from besnet.watchdog import GRACE_SEC
 
 
 def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Trainer:
-    """Lightning's Trainer with this house's checkpoints, logs and progress."""
+    """Lightning's Trainer with besnet's checkpoints, logs and progress line."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     table = MetricsTable(run / "metrics.csv")
     logger = TensorBoardLogger(save_dir=run, name="", version="tensorboard")
@@ -52,28 +52,27 @@ def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Tra
         )
     except (TypeError, ImportError) as error:
         raise ValueError(f"trainer.accelerator or trainer.devices: {error}") from error
-    # a collective waits a little longer than the watchdog, which says more about where the ranks are
-    if hasattr(engine.strategy, "_timeout"):
-        engine.strategy._timeout = timedelta(minutes=saving.watchdog_minutes, seconds=2 * GRACE_SEC)
-    if getattr(engine.strategy, "_layer_sync", None) and engine.strategy.root_device.type == "cpu":
-        engine.strategy._layer_sync = SyncNorms()  # type: ignore[attr-defined]  # where ranks are parallel
+    if settings["sync_batchnorm"] and engine.strategy.root_device.type == "cpu":
+        raise ValueError("trainer.sync_batchnorm true needs GPUs: leave it out on a CPU")
+    # longer than the watchdog, whose message says where each rank is
+    set_collective_timeout(engine, timedelta(minutes=saving.watchdog_minutes, seconds=2 * GRACE_SEC))
     return engine
 
 
 def cluster_environment() -> ClusterEnvironment:
-    """The ranks that torchrun started, or those that this process starts; other schedulers' variables mean nothing."""
+    """The ranks that torchrun started, or those that this process starts; other schedulers' variables are ignored."""
     return TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
 
 
 def quieten() -> None:
-    """Leave out Lightning's advice that does not apply here, and its own use of what torch has deprecated."""
+    """Hide Lightning's advice that does not apply here, and its own use of deprecated parts of torch."""
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
-    # frozen BatchNorms are
+    # frozen BatchNorms are in eval mode
     warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")
     # the order of the data is a function of the position that the checkpoint holds: see besnet.data.order
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    # filters of 1 x 1 x 1 have strides that mean nothing
+    # the strides of 1 x 1 x 1 filters are ambiguous
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")

@@ -7,7 +7,8 @@ import pytorch_lightning as pl
 
 from besnet.data.clips import ClipBatch
 from besnet.progress import Line, clock
-from besnet.training.module import ActionTraining
+from besnet.training.lightning_internals import micro_batches_of_epoch, steps_between_logs
+from besnet.training.task import ActionTraining
 
 
 class Progress(pl.Callback):
@@ -45,7 +46,7 @@ class Progress(pl.Callback):
         now = time.monotonic()
         if trainer.is_global_zero and self.clips:
             self._print(
-                trainer, self.clips / max(now - self.started_sec, 1e-6), now, int(trainer.num_training_batches) - 1
+                trainer, self.clips / max(now - self.started_sec, 1e-6), now, micro_batches_of_epoch(trainer) - 1
             )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -54,7 +55,7 @@ class Progress(pl.Callback):
             self.line.close()
 
     def _print(self, trainer: pl.Trainer, rate: float, now: float, batch_idx: int) -> None:
-        total = trainer.num_training_batches
+        total = micro_batches_of_epoch(trainer)
         task = trainer.lightning_module
         assert isinstance(task, ActionTraining)
         eta_sec = (now - self.started_sec) / max(trainer.global_step - self.first_step, 1) * task.steps_left
@@ -77,5 +78,4 @@ def is_logged(trainer: pl.Trainer) -> bool:
     """Whether a step has just ended, and is one of those whose figures are written down."""
     task = trainer.lightning_module
     assert isinstance(task, ActionTraining)
-    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by Lightning at run time
-    return task.step_is_made and trainer.global_step % every == 0
+    return task.step_is_made and trainer.global_step % steps_between_logs(trainer) == 0

@@ -1,4 +1,4 @@
-"""Whether a run goes on from what lies in its folder: the newest good checkpoint, and what has changed since."""
+"""Whether a run resumes from its folder: the newest valid checkpoint, and what has changed since."""
 
 import sys
 from pathlib import Path
@@ -12,43 +12,43 @@ from besnet.checkpoints.header import TRAINED, header_of
 from besnet.formats import filled
 from besnet.reading import read_json
 
-# What may differ between a run and its continuation without changing what it computes.
-# Where the data lies does not: its passport says what it is.
+# Settings that may change between a run and its resume without changing the result. The data folder is one of them:
+# the passport identifies the data.
 FREE = ("out", "accept_changes", "data.folder", "data.workers", "saving", "evaluation", "trainer.log_every_n_steps")
-# Everything else may differ only if asked for, and this never: the weights and moments would not fit.
+# Other settings may change only with --accept_changes, and these never: the weights and moments would not fit.
 FIXED = ("model.block", "model.blocks", "model.width", "recipe.optimizer", "recipe.ema")
 
 
 def find_checkpoint(
     run: Path, about: dict[str, Any], accept_changes: bool, defaults: dict[str, Any], say: bool
 ) -> tuple[Path | None, bool]:
-    """The newest good checkpoint of the run, and whether its settings or data were others.
+    """The newest valid checkpoint of the run, and whether its settings or data have changed.
 
-    defaults: what an argument is for a run that does not say it. ValueError if they were and that is not accepted, or
-    cannot be.
+    defaults: the values of arguments that an older run does not have. ValueError if anything has changed and that is
+    not accepted, or cannot be.
     """
     if (run / "run.json").exists():
         read_json(run / "run.json", dict[str, Any], "run")
     path, damaged = store.newest(run / "checkpoints")
     for file in damaged if say else []:
-        print(f"{file}: damaged, passed over", file=sys.stderr)
+        print(f"{file}: damaged, skipped", file=sys.stderr)
     if path is None:
         return None, False
     old = header_of(store.read(path).content, str(path))
     if old["classes"] != about["classes"]:
-        raise ValueError(f"{path}: trained on other classes than this data has: choose another run folder with --out")
+        raise ValueError(f"{path}: trained on other classes than this data has: choose another folder with --out")
     changes = differences(filled(located(old["config"]), defaults), about["config"])
     changes += differences(dict(old["passport"]), about["passport"], "passport.")
     impossible = [change for change in changes if change.startswith(tuple(f"{name}:" for name in FIXED))]
     if impossible:
         raise ValueError(
-            f"{run}: the weights of this run do not fit other settings ({'; '.join(impossible)}): "
+            f"{run}: the weights of this run do not fit the new settings ({'; '.join(impossible)}): "
             "restore them, or choose another run folder with --out"
         )
     if changes and not accept_changes:
         raise ValueError(
-            f"{run}: this run was started with other settings ({'; '.join(changes)}): "
-            "restore them, choose another run folder with --out, or add --accept_changes true"
+            f"{run}: this run began with other settings or data ({'; '.join(changes)}): "
+            "restore them, choose another run folder with --out, or add --accept_changes"
         )
     for change in changes if say else []:
         print(f"accepted: {change}")
@@ -99,26 +99,10 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
 
 
 def obey(fresh: optim.Optimizer, step: int, optimizer: optim.Optimizer, scheduler: optim.lr_scheduler.LambdaLR) -> None:
-    """Give a resumed optimiser and its schedule the figures of a fresh one, at a step of the schedule; keep moments."""
+    """Give a resumed optimiser and its schedule the settings of a new one, at a step of the schedule; keep moments."""
     scheduler.last_epoch = step
     scheduler.base_lrs = [group["lr"] for group in fresh.param_groups]
     for group, now, factor in zip(optimizer.param_groups, fresh.param_groups, scheduler.lr_lambdas, strict=True):
         group.update({name: value for name, value in now.items() if name != "params"})
         group["initial_lr"] = now["lr"]
         group["lr"] = now["lr"] * factor(step)
-
-
-def recount(loop: dict[str, Any], epochs: int, behind: int, batches: int) -> None:
-    """Set Lightning's counters to what they are in an undisturbed run, `behind` of `batches` into the epoch `epochs`.
-
-    Its own lose an epoch when a run that was resumed at the end of an epoch is resumed at the end of another one.
-    """
-    if not behind:  # saved with the last batch of an epoch, which is not over before its hooks have run
-        epochs, behind = epochs - 1, batches
-    for count in ("total", "current"):
-        loop["epoch_progress"][count] |= {"ready": epochs + 1, "started": epochs + 1}
-        loop["epoch_progress"][count] |= {"processed": epochs, "completed": epochs}
-    progress = loop["epoch_loop.batch_progress"]
-    progress["is_last_batch"] = behind == batches
-    progress["current"] |= {"ready": behind, "started": behind, "processed": behind, "completed": behind - 1}
-    progress["total"]["completed"] = progress["total"]["processed"] - 1

@@ -22,13 +22,14 @@ from besnet.training.config_checks import as_launched
 from besnet.training.data import VideoData
 from besnet.training.engine import build_trainer, quieten
 from besnet.training.exit_codes import STOPPED, RunExit, explain
+from besnet.training.lightning_internals import add_callback
 from besnet.training.memory import keep_freed_memory
-from besnet.training.module import ActionTraining
 from besnet.training.preflight import Preflight, needs
 from besnet.training.recipe import Recipe
 from besnet.training.resume import find_checkpoint, lay_out, located, videos_of
 from besnet.training.saving import Saving
 from besnet.training.starting import describe, report_start
+from besnet.training.task import ActionTraining
 from besnet.training.tensorboard import draw_graph
 from besnet.watchdog import Watchdog
 
@@ -103,7 +104,7 @@ def train(
                 draw_graph(engine.logger, network, data.clip.num_frames)
         local_ranks = world_size // engine.num_nodes
         asked = needs(out, data, parameters, saving.keep, local_ranks, engine.num_nodes)
-        engine.callbacks.append(Preflight(about, checkpoint, asked))  # type: ignore[attr-defined]
+        add_callback(engine, Preflight(about, checkpoint, asked))
         torch.multiprocessing.set_forkserver_preload(["besnet.data.clips"])
         if data.workers:
             start_fork_server()

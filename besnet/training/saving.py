@@ -1,4 +1,4 @@
-"""When a run saves itself: every so many steps, when asked to stop, and at its end."""
+"""When a run saves a checkpoint: every so many steps or minutes, after a stop signal, and at its end."""
 
 import os
 import signal
@@ -14,24 +14,25 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from besnet.checkpoints import store
 from besnet.ranges import check_section
 from besnet.training.exit_codes import NOT_FINITE, RunExit
-from besnet.training.module import ActionTraining
+from besnet.training.lightning_internals import skip_validation
 from besnet.training.precise_bn import measure_statistics
 from besnet.training.rank_consensus import RankConsensus
 from besnet.training.step_timer import StepTimer
+from besnet.training.task import ActionTraining
 
-SAME_SEC = 1.0  # a scheduler and torchrun may both pass on one and the same signal: that is no second one
+SAME_SEC = 1.0  # a scheduler and torchrun may both pass on the same signal: it counts once
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class AtomicFiles(CheckpointIO):
-    """Lightning's way to the disk, through the store that never leaves half a file."""
+    """Lightning's file access, through the store that never leaves half a file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Save below the folder `path`; the step and the hash name the file."""
         store.save(checkpoint, Path(path), checkpoint["global_step"])
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Load tensors and plain values, whatever Lightning asks for."""
+        """Load tensors and plain values, whatever Lightning requests."""
         return store.load(Path(path), map_location or "cpu")
 
     def remove_checkpoint(self, path: Any) -> None:
@@ -44,10 +45,10 @@ class Saving(pl.Callback):
 
     Args:
         every_steps: optimiser steps between checkpoints.
-        every_minutes: minutes between checkpoints, by the clock of any rank; whichever of the two comes first.
-        keep: checkpoints to keep; older ones go once the newest one verifies.
-        watchdog_minutes: a run in which nothing moves for so long says where each rank stands and ends with code 69.
-            Longer than the slowest save; until the first step is made, half an hour at least.
+        every_minutes: minutes between checkpoints; the first of the two bounds counts.
+        keep: checkpoints to keep; older ones are deleted once the newest one verifies.
+        watchdog_minutes: minutes without progress after which each rank prints its stack and the run ends with exit
+            code 69. Must exceed the slowest save; at least half an hour until the first step is made.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Saving(pl.Callback):
         self.previous: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the signals over; Lightning's own handler would talk to other ranks from inside the handler."""
+        """Install the signal handlers; Lightning's own would communicate with other ranks from inside the handler."""
         self.folder = Path(trainer.default_root_dir) / "checkpoints"
         self.last_step = trainer.global_step
         self.last_time_sec = time.monotonic()
@@ -78,7 +79,7 @@ class Saving(pl.Callback):
             self.previous[number] = signal.signal(number, self._handle)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         for number, handler in self.previous.items():
             signal.signal(number, handler)
         self.previous = {}
@@ -91,31 +92,31 @@ class Saving(pl.Callback):
             self.signalled, self.signalled_sec = number, now_sec
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Tell the other ranks what this one would do after this step."""
+        """Send the other ranks what this one wants to do after this step."""
         due = time.monotonic() - self.last_time_sec > self.every_minutes * 60
         assert isinstance(pl_module, ActionTraining)
-        with self.phases.profile("agreement"):
+        with self.phases.during("agreeing"):
             self.agreement.start([bool(self.signalled), due], pl_module.seen_losses.bad)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Save if it is time; only between optimiser steps, where no gradient is half accumulated.
+        """Save if it is due; only between optimiser steps, where no gradient is half accumulated.
 
         RunExit if a loss was not finite, on any rank.
         """
         assert isinstance(pl_module, ActionTraining)
-        with self.phases.profile("agreement"):
+        with self.phases.during("agreeing"):
             stop, save, bad = self.agreement.answer() or (False, False, -1)
         if bad >= 0:
             raise pl_module.seen_losses.ending(pl_module.data.manifest)
         if trainer.global_step == self.last_step:
             return
         if not pl_module.steps_left:
-            # before any save: a checkpoint of the last step is that of a finished network
-            measure_statistics(pl_module)
+            # before any save: the checkpoint of the last step is that of the finished network
+            measure_statistics(pl_module, self.phases)
         if stop:
             self.stopped = trainer.should_stop = True
-            trainer.limit_val_batches = 0  # Lightning would first check the network on all validation videos
-        # what asked for a save may have been sent again before the save that it led to
+            skip_validation(trainer)
+        # the same request may have been sent again before the save that it led to
         save = save and trainer.global_step - self.last_step > 1
         if stop or save or trainer.global_step - self.last_step >= self.every_steps:
             self.save(trainer)
@@ -128,7 +129,7 @@ class Saving(pl.Callback):
     def save(self, trainer: pl.Trainer) -> None:
         """Write a checkpoint now; every rank must call this at the same step.
 
-        RunExit if the weights, or a loss since the last check, are not finite: then the last good checkpoint stays.
+        RunExit if the weights, or a loss since the last check, are not finite: the last valid checkpoint is kept.
         """
         task = trainer.lightning_module
         assert isinstance(task, ActionTraining)
@@ -138,8 +139,8 @@ class Saving(pl.Callback):
         if broken:
             raise RunExit(
                 NOT_FINITE,
-                f"weights or moments were not finite after step {trainer.global_step} (learning rate "
-                f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}) and were not saved; the checkpoint before is "
+                f"weights or moments are not finite after step {trainer.global_step} (learning rate "
+                f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}) and were not saved; the last checkpoint is "
                 "kept: lower recipe.lr, or set trainer.gradient_clip_val",
             )
         trainer.save_checkpoint(self.folder)

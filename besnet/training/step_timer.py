@@ -1,34 +1,24 @@
-"""What a training process is doing now, and how long it spends on what: read by the watchdog and the verdict."""
+"""What a training process is doing now, and its time in each phase: for the watchdog and the bottleneck report."""
 
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
 from pytorch_lightning.profilers import Profiler
 
-# Lightning announces what it begins and ends by names; these are the parts of a run that we tell apart.
-PHASES = {
-    "[_TrainingEpochLoop].train_dataloader_next": "waiting for data",
-    "[_EvaluationLoop].val_next": "evaluation",
-    "validation_step": "evaluation",
-    "on_validation_epoch_end": "evaluation",
-    "batch_to_device": "copy",
-    "training_step": "forward",
-    "backward": "backward",
-    "optimizer_step": "optimiser",
-    "save_checkpoint": "saving",
-    "agreement": "agreeing",
-    "preflight": "preflight",
-}
+from besnet.training.lightning_internals import phase_of
+
 STEP = ("waiting for data", "copy", "forward", "backward", "optimiser", "agreeing", "other")
 
 
 class StepTimer(Profiler):
-    """Follows a run through its phases; costs a dictionary look-up a hook and a time stamp a phase.
+    """Follows a run through its phases; costs a dictionary look-up for each hook and a time stamp for each phase.
 
-    On a CUDA device the stamps are events in its stream, so that seconds are the device's own: while it idles because
-    the next batch is not there, that is waiting for data.
+    On a CUDA device the stamps are events in its stream, so that seconds are the device's own: its idle time until the
+    next batch counts as waiting for data.
     """
 
     def __init__(self) -> None:
@@ -36,30 +26,39 @@ class StepTimer(Profiler):
         self.device = torch.device("cpu")
         self.now = ("starting", time.monotonic())
         self.seconds: dict[str, float] = dict.fromkeys(STEP, 0.0)
-        self.moving = False  # whether a step has been made
+        self.moving = False  # whether an optimiser step has been made
         self._open: list[str] = []
         self._stamps: list[tuple[str, torch.cuda.Event]] = []
         self._pending: deque[list[tuple[str, torch.cuda.Event]]] = deque()
 
     def start(self, action_name: str) -> None:
-        """Enter a phase; names that are none of ours change nothing."""
-        phase = self._phase(action_name)
+        """Enter the phase of a part of the run that Lightning announces; other parts change nothing."""
+        phase = phase_of(action_name)
         if phase is not None:
-            self._open.append(phase)
-            self._enter(phase)
+            self._begin(phase)
 
     def stop(self, action_name: str) -> None:
-        """Go back to the phase around it."""
-        if self._phase(action_name) is not None:
-            self.moving = self.moving or self._open[-1] == "optimiser"
-            self._open.pop()
-            self._enter(self._open[-1] if self._open else "other")
+        """Return to the phase around it."""
+        if phase_of(action_name) is not None:
+            self._end()
 
-    @staticmethod
-    def _phase(action_name: str) -> str | None:
-        if action_name.startswith("[Callback]"):
-            return None
-        return PHASES.get(action_name) or PHASES.get(action_name.rpartition(".")[2])
+    @contextmanager
+    def during(self, phase: str) -> Iterator[None]:
+        """A phase of our own, such as `agreeing`; also tells the watchdog that this process makes progress."""
+        self._begin(phase)
+        try:
+            yield
+        finally:
+            self._end()
+
+    def _begin(self, phase: str) -> None:
+        self._open.append(phase)
+        self._enter(phase)
+
+    def _end(self) -> None:
+        self.moving = self.moving or self._open[-1] == "optimiser"
+        self._open.pop()
+        self._enter(self._open[-1] if self._open else "other")
 
     def _enter(self, phase: str) -> None:
         left, since_sec = self.now

@@ -16,7 +16,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from besnet.data.clips import VideoClips
 from besnet.data.transforms import pixels
 from besnet.report.sheet import contact_sheet
-from besnet.training.module import ActionTraining
+from besnet.training.task import ActionTraining
 from besnet.training.validation_metrics import ValidationOutput
 
 MOST_SHOWN = 8

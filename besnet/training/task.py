@@ -1,0 +1,169 @@
+"""The training of a run: the module with its data set, its exact position, and what its checkpoints hold."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, optim
+
+from besnet.data.clips import ClipBatch, VideoClips
+from besnet.data.failures import FailureLog
+from besnet.data.transforms import evaluation_views, training_batch
+from besnet.models.besnet import BesNet
+from besnet.training.batch_preview import draw_batch_preview
+from besnet.training.data import VideoData
+from besnet.training.finite import Losses
+from besnet.training.length import Length
+from besnet.training.lightning_internals import recount
+from besnet.training.loss import clip_losses, precision
+from besnet.training.module import ActionModule
+from besnet.training.recipe import Recipe
+from besnet.training.resume import obey
+from besnet.training.validation_metrics import Tally, ValidationOutput
+
+
+class ActionTraining(ActionModule):
+    """Trains a network on a prepared data set, and resumes at any step.
+
+    `epoch`, `samples` (the clips that all ranks have taken in this epoch) and `micro_batch` are the whole position.
+    """
+
+    def __init__(
+        self,
+        network: BesNet,
+        recipe: Recipe,
+        data: VideoData,
+        seed: int,
+        failures: FailureLog,
+        header: dict[str, Any],
+    ) -> None:
+        super().__init__(network, recipe, seed)
+        self.data = data
+        self.failures = failures
+        self.header = header
+        self.epoch = 0
+        self.samples = 0
+        self.first = 0  # the first micro-batch of this epoch that this process computes
+        self.looped = 0
+        self.changed = False  # whether the run resumes under accepted other settings or data
+        self.tally = Tally(torch.device("cpu"))
+        self.seen_losses = Losses(torch.device("cpu"), 1)
+
+    @property
+    def length(self) -> Length:
+        """How long this run is."""
+        engine = self.trainer
+        assert engine.max_epochs is not None
+        # not estimated_stepping_batches: reading it would drop the loader's state on a resume
+        return Length(len(self.data.order), engine.accumulate_grad_batches, engine.max_epochs, engine.max_steps)
+
+    @property
+    def steps_left(self) -> int:
+        """Optimiser steps that are still to be made; 0 after the last one."""
+        return self.length.steps_left(self.epoch, self.data.order.behind(self.samples), self.trainer.global_step)
+
+    def on_fit_start(self) -> None:
+        """Point the order of the data at this run's position, before the first loader is opened."""
+        self.seen_losses = Losses(self.device, self.trainer.accumulate_grad_batches)
+        self.on_train_epoch_start()
+
+    def on_train_epoch_start(self) -> None:
+        """Point the order of the data at this run's position."""
+        order = self.data.order
+        order.epoch, order.samples = self.epoch, self.samples
+        self.first = order.behind(self.samples)
+
+    def on_train_batch_start(self, batch: ClipBatch, batch_idx: int) -> None:
+        """Record failed videos before anything is learned from their substitutes."""
+        self.failures.append(batch.failures)
+
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        """Loss of one micro-batch under freshly drawn dilations, as its share of a step.
+
+        Lightning divides it by accumulate_grad_batches, also in a step of fewer micro-batches. The factor corrects
+        that: a step is always that of one batch of all its clips.
+        """
+        clips, targets = self.mixed(training_batch(batch, self.data.crop_size), batch.labels)
+        if not self.micro_batch and self.global_rank == 0:
+            sheet = Path(self.trainer.default_root_dir) / "contact_sheet.png"
+            draw_batch_preview(sheet, clips, targets, self.data.manifest.classes)
+        number = self.micro_batch
+        loss = self.learn(clips, targets)
+        lr = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.seen_losses.watch(loss.detach(), number, self.trainer.global_step + 1, lr, batch.rows)
+        share = self.length.accumulate / self.length.window(self.data.order.behind(self.samples), self.first)
+        self.epoch, self.samples = self.data.order.after(self.epoch, self.samples)
+        self.looped += batch.looped
+        self.log_step(len(batch.rows))
+        return loss * share
+
+    @property
+    def step_is_made(self) -> bool:
+        """Whether the micro-batch before this position was the last one of a step."""
+        return self.data.order.behind(self.samples) % self.trainer.accumulate_grad_batches == 0
+
+    @property
+    def evaluation_size(self) -> int:
+        """The side of the squares that an evaluation sees, pixels."""
+        size: int = self.header["config"]["evaluation"]["crop_size"] or self.data.crop_size
+        return size
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting; rank 0's BatchNorm statistics are used on every rank."""
+        self.tally = Tally(self.device)
+        if self.trainer.world_size > 1:
+            # each rank's BatchNorms have had other clips; a checkpoint has rank 0's
+            for statistics in self.eval_network.buffers():
+                dist.broadcast(statistics, src=0)
+
+    def validation_step(self, batch: list[VideoClips], batch_idx: int) -> ValidationOutput | None:
+        """One centre clip of each video as evaluation sees it, dilations averaged; what cannot be read is left out."""
+        manifest = self.data.manifest
+        read = [views for views in batch if views.frames is not None]
+        self.tally.unread += [f"{manifest[views.row].id}: {views.why}" for views in batch if views.frames is None]
+        if not read:
+            return None
+        clips = torch.cat(
+            [evaluation_views(v.frames.to(self.device), self.evaluation_size, 1) for v in read if v.frames is not None]
+        )
+        labels = torch.from_numpy(manifest.labels[np.array([views.row for views in read])]).to(self.device)
+        logits = self.eval_network(clips)
+        top1, top5 = precision(logits, labels)
+        losses = clip_losses(logits, labels)
+        self.tally.add(losses, top1, top5)
+        return {"views": read, "clips": clips, "losses": losses, "answers": logits.argmax(dim=1)}
+
+    def on_validation_epoch_end(self) -> None:
+        """Add the ranks' counts: every video that was read counts once, whatever the number of ranks.
+
+        The figures are means over these videos, nan if there are none; each rank names what it could not read.
+        """
+        self.tally.complain(len(self.data.own_val_rows))
+        figures = self.tally.figures(lambda counts: self.trainer.strategy.reduce(counts, reduce_op="sum"))
+        self.log_dict(figures, rank_zero_only=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what evaluation and an exact resume need: tensors and plain values only."""
+        position = {name: getattr(self, name) for name in ("epoch", "samples", "micro_batch", "looped")}
+        checkpoint["besnet"] = self.header | {"position": position, "ema": self.recipe.ema}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go back to the position at which the checkpoint was saved."""
+        position, order = checkpoint["besnet"]["position"], self.data.order
+        self.epoch, self.samples = position["epoch"], position["samples"]
+        self.micro_batch, self.looped = position["micro_batch"], position["looped"]
+        if self.changed:
+            # the same place in the list of videos, should each of them now give another number of clips
+            self.samples = self.samples // checkpoint["besnet"]["config"]["data"].get("repeats", 1) * order.repeats
+        self.epoch, self.samples = order.here(self.epoch, self.samples)
+        recount(checkpoint["loops"]["fit_loop"], self.epoch, order.behind(self.samples), len(order))
+
+    def on_train_start(self) -> None:
+        """After an accepted change: the new recipe's settings, at the same share of the schedule."""
+        if self.changed:
+            scheduler = self.trainer.lr_scheduler_configs[0].scheduler
+            assert isinstance(scheduler, optim.lr_scheduler.LambdaLR)
+            fresh = self.recipe.build_optimizer(self.network)
+            obey(fresh, self.length.steps - self.steps_left, self.trainer.optimizers[0], scheduler)
