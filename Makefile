@@ -9,12 +9,14 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/ready: pyproject.toml constraints.txt
+	@echo "Installing besnet and its packages (PyTorch and others) into .venv: this takes a few minutes ..."
 	$(PYTHON) -m venv .venv || { $(PYTHON) -m pip install --quiet --target build/virtualenv virtualenv && \
 		PYTHONPATH=build/virtualenv $(PYTHON) -m virtualenv .venv; }  # Debian keeps venv's half in a package of its own
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@echo "Installed."
 	touch $@
 
-demo: .venv/ready ## draw videos, prepare them, train, evaluate, write a page: about eight minutes on two cores
+demo: .venv/ready ## draw videos, prepare them, train, evaluate, write a report: about eight minutes on two cores
 	$(BIN)/besnet demo
 
 check: .venv/ready ## ruff and mypy
@@ -25,59 +27,59 @@ check: .venv/ready ## ruff and mypy
 test: check ## the checks and the quick tests
 	$(BIN)/pytest -n 2 --dist loadfile -m 'not slow and not gpu'
 
-fuzz: .venv/ready ## every file format and the command line under a generator: 2,000 cases, about a minute
+fuzz: .venv/ready ## fuzz every file format and the command line: 2,000 cases, about a minute
 	FUZZ_CASES=2000 $(BIN)/pytest tests/test_fuzz.py
 
-fuzz-video: .venv/ready ## 1,000 hostile files refused with a reason, and no healthy one rejected
+fuzz-video: .venv/ready ## 1,000 corrupted videos are refused with a reason, and no valid one is
 	$(BIN)/pytest -m slow tests/test_fuzz_video.py
 
 prove-data: .venv/ready ## every file in both readers, 20 kills of prepare, 10,000 clips: about 15 minutes
 	$(BIN)/pytest -m slow tests/test_reader.py tests/test_shards.py tests/test_steady_memory.py tests/test_against_ffmpeg.py
 
-bench-loader: .venv/ready ## the loader against bare libavcodec and other projects' pipelines
+bench-loader: .venv/ready ## the loader compared with libavcodec alone and other projects' pipelines
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore benchmarks/loader.py
 
-bench-prepare: .venv/ready ## prepare against ffmpeg with the same settings (FFMPEG=path of the program)
+bench-prepare: .venv/ready ## prepare compared with ffmpeg at the same settings (FFMPEG=path of the program)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/prepare.py
 
 bench-model: .venv/ready ## what the network costs here, eager and compiled (ARGS=--compare for others' networks)
 	$(BIN)/besnet bench model $(ARGS)
 
-bench-peers: .venv/ready ## the step of I3D-R50 against PyTorchVideo's, each in a process as its library trains it
+bench-peers: .venv/ready ## a step of I3D-R50 compared with PyTorchVideo's, each as its library trains it
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -W ignore -m benchmarks.peers --precision fp32
 	$(BIN)/python -W ignore -m benchmarks.peers --precision bf16
 
-bench-gpu: .venv/ready ## on a GPU host: a training killed and resumed, then the bounds of speed (DATA=prepared shards)
+bench-gpu: .venv/ready ## on a GPU host: kill and resume a training, then check the speed bounds (DATA=prepared shards)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -W ignore -m benchmarks.gpu --data $(DATA) --out gpu.json
 
 KILLS ?= 60
-prove-resume: .venv/ready ## kill a two-rank training 60 times (KILLS=6 for a small proof): the same bits in the end
+prove-resume: .venv/ready ## kill a two-rank training 60 times (KILLS=6 for less): the same bits at the end
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.prove_resume --kills $(KILLS)
 
 FAULTS ?= 20
 prove-hosts: .venv/ready ## two hosts (network namespaces), one killed or cut off 20 times: the same bits (needs root)
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_hosts --faults $(FAULTS)
 
-prove-slurm: .venv/ready ## a real Slurm on this machine warns a job and queues it again: the same bits (needs root)
+prove-slurm: .venv/ready ## Slurm on this machine warns a job and queues it again: the same bits (needs root)
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_slurm
 
-bench-overhead: .venv/ready ## what the guards of a training cost
+bench-overhead: .venv/ready ## the time that the safeguards of a training cost
 	$(BIN)/python -W ignore -m benchmarks.overhead
 
-bench-averaging: .venv/ready ## what averaging over the dilations costs: about half an hour
+bench-averaging: .venv/ready ## the time that averaging over the dilations costs: about half an hour
 	$(BIN)/python benchmarks/averaging.py
 
 api-docs: .venv/ready ## a page for every module from its docstrings: build/api/besnet.html
 	$(BIN)/python docs/build_api.py build/api
 
-smoke-container: ## build the image and use it: no network, read-only root; predict, train, kill, resume (ENGINE=podman)
+smoke-container: ## build the image and use it without network on a read-only root: predict, train, kill, resume (ENGINE=podman)
 	docker/smoke.sh
 
 HARD := data/stick_figures/hard
 LAB := runs/lab/stick_figures_hard
-prove-lab: .venv/ready ## five controls x three seeds on hard stick figures, with a page: an hour, besides drawing them once
+prove-lab: .venv/ready ## five controls x three seeds on hard stick figures, with a report: an hour, and drawing the videos once
 	test -f $(HARD)/index.csv || $(BIN)/besnet draw $(HARD) --variant hard
 	$(BIN)/besnet prepare $(HARD)/index.csv $(HARD)/prepared --short_side 96
 	$(BIN)/besnet lab --config configs/stick_figures_hard.yaml --out $(LAB) \

@@ -97,12 +97,15 @@ def job(data: Path, work: Path, ranks: int, tiny: bool) -> tuple[list[Line], dic
     evaluation = [f"--ckpt_path={killed}", f"--out={work / 'evaluation'}", "--num_clips=1", "--num_crops=1"]
     finish(start("evaluate.py", evaluation, ranks))
     coverage = json.loads((work / "evaluation" / "results.json").read_text())["coverage"]
-    verdict = next((line for line in output.splitlines() if line.startswith("bound by")), "")
+    verdict = next((line for line in output.splitlines() if line.startswith("bottleneck: ")), "")
     rates = [float(rate) for rate in re.findall(r"([\d.]+) clips/s", output)]
     lines = [
         Line("killed and resumed: bits of the undisturbed", "equal" if same else "others", "equal", same),
         Line(
-            "resumed inside the run", "yes" if "going on from step" in resumed else "no", "yes", "going on" in resumed
+            "resumed inside the run",
+            "yes" if "resumes from step" in resumed else "no",
+            "yes",
+            "resumes from" in resumed,
         ),
         Line(
             "evaluated, each video once",

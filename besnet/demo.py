@@ -1,4 +1,4 @@
-"""The whole way on drawn videos: the same commands that a person would give, one after the other."""
+"""`besnet demo`: every step on drawn videos, with the commands that a user would type."""
 
 import json
 import os
@@ -15,21 +15,21 @@ from besnet.progress import clock
 
 DATA = Path("data/stick_figures/easy")
 CONFIG = Path("configs/stick_figures.yaml")
-# The same network without temporal taps: what it cannot know is what happens between frames.
+# The same network without temporal taps cannot use the order of frames.
 NETWORKS = {"BesNet": [], "C2D (no temporal taps)": ["--model.dilations", "[]"]}
 
 
 def demo(runs: Path = Path("runs/demo")) -> int:
-    """Draw stick figures, train BesNet and a C2D of the same size on them, and evaluate both on unseen people.
+    """Draw stick figures, train BesNet and a C2D of the same size on them, and evaluate both on new figures.
 
-    The two networks train side by side, each on half of the cores. Ends with a table of both and the place of the page.
-    Every command is printed before it runs; a demo that was interrupted goes on where it was.
+    The two networks train side by side, each on half of the cores. The demo prints every command before it runs it, and
+    ends with a table of both networks and the path of the report. An interrupted demo resumes.
 
     Args:
         runs: folder for the two runs.
     """
     if not CONFIG.is_file():
-        raise ValueError(f"{CONFIG}: not found: run the demo in the folder of besnet's sources")
+        raise ValueError(f"{CONFIG}: not found: run the demo in the folder of besnet's source code")
     started_sec = time.monotonic()
     if not (DATA / "index.csv").exists():
         step("draw", DATA)
@@ -47,12 +47,12 @@ def demo(runs: Path = Path("runs/demo")) -> int:
 
 
 def step(*words: object) -> None:
-    """Run one besnet command in a process of its own; its failure ends the demo."""
+    """Run one besnet command in its own process; if it fails, the demo ends."""
     end_if_failed(start(words, {}).wait())
 
 
 def together(commands: dict[str, list[object]]) -> None:
-    """Run a command for each network side by side, an equal share of the cores each; lines begin with its name."""
+    """Run a command for each network side by side on an equal share of the cores; lines begin with its name."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     share = {"OMP_NUM_THREADS": str(max(1, cores // len(commands)))}
     jobs = {name: start(words, share, subprocess.PIPE) for name, words in commands.items()}
@@ -75,29 +75,29 @@ def start(words: Sequence[object], environment: dict[str, str], out: int | None 
 
 
 def relay(name: str, job: "subprocess.Popen[str]") -> None:
-    """Pass on what a command prints, behind its network's name."""
+    """Print a command's output, each line after its network's name."""
     assert job.stdout is not None
     for line in job.stdout:
         print(f"{name:6} {line}", end="", flush=True)
 
 
 def end_if_failed(code: int) -> None:
-    """Leave with the code of a command that failed."""
+    """Exit with the code of a command that failed."""
     if code:
-        print(f"besnet demo: this command ended with code {code}; the same demo goes on from here", file=sys.stderr)
+        print(f"besnet demo: this command failed with exit code {code}; `besnet demo` resumes here", file=sys.stderr)
         sys.exit(code)
 
 
 def table(results: dict[str, dict[str, Any]]) -> None:
-    """Print what each network reached on people it has never seen."""
+    """Print the accuracy of each network on the test figures."""
     pairs = [" / ".join(pair["pair"]) for pair in next(iter(results.values()))["pairs"]]
-    headers = ["on unseen people", "top-1", "top-5", *pairs]
+    headers = ["on new figures", "top-1", "top-5", *pairs]
     lines = []
     for name, result in results.items():
         shares = result["accuracy"]["over_evaluated"]
         told = [f"{pair['share']:.2f}" for pair in result["pairs"]]
         lines.append([name, f"{shares['top1']:.3f}", f"{shares['top5']:.3f}", *told])
     widths = [max(len(line[column]) for line in [headers, *lines]) for column in range(len(headers))]
-    print("\nTime reversals told apart (0.5 is chance), and accuracy:")
+    print("\nAccuracy, and pairwise accuracy on time reversals (0.5 is chance):")
     for line in [headers, *lines]:
         print("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)))

@@ -22,12 +22,12 @@ def shares(**parts: float) -> dict[str, float]:
     ("parts", "spare", "encoded", "words"),
     [
         ({"waiting_for_data": 0.6, "forward": 0.4}, 8, False,
-         "60 % of the step waits for data; prepared shards or 6 more workers (--data.workers=10)"),
+         "bottleneck: decoding: re-encode the videos with besnet prepare or --data.workers=10: waiting for data 60 %"),
         ({"waiting_for_data": 0.6, "forward": 0.4}, 1, True,
-         "waits for data; 6 more cores and workers a rank (this machine has 1 to spare)"),
-        ({"copy": 0.3, "forward": 0.7}, 8, True, "bound by copying to the GPU: 30 %"),
-        ({"all_reduce": 0.5, "forward": 0.5}, 8, True, "bound by the network: 50 % of the step waits for gradients"),
-        ({"agreeing": 0.4, "forward": 0.6}, 8, True, "bound by the slowest rank: 40 %"),
+         "decoding: use 6 more cores and workers per rank (this machine has 1 free): waiting for data 60 %"),
+        ({"copy": 0.3, "forward": 0.7}, 8, True, "bottleneck: copying to the GPU"),
+        ({"all_reduce": 0.5, "forward": 0.5}, 8, True, "bottleneck: the network between ranks"),
+        ({"agreeing": 0.4, "forward": 0.6}, 8, True, "bottleneck: the slowest rank"),
         ({"forward": 0.3, "backward": 0.6, "waiting_for_data": 0.1}, 8, True, "computing: waiting for data 10 %"),
     ],
 )  # fmt: skip
@@ -66,7 +66,7 @@ def test_a_run_that_waits_for_its_data_says_so(
 
     monkeypatch.setattr(TrainingClips, "__getitem__", slow)
     command.train(squares, tmp_path, "--trainer.max_epochs=5")
-    assert "bound by decoding: " in capsys.readouterr().out
+    assert "bottleneck: decoding: " in capsys.readouterr().out
     written = EventAccumulator(str(tmp_path / "tensorboard"))
     written.Reload()
     waiting = [event.value for event in written.Scalars("Time/waiting for data")]

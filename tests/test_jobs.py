@@ -126,7 +126,7 @@ def test_the_doctor_says_what_to_mend(squares: Path, tmp_path: Path, capsys: pyt
     assert cli.run("doctor", [*words, "--recipe.lr=1", "--data.workers=500"]) == 2
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("ok    checkpoint: step_000000018") for line in lines)
-    assert any(line.startswith("fix  config: recipe.lr: 0.005 → 1") and "--accept_changes" in line for line in lines)
+    assert any(line.startswith("fix    config: recipe.lr: 0.005 → 1") and "--accept_changes" in line for line in lines)
     assert any(line.startswith("fix  cores: 1 x (500 workers + 1)") and "--data.workers=" in line for line in lines)
 
 
@@ -149,7 +149,7 @@ def test_a_killed_rank_is_started_again_with_all_others(squares: Path, tmp_path:
     next(child for child in ranks if "besnet" in child.cmdline()).kill()
     _, err = process.communicate(timeout=command.LIMIT_SEC)
     assert process.returncode == 0, err
-    assert "starting it again in 1 s (1 of 3)" in err
+    assert "restarting in 1 s (1 of 3)" in err
     whole = command.start("train", *command.train_words(squares, calm, *words), ranks=2)
     whole.communicate(timeout=command.LIMIT_SEC)
     assert command.weights_hash(hurt) == command.weights_hash(calm)

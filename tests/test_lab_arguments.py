@@ -49,8 +49,8 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     ("words", "why"),
     [
         (["--seeds=0"], "--seeds must be at least 1, not 0"),
-        (["--max_parallel=-1"], "--at_once must be at least 1, not -1"),
-        (["--max_parallel=0"], "--at_once must be at least 1, not 0"),
+        (["--max_parallel=-1"], "--max_parallel must be at least 1, not -1"),
+        (["--max_parallel=0"], "--max_parallel must be at least 1, not 0"),
         (["--threads=0"], "--threads must be at least 1, not 0"),
         (["--num_clips=0"], "--num_clips must be at least 1"),
         (["--recalibration_videos=0"], "--recalibration_videos must be at least 1, not 0"),

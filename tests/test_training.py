@@ -138,7 +138,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(squares: Path, tmp_path: Pat
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=command.LIMIT_SEC)
     assert process.returncode == STOPPED, err
-    assert "the same command goes on" in out
+    assert "after a signal; the same command resumes it" in out
     assert 2 < store.load(run)["global_step"] < 18
     command.train(squares, run)
     assert command.weights_hash(run) == command.weights_hash(undisturbed)

@@ -1,1 +1,1 @@
-"""What surrounds training processes: starting, starting again, job files, and a look at the machine before."""
+"""Starts and restarts training processes, writes job files, and checks a machine before a training."""

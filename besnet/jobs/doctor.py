@@ -1,4 +1,4 @@
-"""Looks at a training before it is started: this machine, this code, this data, and the run it would go on with."""
+"""Checks before a training: this machine, this code, this data, and the run that it would resume."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -28,9 +28,9 @@ def doctor(
     saving: Saving,
     trainer: dict[str, Any],
 ) -> int:
-    """Print one line for everything looked at; what is not in order ends with the command that mends it.
+    """Print one line for each check; the line of a problem ends with the command that fixes it.
 
-    Returns 0, or 2 if something has to be mended.
+    Returns 0, or 2 if there is a problem.
     """
     network = BesNet(**model | {"num_classes": len(data.manifest.classes)})
     parameters = sum(weight.numel() for weight in network.parameters())
@@ -48,11 +48,9 @@ def doctor(
 
 
 def run(out: Path, config: dict[str, Any], defaults: dict[str, Any], passport: dict[str, str]) -> list[Finding]:
-    """What would differ from the run that lies in a folder."""
+    """What would differ from the run in a folder."""
     path, damaged = store.newest(out / "checkpoints")
-    findings = [
-        Finding("checkpoint", f"{file.name} is damaged and will be passed over", f"rm {file}") for file in damaged
-    ]
+    findings = [Finding("checkpoint", f"{file.name} is damaged and will be skipped", f"rm {file}") for file in damaged]
     if path is None:
         seen = [("code", revision()), ("passport", passport["source"][:16]), ("config", f"a new run in {out}")]
         return findings + [Finding(name, what) for name, what in seen]
@@ -73,6 +71,6 @@ def run(out: Path, config: dict[str, Any], defaults: dict[str, Any], passport: d
     changed = differences(before, {"world_size": before.get("world_size")} | located(config))
     findings.append(
         Finding("config", "; ".join(changed) or f"that of the run in {out}",
-                "restore it, or add --accept_changes" if changed else "")
+                "restore the settings, or add --accept_changes" if changed else "")
     )  # fmt: skip
     return findings

@@ -2,8 +2,6 @@
 
 import multiprocessing
 import os
-import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ import av
 import numpy as np
 
 from besnet.files import write_table
+from besnet.progress import Meter
 from besnet.stick_figures.actions import CLASSES
 from besnet.stick_figures.body import Person, draw_person
 from besnet.stick_figures.scene import Scene, Variant, draw_scene, render
@@ -100,17 +99,17 @@ def draw_dataset(out: Path, variant: Variant = "easy", seed: int = 0, train_vide
                  test_videos: int | None = None, workers: int | None = None) -> None:  # fmt: skip
     """Draw moving stick figures into <out>/videos and list them in <out>/index.csv.
 
-    The table (label, path, split, person; paths relative to it) is written last, so where it exists the data set is
-    complete. The same arguments give the same bytes, whatever the number of workers.
+    The table (label, path, split, person; relative paths) is written last: where it exists, the data set is complete.
+    The same arguments give the same bytes with any number of workers.
 
     Args:
-        out: folder to write into; made if need be.
-        variant: "hard" adds people, clutter, things before the figure, camera motion, low contrast and a wide range
-            of speeds and views.
-        seed: another seed gives other people in other scenes.
-        train_videos: 480 for easy and 2,040 for hard if not given. Each person gives 12 videos, one an action.
-        test_videos: 180 and 1,020 if not given. The val split has a third as many.
-        workers: processes that draw; one a core if not given.
+        out: folder to write to.
+        variant: "hard" adds figures, clutter, occlusion, camera motion, low contrast, and a wide range of speeds and
+            viewpoints.
+        seed: another seed gives other figures in other scenes.
+        train_videos: by default 480 for easy and 2,040 for hard. Each figure gives 12 videos, one per action.
+        test_videos: by default 180 and 1,020. The val split has a third as many.
+        workers: drawing processes; by default one per core.
 
     Raises ValueError for an unknown variant or a count below 1, OSError where the folder cannot be written.
     """
@@ -126,16 +125,9 @@ def draw_dataset(out: Path, variant: Variant = "easy", seed: int = 0, train_vide
     for split in SPLITS:
         (Path(out) / "videos" / split).mkdir(parents=True, exist_ok=True)
 
-    started, shown = time.monotonic(), 0.0
-    live = sys.stderr.isatty()
-    for done, _ in enumerate(_drawn(jobs, min(workers, len(jobs))), 1):
-        now = time.monotonic()
-        if done == len(jobs) or now - shown >= (0.5 if live else 10):
-            shown, rate = now, done / (now - started)
-            left = (len(jobs) - done) / rate
-            line = f"drawing {done}/{len(jobs)} videos, {rate:.1f} videos/s, {left:.0f} s left"
-            print(f"\r{line}   " if live else line, end="\n" if not live or done == len(jobs) else "", file=sys.stderr,
-                  flush=True)  # fmt: skip
-
+    meter = Meter(len(jobs), "videos")
+    for _ in _drawn(jobs, min(workers, len(jobs))):
+        meter.add(1)
+    meter.close()
     header = ("label", "path", "split", "person")
     write_table(table, [header, *((job.label, job.path, job.split, job.person_name) for job in jobs)])

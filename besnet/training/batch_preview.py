@@ -1,4 +1,4 @@
-"""A picture of what the network really sees: the first batch of a run, after everything that was drawn for it."""
+"""A picture of the first batch of a run, with its crops and augmentation, as the network gets it."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ MOST_CLIPS, MOST_FRAMES = 16, 16
 
 
 def draw_batch_preview(path: Path, clips: Tensor, targets: Tensor, classes: list[str]) -> None:
-    """Write a contact sheet as PNG: a clip a row, its frames from left to right, its label or mixture above.
+    """Write a contact sheet as PNG: one clip per row, frames from left to right, with its label or mixture above.
 
     clips: (B, 3, T, H, W), normalised; targets: class numbers (B,) or probabilities (B, C).
     """

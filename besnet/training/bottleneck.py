@@ -1,4 +1,4 @@
-"""What a training spends its time on, and the sentence that says what to change."""
+"""The bottleneck of a training: its time in each phase, and a sentence that says what to change."""
 
 import math
 from typing import Any
@@ -13,14 +13,14 @@ from besnet.training.machine_checks import usable_cores
 from besnet.training.progress import is_logged
 from besnet.training.step_timer import STEP, StepTimer
 
-WARM_UP = 5  # micro-batches: workers start, memory is found, kernels are chosen
-LEAST = 20  # micro-batches that a verdict needs
-MUCH = 0.2  # share of the step from which on something is named as the bound
+WARM_UP = 5  # micro-batches in which workers start, memory is allocated and kernels are chosen
+LEAST = 20  # micro-batches to measure before a bottleneck is named
+MUCH = 0.2  # share of the step from which on a phase is the bottleneck
 ALL_REDUCE = "all-reduce"
 
 
 class BottleneckReport(pl.Callback):
-    """Writes the phases' shares of the step to TensorBoard, and what bounds the run on standard output at its end."""
+    """Writes each phase's share of the step to TensorBoard, and prints the bottleneck at the end of the run."""
 
     def __init__(self, phases: StepTimer) -> None:
         self.phases = phases
@@ -29,7 +29,7 @@ class BottleneckReport(pl.Callback):
         self.start = dict(phases.seconds)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Write the shares since the last time, at every logged step."""
+        """Write the shares since the last logged step, at every logged step."""
         self.batches += 1
         if self.batches <= WARM_UP:
             self.before = self.start = dict(self.phases.seconds)
@@ -40,7 +40,7 @@ class BottleneckReport(pl.Callback):
             self.before = now
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print the verdict; the mean of all ranks."""
+        """Print the bottleneck, from the mean of all ranks."""
         seconds = {name: self.phases.seconds[name] - self.start[name] for name in STEP}
         measured = self.batches - WARM_UP
         exposed = min(exposed_all_reduce_sec(trainer.strategy.model) * measured, seconds["backward"])
@@ -63,7 +63,7 @@ def share(seconds: dict[str, float]) -> dict[str, float]:
 
 
 def exposed_all_reduce_sec(model: Any) -> float:
-    """Seconds a step in which backward has nothing left to compute and waits for gradients, as torch samples them."""
+    """Seconds per step in which backward only waits for other ranks' gradients, as torch samples them."""
     if not isinstance(model, DistributedDataParallel):
         return 0.0
     facts = model._get_ddp_logging_data()
@@ -72,29 +72,29 @@ def exposed_all_reduce_sec(model: Any) -> float:
 
 
 def sentence(shares: dict[str, float], workers: int, spare_cores: int, encoded: bool) -> str:
-    """What bounds the run and what to do about it. shares: of the step, by phase; spare_cores: of each rank."""
+    """The bottleneck and what to do about it. shares: of the step, by phase; spare_cores: of each rank."""
     parts = ", ".join(f"{name} {percent(part)}" for name, part in shares.items() if part >= 0.005)
     waiting = shares["waiting for data"]
     if waiting >= MUCH:
         more = math.ceil(max(workers, 1) * waiting / (1 - waiting + 1e-9)) if waiting < 0.95 else 4 * max(workers, 1)
-        advice = [] if encoded else ["prepared shards"]
+        advice = [] if encoded else ["re-encode the videos with besnet prepare"]
         if spare_cores >= more:
-            advice.append(f"{more} more worker{'s' * (more > 1)} (--data.workers={workers + more})")
+            advice.append(f"--data.workers={workers + more}")
         else:
-            advice.append(f"{more} more cores and workers a rank (this machine has {max(spare_cores, 0)} to spare)")
-        return f"bound by decoding: {percent(waiting)} of the step waits for data; {' or '.join(advice)} ({parts})"
+            advice.append(f"use {more} more cores and workers per rank (this machine has {max(spare_cores, 0)} free)")
+        return f"bottleneck: decoding: {' or '.join(advice)}: {parts}"
     if shares["copy"] >= MUCH:
-        return f"bound by copying to the GPU: {percent(shares['copy'])} of the step; more workers do not help ({parts})"
+        return f"bottleneck: copying to the GPU (more workers do not help): {parts}"
     if shares.get(ALL_REDUCE, 0) >= MUCH:
         return (
-            f"bound by the network: {percent(shares[ALL_REDUCE])} of the step waits for gradients; a larger "
-            f"data.batch_size or trainer.accumulate_grad_batches sends them less often ({parts})"
+            "bottleneck: the network between ranks: raise data.batch_size or trainer.accumulate_grad_batches, which "
+            f"exchange gradients less often: {parts}"
         )
     if shares["agreeing"] >= MUCH:
-        return f"bound by the slowest rank: {percent(shares['agreeing'])} of the step waits for it ({parts})"
-    return f"bound by computing: {parts}"
+        return f"bottleneck: the slowest rank, which the others wait for: {parts}"
+    return f"bottleneck: computing: {parts}"
 
 
 def percent(part: float) -> str:
-    """A share as people write it: 0.62 → 62 %."""
+    """A share in percent: 0.62 → 62 %."""
     return f"{part * 100:.0f} %"

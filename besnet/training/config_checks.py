@@ -1,4 +1,4 @@
-"""Whether what a config asks for goes together: by itself, with the data, and with the processes that were started."""
+"""Checks that the parts of a config fit each other, the data, and the started processes."""
 
 import difflib
 import os
@@ -9,7 +9,7 @@ from besnet.ranges import shown
 from besnet.training.data import VideoData
 from besnet.training.recipe import Recipe
 
-# What the house's runs are made and tested for. Of the strategies only these give every rank its own clips.
+# The values that besnet is tested with. Only these strategies give every rank its own clips.
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "accelerator": ("auto", "cpu", "gpu", "cuda"),
     "strategy": ("auto", "ddp"),
@@ -20,9 +20,9 @@ MOST_DEVICES = 1024
 
 
 def as_launched(settings: dict[str, Any]) -> dict[str, Any]:
-    """The trainer's settings with the processes that torchrun has started, where they leave that open.
+    """The trainer's settings, with the number of processes that torchrun has started where they leave it open.
 
-    ValueError if they ask for another number: each process would train by itself, in the same folder.
+    ValueError if the numbers differ: each process would train by itself, in the same folder.
     """
     refuse_bare_srun()
     ranks = started_as()
@@ -35,13 +35,13 @@ def as_launched(settings: dict[str, Any]) -> dict[str, Any]:
     asked = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else here
     if started == 1 and settings["num_nodes"] > 1:
         raise ValueError(
-            f"trainer.num_nodes {settings['num_nodes']}, but this is the only process: start it on every machine with "
-            "torchrun, or besnet launch"
+            f"trainer.num_nodes {settings['num_nodes']}, but only this process was started: start it on every machine "
+            "with besnet launch or torchrun"
         )
     if started > 1 and asked * settings["num_nodes"] != started:
         raise ValueError(
-            f"trainer.devices {asked} x trainer.num_nodes {settings['num_nodes']}, but {started} processes were "
-            f"started, {here} on this machine: make them equal"
+            f"trainer.devices {asked} x trainer.num_nodes {settings['num_nodes']} do not match the {started} "
+            f"started processes ({here} on this machine)"
         )
     return settings
 
@@ -56,30 +56,34 @@ def check_devices(devices: Any) -> None:
     counted = text in ("auto", "-1") or (text.isdecimal() and len(text) < 9 and 1 <= int(text) <= MOST_DEVICES)
     if not counted and not (named and numbers):
         raise ValueError(
-            f"trainer.devices {shown(devices)}: auto, a count from 1 to {MOST_DEVICES}, or a list of them is expected"
+            f"trainer.devices must be auto, a number from 1 to {MOST_DEVICES} or a list, not {shown(devices)}"
         )
 
 
 def check_fits(
     recipe: Recipe, data: VideoData, model: dict[str, Any], trainer: dict[str, Any], pairs: list[list[str]]
 ) -> None:
-    """ValueError if parts of the configuration that are right by themselves do not go together, or are out of range."""
+    """ValueError if parts of the config do not fit each other or the data."""
     if trainer["max_epochs"] is None:
-        raise ValueError("trainer.max_epochs must be at least 1, not null; trainer.max_steps can end a run before")
+        raise ValueError("trainer.max_epochs must be at least 1, not null; set trainer.max_steps to end a run earlier")
     check_devices(trainer["devices"])
     for name, choices in CHOICES.items():
         value = trainer[name] if trainer[name] is None or name != "precision" else str(trainer[name])
         if value not in choices:
             listed = ", ".join("null" if choice is None else choice for choice in choices)
-            raise ValueError(f"trainer.{name} {shown(trainer[name])}: {listed} are expected")
+            raise ValueError(f"trainer.{name} must be one of {listed}, not {shown(trainer[name])}")
     precision = str(trainer["precision"])
     if precision == "16-mixed" and trainer["gradient_clip_val"]:
-        raise ValueError("trainer.gradient_clip_val does not go with the loss scale of 16-mixed: use bf16-mixed")
+        raise ValueError("trainer.gradient_clip_val does not work with the loss scale of 16-mixed: use bf16-mixed")
     for name in {name for pair in pairs for name in pair} - set(data.manifest.classes):
         near = difflib.get_close_matches(name, data.manifest.classes, n=1)
-        hint = f": did you mean {near[0]!r}?" if near else ": fix it, or leave pairs out with --evaluation.pairs '[]'"
+        hint = (
+            f": did you mean {near[0]!r}?" if near else ": correct it, or leave pairs out with --evaluation.pairs '[]'"
+        )
         raise ValueError(f"evaluation.pairs: {data.folder} has no class {name!r}{hint}")
     if recipe.ohem is not None and recipe.ohem > data.batch_size:
-        raise ValueError(f"recipe.ohem {recipe.ohem}: a micro-batch has data.batch_size {data.batch_size} clips only")
+        raise ValueError(f"recipe.ohem {recipe.ohem} must be at most data.batch_size {data.batch_size}")
     if recipe.precise_bn is not None and model.get("frozen_bn"):
-        raise ValueError("recipe.precise_bn would change the statistics that model.frozen_bn keeps: use one of them")
+        raise ValueError(
+            "recipe.precise_bn would change the statistics that model.frozen_bn keeps: use only one of them"
+        )

@@ -36,16 +36,16 @@ class VideoData(pl.LightningDataModule):
         folder: prepared data set (what `besnet prepare` wrote).
         clip: how a clip is picked from a video.
         crop: how a rectangle is picked from its frames in training.
-        crop_size: side of the square that the network sees, pixels.
-        batch_size: clips of one micro-batch on one rank.
-        workers: processes that decode on each rank; 0 decodes in the training process.
-        backend: decoder of the videos.
-        val_videos: videos of the validation split to check after each epoch, drawn once and for all; 0 checks none.
-        val_split: split that the checks use.
-        augmentation: what else is changed in training clips; null for nothing.
-        no_flip: names of classes that tell left from right: their clips are never mirrored.
-        repeats: clips that each video gives in a training batch, each drawn by itself (repeated augmentation); an epoch
-            is as many times as long.
+        crop_size: side of the network's square input, pixels.
+        batch_size: clips in a micro-batch of each rank.
+        workers: decoding processes of each rank; 0 decodes in the training process.
+        backend: video decoder.
+        val_videos: validation videos after each epoch, drawn once for the whole run; 0 for no validation.
+        val_split: the validation split.
+        augmentation: further changes of training clips; null for none.
+        no_flip: names of classes whose clips are never mirrored, because left and right matter.
+        repeats: clips of each video in a training batch, each drawn by itself (repeated augmentation); an epoch is that
+            many times longer.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What can be seen of a machine before training on it; each trouble is one line that ends with what mends it."""
+"""Checks of a machine before a training; each problem is one line that ends with the fix."""
 
 import os
 import resource
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-PREFETCHED = 2  # batches that each loader worker has ready
+PREFETCHED = 2  # batches that each loader worker prefetches
 OTHER_FILES = 200  # of a rank: libraries, shards, checkpoints, logs, its connections
 FILES_A_WORKER = 8  # its queues and the ends of its pipes
 BYTES_A_PARAMETER = 16  # a checkpoint's weights, their moving average and two moments
@@ -17,7 +17,7 @@ BYTES_A_PARAMETER = 16  # a checkpoint's weights, their moving average and two m
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: `fix` is empty where it is in order."""
+    """The result of one check: `fix` is empty where there is no problem."""
 
     name: str
     seen: str
@@ -29,7 +29,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a training asks of each machine it runs on."""
+    """What a training needs on each of its machines."""
 
     out: Path
     workers: int  # of each rank
@@ -41,12 +41,12 @@ class Needs:
 
 
 def machine(needs: Needs) -> list[Finding]:
-    """Everything that a machine's own look can tell."""
+    """All checks of this machine."""
     return [shared_memory(needs), open_files(needs), cores(needs), disk(needs), network(needs.nodes, os.environ)]
 
 
 def shared_memory(needs: Needs, folder: Path = Path("/dev/shm")) -> Finding:
-    """Loader workers hand their frames over in shared memory; a container has 64 MB of it unless told otherwise."""
+    """Loader workers send their frames through shared memory; a container has 64 MB of it by default."""
     batches = needs.local_ranks * (needs.workers * (PREFETCHED + 1) + 1) if needs.workers else 0
     wanted, free = batches * needs.batch_bytes, psutil.disk_usage(str(folder)).free
     seen = f"{gigabytes(free)} free in {folder}, about {gigabytes(wanted)} needed"
@@ -59,17 +59,17 @@ def shared_memory(needs: Needs, folder: Path = Path("/dev/shm")) -> Finding:
 
 
 def open_files(needs: Needs, limit: int | None = None) -> Finding:
-    """Every batch that a rank's workers have ready is a file that it holds open; a container may allow few."""
+    """Every batch that waits for a rank is a file that it holds open; a container may allow few."""
     batches = needs.workers * (PREFETCHED + 1)
     wanted = OTHER_FILES + FILES_A_WORKER * needs.workers + batches
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if limit is None else limit
-    seen = f"{allowed} may be open in a process, about {wanted} needed"
+    seen = f"a process may open {allowed}, about {wanted} needed"
     fix = "" if wanted <= allowed else f"ulimit -n {2 * wanted}, or --ulimit nofile={2 * wanted} for a container"
     return Finding("open files", seen, fix)
 
 
 def cores(needs: Needs) -> Finding:
-    """A rank and each of its workers keeps a core busy."""
+    """Each rank and each of its workers needs a core."""
     have, wanted = usable_cores(), needs.local_ranks * (needs.workers + 1)
     seen = f"{needs.local_ranks} x ({needs.workers} workers + 1) processes on {have} cores"
     fitting = max(1, have // needs.local_ranks - 1)
@@ -79,7 +79,7 @@ def cores(needs: Needs) -> Finding:
 
 
 def usable_cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Cores that this process may use: those it is bound to, at most what a container is given."""
+    """Cores that this process may use: those of its affinity, at most the quota of its container."""
     bound = len(os.sched_getaffinity(0))
     try:
         quota, period = limit.read_text().split()
@@ -89,40 +89,40 @@ def usable_cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 def disk(needs: Needs) -> Finding:
-    """Room for the checkpoints that are kept, and one that is being written."""
+    """Space for the checkpoints that are kept, and one more while it is written."""
     folder = next(parent for parent in (needs.out, *needs.out.resolve().parents) if parent.is_dir())
     wanted, free = (needs.checkpoints + 1) * needs.parameters * BYTES_A_PARAMETER, psutil.disk_usage(str(folder)).free
     seen = f"{gigabytes(free)} free for {needs.out}, about {gigabytes(wanted)} needed"
-    return Finding("disk", seen, "" if free > wanted else "free some, or choose another disk with --out")
+    return Finding("disk", seen, "" if free > wanted else "free some space, or choose another disk with --out")
 
 
 def network(nodes: int, environment: Mapping[str, str]) -> Finding:
-    """Ranks on other machines must reach this one at the address that its name stands for, or by a named interface."""
+    """Ranks on other machines must reach this one by the address of its host name, or by a named interface."""
     if nodes == 1:
-        return Finding("network", "one machine, none needed")
+        return Finding("network", "one machine: not needed")
     up = [name for name, state in psutil.net_if_stats().items() if state.isup and name != "lo"]
     for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
         named = environment.get(variable, "").lstrip("=^")
         if named and variable.startswith("GLOO") and named not in psutil.net_if_stats():
-            return Finding("network", f"{variable}={named} is no interface of this machine", export(up))
+            return Finding("network", f"{variable}={named} is not an interface of this machine", export(up))
     if environment.get("GLOO_SOCKET_IFNAME"):
         return Finding("network", f"interface {environment['GLOO_SOCKET_IFNAME']}")
     try:
         address = socket.gethostbyname(socket.gethostname())
     except OSError:
-        return Finding("network", f"the name {socket.gethostname()} has no address", export(up))
+        return Finding("network", f"the host name {socket.gethostname()} has no address", export(up))
     if address.startswith("127."):
-        seen = f"the name {socket.gethostname()} stands for {address}, which other machines cannot reach"
+        seen = f"the host name {socket.gethostname()} has the address {address}, which other machines cannot reach"
         return Finding("network", seen, export(up))
     return Finding("network", f"address {address}")
 
 
 def export(interfaces: list[str]) -> str:
-    """The command that names the interface to use."""
+    """The command that sets the interface to use."""
     name = interfaces[0] if interfaces else "NAME"
     return f"export GLOO_SOCKET_IFNAME={name} NCCL_SOCKET_IFNAME={name}"
 
 
 def gigabytes(count: int) -> str:
-    """Bytes as people read them."""
+    """Bytes in GB."""
     return f"{count / 1e9:.1f} GB"

@@ -1,4 +1,4 @@
-"""Memory that a training step frees and the next one needs again."""
+"""Keeps the memory that a training step frees, because the next step needs it again."""
 
 import ctypes
 import sys
@@ -8,10 +8,10 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> None:
-    """Have this process keep the memory that it frees, for training on a CPU: after one step the next needs no more.
+    """Have this process keep the memory that it frees, for training on a CPU.
 
-    Otherwise the C library gives large blocks (feature maps, gradients) back to the system, which clears every page
-    of them again at the next step. Only glibc can be told so; elsewhere nothing happens.
+    Otherwise the C library returns large blocks (feature maps, gradients) to the system, which clears their pages again
+    at the next step. Works with glibc only; elsewhere nothing happens.
     """
     if not sys.platform.startswith("linux"):
         return

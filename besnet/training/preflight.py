@@ -1,4 +1,4 @@
-"""Before the first step: every rank runs the same code on the same data from the same checkpoint, on a fit machine."""
+"""Checks before the first step: every rank has the same code, data, config and checkpoint, and a fit machine."""
 
 import socket
 import sys
@@ -16,9 +16,9 @@ from besnet.training.resume import differences
 
 
 class Preflight(pl.Callback):
-    """Compares what the ranks would run, and looks at each machine; see `besnet doctor` for the same before a start.
+    """Compares the ranks and checks each machine, as `besnet doctor` does before a training.
 
-    ValueError on every rank if they differ. What a machine lacks is a warning: those are estimates.
+    ValueError on every rank if they differ. A problem of a machine is a warning: the needs are estimates.
     """
 
     def __init__(self, about: dict[str, Any], checkpoint: Path | None, needs: Needs) -> None:
@@ -30,7 +30,7 @@ class Preflight(pl.Callback):
         self.needs = needs
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look, compare, and refuse to begin where ranks differ."""
+        """Check the machine, compare the ranks, and refuse to start if they differ."""
         if trainer.local_rank == 0:
             for finding in machine(self.needs):
                 if finding.fix:
@@ -43,7 +43,7 @@ class Preflight(pl.Callback):
 
 
 def refuse_differences(everyone: list[dict[str, Any]]) -> None:
-    """ValueError, or RunExit for what may be gone at the next start, if any rank differs from rank 0."""
+    """ValueError if any rank differs from rank 0, or RunExit where a restart may help."""
     first = everyone[0]
     for rank, other in enumerate(everyone):
         where = f"rank {rank} on {other['host']}"
@@ -51,12 +51,12 @@ def refuse_differences(everyone: list[dict[str, Any]]) -> None:
             revision = first["revision"].removesuffix("+changes")
             raise ValueError(
                 f"{where} runs revision {other['revision']}, rank 0 {first['revision']}: git checkout {revision} "
-                "on every machine, or use one image"
+                "on every machine, or use the same image"
             )
         if other["versions"] != first["versions"]:
             found = "; ".join(differences(first["versions"], other["versions"]))
             raise ValueError(
-                f"{where} has other packages ({found}): pip install --constraint constraints.txt --editable . there"
+                f"{where} has other versions ({found}): pip install --constraint constraints.txt --editable . there"
             )
         if other["passport"] != first["passport"]:
             found = "; ".join(differences(first["passport"], other["passport"], "passport."))
@@ -69,12 +69,12 @@ def refuse_differences(everyone: list[dict[str, Any]]) -> None:
             raise RunExit(
                 HUNG,
                 f"rank {rank} on {other['host']} sees checkpoint {other['checkpoint']}, rank 0 {first['checkpoint']}: "
-                "the run folder must be the same on every machine; if it is, start again",
+                "the run folder must be the same on every machine; if it is, start the job again",
             )
 
 
 def needs(out: Path, data: VideoData, parameters: int, checkpoints: int, local_ranks: int, nodes: int) -> Needs:
-    """What a training asks of each of its machines."""
+    """What a training needs on each of its machines."""
     some = [data.manifest[int(row)] for row in sample(data.train_rows, 64)]
     side = max(min(row.height, row.width) for row in some)
     clip_bytes = data.clip.num_frames * side * side * 3

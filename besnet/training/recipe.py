@@ -1,4 +1,4 @@
-"""How the weights move: optimiser, learning-rate schedule and loss of a run."""
+"""The recipe of a run: optimiser, learning-rate schedule and loss."""
 
 import math
 from collections.abc import Callable
@@ -16,24 +16,24 @@ class Recipe:
 
     Args:
         optimizer: SGD with Nesterov momentum, or AdamW.
-        lr: learning rate at the end of the warm-up, for the global batch as it is, or for one of lr_batch clips.
-        lr_batch: clips of a step that lr is meant for: it grows and shrinks in proportion to the clips there really are
-            (batch_size x ranks x accumulate_grad_batches); null leaves lr as it is.
+        lr: learning rate at the end of the warm-up.
+        lr_batch: clips of a step that lr is meant for; lr is scaled to the real number of clips (batch_size x ranks x
+            accumulate_grad_batches). null uses lr as it is.
         momentum: SGD's momentum; AdamW's first beta.
         weight_decay: weight decay; never applied to biases and BatchNorm parameters.
-        warmup_epochs: epochs in which the learning rate rises linearly from a hundredth of lr; may be a fraction.
-        final_lr: where the cosine ends, as a share of lr.
+        warmup_epochs: epochs of linear warm-up from a hundredth of lr; may be a fraction.
+        final_lr: learning rate at the end of the cosine, as a share of lr.
         label_smoothing: share of the target's mass that is spread over all classes.
         mixup: alpha of mixup: every clip becomes a weighted sum of itself and another one of its micro-batch, and so do
             their labels; null for none. 0.2 to 0.8 are usual.
         cutmix: alpha of CutMix: every clip gets a rectangle of another one on all its frames, and the labels mix by
             area; null for none, 1 is usual. With mixup as well, each micro-batch draws one of the two.
-        ohem: learn only from this many clips of each micro-batch, those with the largest loss (online hard example
+        ohem: train only on this many clips of each micro-batch, those with the largest loss (online hard example
             mining); null for all.
-        ema: decay of a moving average of the weights, which is then what is checked, evaluated and exported; the first
-            steps have a smaller one, (1 + step) / (10 + step). Null for none; 0.999 to 0.9999 are usual.
-        precise_bn: measure BatchNorm's statistics of the finished network (of the moving average where there is one) on
-            this many training videos, as evaluation uses it; null leaves those gathered while training.
+        ema: decay of a moving average of the weights; the average is validated, evaluated and exported. The first steps
+            have a smaller decay, (1 + step) / (10 + step). null for none; 0.999 to 0.9999 are usual.
+        precise_bn: training videos on which the BatchNorm statistics of the finished network (of the moving average
+            where there is one) are measured, as evaluation uses them; null keeps those of the training.
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"

@@ -1,4 +1,4 @@
-"""One training run: a folder that holds its config, its checkpoints and its figures, and that goes on where it was."""
+"""One training run: a folder with its config, checkpoints and figures, which resumes where it stopped."""
 
 import sys
 import warnings
@@ -48,12 +48,12 @@ def train(
     accept_changes: bool,
     defaults: dict[str, Any],
 ) -> int:
-    """Train until the last epoch, from the newest good checkpoint in the run's folder if there is one.
+    """Train until the last epoch, from the newest valid checkpoint in the run folder if there is one.
 
-    config: the resolved configuration as plain values; the others are built from it. defaults: those of all its
-    arguments, for what an older run does not say. Returns the exit code, see
-    besnet.training.exit_codes: 0, 75 if a signal asked the run to stop (the same command goes on), or another one with
-    a line that says why. ValueError names what does not fit.
+    config: the resolved configuration as plain values; the others are built from it. defaults: the values of arguments
+    that an older run does not have. Returns the exit code (see besnet.training.exit_codes): 0, 75 after a stop signal
+    (the same command resumes the run), or another one with a line that gives the reason. ValueError names what does not
+    fit.
     """
     config = located(config)
     trainer = as_launched(trainer)
@@ -112,15 +112,13 @@ def train(
         if code:
             return code
         if rank == 0 and task.looped:
-            print(f"{task.looped} clips came from videos shorter than a clip and were looped")
+            print(f"{task.looped} clips were looped, because their videos are shorter than a clip")
         failures.read()
         if rank == 0 and failures.known:
-            print(f"{len(failures.known)} clips failed to decode and were replaced: {out / 'failures_*.jsonl'}")
+            print(f"{len(failures.known)} clips failed to decode and were replaced: see {out / 'failures_*.jsonl'}")
         if saving.stopped:
             if rank == 0:
-                print(
-                    f"stopped by a signal and saved at step {engine.global_step}; the same command goes on from there"
-                )
+                print(f"saved at step {engine.global_step} after a signal; the same command resumes it")
             return STOPPED
         if rank == 0:
             print(f"finished at step {engine.global_step}: besnet evaluate --ckpt_path {out}")
@@ -128,13 +126,13 @@ def train(
 
 
 def known_videos(data: VideoData, before: torch.Tensor | None) -> torch.Tensor:
-    """What tells the videos that this training uses from all others, with those that its weights have already seen."""
+    """Fingerprints of the videos that the weights were trained on: those of this training and of the weights before."""
     own = torch.from_numpy(fingerprints(data.manifest, data.train_rows))
     return own if before is None else torch.cat([own, before]).unique()
 
 
 def fit(engine: pl.Trainer, task: ActionTraining, data: VideoData, checkpoint: Path | None, saving: Saving) -> int:
-    """Train under the eyes of a watchdog. Returns an exit code; one line on standard error says why it is not 0."""
+    """Train under a watchdog. Returns an exit code; if it is not 0, one line on standard error gives the reason."""
     phases = saving.phases
     phases.device = engine.strategy.root_device
     watchdog = Watchdog(engine.global_rank, saving.watchdog_minutes * 60, lambda: phases.now, lambda: phases.moving)
@@ -148,8 +146,8 @@ def fit(engine: pl.Trainer, task: ActionTraining, data: VideoData, checkpoint: P
         reason = explain(
             error,
             f"data.batch_size {data.batch_size}, data.clip.num_frames {shape.num_frames}, data.crop_size "
-            f"{data.crop_size}: lower data.batch_size first (trainer.accumulate_grad_batches keeps the step as large), "
-            "then the others",
+            f"{data.crop_size}: lower data.batch_size first (raise trainer.accumulate_grad_batches to keep a step's "
+            "size), then the others",
         )
         if not isinstance(reason, RunExit):
             if reason is error:

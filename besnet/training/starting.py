@@ -1,4 +1,4 @@
-"""What a run writes and says at its start."""
+"""What a run writes and prints at its start."""
 
 import sys
 from pathlib import Path
@@ -21,7 +21,7 @@ def describe(run: Path, about: dict[str, Any]) -> None:
 
 
 def report_start(data: VideoData, parameters: int, checkpoint: Path | None, world_size: int) -> None:
-    """Say what is about to happen in two lines."""
+    """Print the data, the size of the run, and where it starts."""
     print(
         f"{data.manifest.name}: {len(data.train_rows)} training videos, {len(data.manifest.classes)} classes; "
         f"{parameters / 1e6:.2f} M parameters; {world_size} rank{'s' * (world_size > 1)} x {data.batch_size} clips"
@@ -31,5 +31,6 @@ def report_start(data: VideoData, parameters: int, checkpoint: Path | None, worl
     if left:
         limited = order.clips < len(order.rows) * order.repeats
         why = "trainer.limit_train_batches" if limited else "they do not fill a batch"
-        print(f"{left} videos sit out each epoch, others each time: {why}")
-    print(f"going on from {checkpoint.name}" if checkpoint else "starting from the beginning", flush=True)
+        print(f"{left} videos are left out of each epoch, different ones each time: {why}")
+    step = int(checkpoint.name.split("-")[0].removeprefix("step_")) if checkpoint else 0
+    print(f"resumes from step {step} ({checkpoint.name})" if checkpoint else "new run", flush=True)

@@ -1,4 +1,4 @@
-"""What TensorBoard shows besides curves: what the network sees, draws, finds hard, and how it sorts the videos."""
+"""Pictures for TensorBoard: the first batch, drawn dilations, the hardest videos, and an embedding."""
 
 import copy
 import warnings
@@ -26,10 +26,10 @@ THUMBNAIL = 48
 
 
 class TensorBoardPictures(pl.Callback):
-    """Writes pictures into the run's TensorBoard: after each epoch the dilations that were drawn, after each check the
-    videos that cost most, after the last one an embedding of the validation videos by what the network sees.
+    """Writes pictures into the run's TensorBoard: after each epoch the drawn dilations, after each validation the
+    videos with the largest loss, after the last one an embedding of the validation videos by their features.
 
-    Of the validation only rank 0's videos are shown. Nothing here is random, and training does not read it.
+    Only rank 0's validation videos are shown. Nothing here is random, and training does not read it.
     """
 
     def __init__(self) -> None:
@@ -38,12 +38,12 @@ class TensorBoardPictures(pl.Callback):
         self.embedded: list[tuple[int, np.ndarray, torch.Tensor]] = []  # row, features, thumbnail
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember where the epoch, or this life of it, begins."""
+        """Remember the first micro-batch of the epoch in this process."""
         assert isinstance(pl_module, ActionTraining)
         self.first_micro_batch = pl_module.micro_batch
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """After a run's first micro-batch: its contact sheet, which the module has drawn."""
+        """After the first micro-batch of a run: the contact sheet that the module has drawn."""
         assert isinstance(pl_module, ActionTraining)
         writer = writer_of(trainer)
         if pl_module.micro_batch == 1 and writer is not None:
@@ -51,7 +51,7 @@ class TensorBoardPictures(pl.Callback):
                 add_picture(writer, "Train/first batch", sheet, 0)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A histogram of the dilations that all the layers drew since then: drawn again, they are a function."""
+        """A histogram of the dilations that all layers drew since then; they are computed again."""
         assert isinstance(pl_module, ActionTraining)
         writer, values = writer_of(trainer), np.array(pl_module.network.dilations)
         if writer is None or len(values) < 2 or pl_module.network.learns_mixture:
@@ -62,7 +62,7 @@ class TensorBoardPictures(pl.Callback):
             writer.add_histogram("Train/dilations", values[np.concatenate(draws)], trainer.global_step, bins=edges)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin a new list."""
+        """Start new lists."""
         self.hardest, self.embedded = [], []
 
     def on_validation_batch_end(  # type: ignore[override]  # outputs are this module's own
@@ -74,7 +74,7 @@ class TensorBoardPictures(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the hardest videos so far, and in the last check what the network sees of the first videos."""
+        """Keep the hardest videos so far, and in the last validation the features of the first videos."""
         assert isinstance(pl_module, ActionTraining)
         if outputs is None or writer_of(trainer) is None:
             return
@@ -95,7 +95,7 @@ class TensorBoardPictures(pl.Callback):
                 self.embedded.append((views.row, features.float().cpu().numpy(), small.cpu()))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write both."""
+        """Write the hardest videos and the embedding."""
         assert isinstance(pl_module, ActionTraining)
         writer, manifest = writer_of(trainer), pl_module.data.manifest
         if writer is None:
@@ -104,7 +104,7 @@ class TensorBoardPictures(pl.Callback):
             strips = []
             for loss, row, answer, frames in self.hardest:
                 truth, said = manifest.classes[manifest.labels[row]], manifest.classes[answer]
-                strips.append((f"{truth}, loss {loss:.2f}, taken for {said}: {manifest[row].id}", frames))
+                strips.append((f"{truth}, loss {loss:.2f}, predicted as {said}: {manifest[row].id}", frames))
             add_picture(writer, "Val/hardest videos", contact_sheet(strips), trainer.global_step)
         if len(self.embedded) > 1:
             rows, features, thumbnails = zip(*self.embedded, strict=True)

@@ -1,4 +1,4 @@
-"""The counts of one validation: every video that could be read once, and by name what could not be."""
+"""The counts of one validation: every readable video once, and the names of the others."""
 
 import sys
 from collections.abc import Callable
@@ -13,8 +13,8 @@ FIGURES = ("Val/Loss", "Val/Prec@1", "Val/Prec@5")
 
 
 class ValidationOutput(TypedDict):
-    """A validation batch: the videos that could be read, a clip of each as the network saw it (B, 3, T, H, W), its loss
-    (B,) and the class that was answered (B,)."""
+    """A validation batch: the readable videos, the network's input clip of each (B, 3, T, H, W), its loss (B,) and its
+    predicted class (B,)."""
 
     views: list[VideoClips]
     clips: Tensor
@@ -23,7 +23,7 @@ class ValidationOutput(TypedDict):
 
 
 class Tally:
-    """Counts of one rank: videos, the sum of their losses, those right at the first guess and among five."""
+    """Counts of one rank: videos, the sum of their losses, top-1 and top-5 hits."""
 
     def __init__(self, device: torch.device) -> None:
         self.counts = torch.zeros(4, device=device)
@@ -40,11 +40,11 @@ class Tally:
         return {name: total / read for name, total in zip(FIGURES, sums, strict=True)}
 
     def complain(self, videos: int) -> None:
-        """Say on standard error what this rank could not read of its `videos`."""
+        """Print on standard error how many of this rank's `videos` could not be read."""
         if self.unread:
             print(
-                f"besnet: validation: {len(self.unread)} of {videos} videos could not be read and are left out of its "
-                f"figures (the first: {self.unread[0]}): run `besnet prepare` again on this data",
+                f"besnet: validation: {len(self.unread)} of {videos} videos could not be read and are not counted "
+                f"(the first: {self.unread[0]}): run `besnet prepare` again on this data",
                 file=sys.stderr,
                 flush=True,
             )

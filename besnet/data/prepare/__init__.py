@@ -1,10 +1,7 @@
 """`besnet prepare`: from videos as they were published to a folder that training reads without surprises."""
 
 import os
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from besnet.data.prepare.process_video import Job, Mode
 from besnet.data.prepare.reuse import EarlierResult
 from besnet.data.prepare.sources import list_source
 from besnet.data.prepare.staging import Staging, is_finished, plan_of
+from besnet.progress import Meter
 from besnet.schema import checked
 from besnet.text import short, visible
 
@@ -137,7 +135,7 @@ def _run(
 ) -> None:
     """Do all jobs that are not done, and write each shard as soon as its videos are."""
     waiting = [job for job in (packer.arrange(jobs) if packer else jobs) if job.number not in staging]
-    progress = Progress(len(waiting))
+    meter, broken = Meter(len(waiting), "videos"), 0
     if packer:
         packer.pack()
     ready = (replace(j, to=str(staging.piece(j.number)), before=previous.of(ids[j.number])) for j in waiting)
@@ -145,10 +143,11 @@ def _run(
     for outcome in run_jobs(ready, workers, timeout_sec):
         staging.add(outcome)
         reused += outcome.reused
-        progress.step(bool(outcome.why))
+        broken += bool(outcome.why)
+        meter.add(1, f"{broken:,} broken")
         if packer:
             packer.pack()
-    progress.end()
+    meter.close()
     if reused:
         print(f"{reused:,} videos were taken over as they were prepared before")
 
@@ -178,34 +177,3 @@ def _check_writable(out: Path) -> None:
         trial.unlink()
     except OSError as error:
         raise ValueError(f"{out}: cannot be written to: {error.strerror or error}") from None
-
-
-class Progress:
-    """One line on stderr: done, videos/s, hours left, broken so far; rewritten in place on a terminal."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.done = self.broken = 0
-        self.began = self.shown = time.monotonic()
-        self.live = sys.stderr.isatty()
-
-    def step(self, broken: bool) -> None:
-        self.done += 1
-        self.broken += broken
-        now = time.monotonic()
-        if now - self.shown >= (0.2 if self.live else 10):
-            self.shown = now
-            self.show(now)
-
-    def show(self, now: float) -> None:
-        rate = self.done / max(now - self.began, 1e-9)
-        left = (self.total - self.done) / max(rate, 1e-9)
-        ahead = f"{left / 3600:.1f} h" if left > 3600 else f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
-        line = f"prepare: {self.done:,} of {self.total:,} videos, {rate:.1f}/s, {ahead} left, {self.broken:,} broken"
-        with suppress(OSError):
-            print(f"\r{line:<118}" if self.live else line, end="" if self.live else "\n", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        self.show(time.monotonic())
-        if self.live:
-            print(file=sys.stderr)
