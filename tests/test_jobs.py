@@ -126,8 +126,8 @@ def test_the_doctor_says_what_to_mend(squares: Path, tmp_path: Path, capsys: pyt
     assert cli.run("doctor", [*words, "--recipe.lr=1", "--data.workers=500"]) == 2
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("ok    checkpoint: step_000000018") for line in lines)
-    assert any(line.startswith("fix    config: recipe.lr: 0.005 → 1") and "--accept_changes" in line for line in lines)
-    assert any(line.startswith("fix  cores: 1 x (500 workers + 1)") and "--data.workers=" in line for line in lines)
+    assert any(line.startswith("fix   config: recipe.lr: 0.005 → 1") and "--accept_changes" in line for line in lines)
+    assert any(line.startswith("fix   cores: 1 x (500 workers + 1)") and "--data.workers=" in line for line in lines)
 
 
 def test_the_code_of_a_job_is_that_of_the_rank_that_began_it() -> None:
