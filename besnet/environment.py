@@ -25,9 +25,7 @@ def whole_number(name: str, default: int, least: int = 0, environment: Mapping[s
     if not text:
         return default
     if not (text.isascii() and text.isdecimal() and len(text) <= 10 and least <= int(text) <= MOST):
-        raise ValueError(
-            f"{name}={text[:40]} in the environment: a whole number from {least} is expected: unset {name}"
-        )
+        raise ValueError(f"{name}={text[:40]} in the environment must be a whole number from {least}: unset {name}")
     return int(text)
 
 
@@ -59,6 +57,6 @@ def refuse_bare_srun(environment: Mapping[str, str] = os.environ) -> None:
     tasks = whole_number("SLURM_STEP_NUM_TASKS", 1, 1, environment)
     if tasks > 1 and "TORCHELASTIC_RUN_ID" not in environment and whole_number("WORLD_SIZE", 1, 1, environment) == 1:
         raise ValueError(
-            f"srun started {tasks} tasks, and each would work by itself: start one task a machine that runs torchrun, "
+            f"srun started {tasks} tasks without torchrun: start one task per machine that runs torchrun, "
             "as `besnet launch --launcher slurm` writes it"
         )

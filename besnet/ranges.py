@@ -1,4 +1,4 @@
-"""What every number that a person or a file may set can be: the one table, for configs and for command lines."""
+"""The range of every number in configs and on command lines."""
 
 import math
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `least` to `most`, which belong to it unless `open_below` or `open_above`.
+    """Numbers from `least` to `most`, inclusive unless `open_below` or `open_above`.
 
-    whole: whole numbers only. items: the field is a list of such numbers, with so many of them. besides: single values
-    that mean something of their own.
+    whole: whole numbers only. items: the field is a list of such numbers; fewest and most items. besides: single values
+    with a meaning of their own.
     """
 
     least: float
@@ -23,7 +23,7 @@ class Range:
     besides: tuple[int, ...] = ()
 
     def fault(self, value: object) -> str:
-        """What is wrong with a field's value, after `must `; nothing if it is right."""
+        """What a wrong value must be, to follow `must `; empty for a right one."""
         if self.items is None:
             return self.fault_of_one(value)
         fewest, most = self.items
@@ -32,7 +32,7 @@ class Range:
         return next(filter(None, map(self.fault_of_one, value)), "")
 
     def fault_of_one(self, value: object) -> str:
-        """The same for a single value; nan, text and true are no numbers."""
+        """The same for a single value; nan, text and booleans are not numbers."""
         also = f", or {' or '.join(map(str, self.besides))}" if self.besides else ""
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float) or value != value:
             return f"be a {'whole ' if self.whole else ''}number, not {shown(value)}"
@@ -46,7 +46,7 @@ class Range:
 
 
 def shown(value: object) -> str:
-    """A value as a line can hold it."""
+    """A value, short enough for one line."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**15:
         return f"{math.copysign(1, value) * 10 ** min(300, len(str(abs(value))[:400]) - 1):.0e}"
     text = repr(value)
@@ -82,7 +82,7 @@ CROP = {"short_side": Range(1, 100, items=(2, 2)), "area": Range(1e-4, 1, items=
 AUGMENTATION = {"colour": SHARE, "hue": Range(0, 0.5), "rand_augment": count(100, least=0), "magnitude": Range(0, 10),
                 "erase": SHARE}  # fmt: skip
 
-# Of a config, by section; null where a field allows it is no number.
+# Of a config, by section; null is allowed where the field allows it.
 RANGES: dict[str, Any] = {
     "seed": SEED,
     "model": {
@@ -112,7 +112,7 @@ RANGES: dict[str, Any] = {
     },
 }  # fmt: skip
 
-# Of a verb's arguments.
+# Of each verb's arguments.
 ARGUMENTS: dict[str, dict[str, Range]] = {
     "draw": {"seed": SEED, "train_videos": VIDEOS, "test_videos": VIDEOS, "workers": PROCESSES},
     "prepare": {"official_split": count(3), "short_side": SIDE, "videos_per_shard": VIDEOS, "workers": PROCESSES,
@@ -148,7 +148,7 @@ def check_arguments(verb: str, values: Mapping[str, Any]) -> None:
 
 
 def check_all(ranges: Mapping[str, Any], values: Mapping[str, Any], prefix: str) -> None:
-    """ValueError for the first value out of its range; null, true and false are left to what reads them."""
+    """ValueError for the first value out of its range; null, true and false are not checked here."""
     for field, allowed in ranges.items():
         value = values.get(field)
         if isinstance(allowed, Mapping):

@@ -1,4 +1,4 @@
-"""Ends a process in which nothing moves any more, and says where it stood."""
+"""Ends a process that makes no progress, and prints where it hangs."""
 
 import contextlib
 import faulthandler
@@ -13,18 +13,18 @@ import psutil
 
 HUNG = 69  # exit code
 STDERR = 2
-START_SEC = 1800.0  # until the first step is made: packages, compilation, a cold disk
-GRACE_SEC = 10.0  # other ranks hang with this one: time for each to say where, before the launcher ends them all
+START_SEC = 1800.0  # until the first step: imports, compilation, a cold disk
+GRACE_SEC = 10.0  # other ranks hang, too: time for each to print where before the launcher ends all of them
 
 
 class Watchdog:
-    """A thread with a deadline that every change of phase moves.
+    """A thread with a deadline that every change of phase renews.
 
     where: gives (what the process is doing, since when), see `StepTimer.now`. If nothing changes for `deadline_sec`,
-    the rank, the phase and the stacks of all threads go to standard error and the process ends with code 69. Should a
-    thread hold Python's lock for ever (inside a decoder, say), a timer that needs no lock ends the process.
-    moving: whether the first step has been made; until then the bound is half an hour, if `deadline_sec` is less.
-    setting: what the deadline is called where it can be changed.
+    the rank, the phase and the stacks of all threads go to standard error and the process ends with code 69. If a
+    thread holds Python's lock for ever (in a decoder, for example), a timer that needs no lock ends the process.
+    moving: whether the first step has been made; until then the deadline is at least half an hour.
+    setting: the name of the deadline in a config or on the command line.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class Watchdog:
         self.thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start the watchdog."""
         self.thread.start()
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop the watchdog."""
         self.over.set()
         self.thread.join()
         faulthandler.cancel_dump_traceback_later()
@@ -64,21 +64,21 @@ class Watchdog:
 
     def _end(self, phase: str, idle_sec: float) -> None:
         print(
-            f"besnet: rank {self.rank}: nothing has moved for {idle_sec / 60:.1f} minutes ({self.setting}) "
-            f"in the phase {phase!r}; the stacks of all threads follow, then this process ends with code {HUNG}",
+            f"besnet: rank {self.rank}: no progress for {idle_sec / 60:.1f} minutes ({self.setting}) "
+            f"in the phase {phase!r}; the stacks of all threads follow, then this process exits with code {HUNG}",
             file=sys.__stderr__,
             flush=True,
         )
         faulthandler.dump_traceback(file=STDERR, all_threads=True)
         if not self.over.wait(min(GRACE_SEC, self.deadline_sec)):
-            for child in psutil.Process().children(recursive=True):  # one of them may be what everything waits for
+            for child in psutil.Process().children(recursive=True):  # a child may be what all wait for
                 with contextlib.suppress(psutil.Error):
                     child.kill()
             os._exit(HUNG)
 
 
 class Pulse:
-    """What a process is doing, told by itself: call it with a few words whenever that changes, or gets on."""
+    """The phase of a process, set by itself: call it with the phase at each change and at each progress."""
 
     def __init__(self) -> None:
         self.now = ("starting", time.monotonic())
@@ -89,13 +89,13 @@ class Pulse:
         self.beats += 1
 
     def wait_for_others(self) -> None:
-        """Nothing is to be expected of this process until its next beat; the others have their own watchdogs."""
+        """Expect no progress until the next beat; the other ranks have their own watchdogs."""
         self.now = ("waiting for other ranks", math.inf)
 
 
 @contextlib.contextmanager
 def watched(minutes: float, rank: int = 0, setting: str = "--watchdog_minutes") -> Iterator[Pulse]:
-    """Watch over a process while it goes from one thing to the next; the second beat ends the start."""
+    """Watch a process while it works; the second beat ends its start."""
     pulse = Pulse()
     watchdog = Watchdog(rank, minutes * 60, lambda: pulse.now, lambda: pulse.beats > 1, setting)
     watchdog.start()

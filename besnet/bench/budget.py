@@ -1,4 +1,4 @@
-"""`besnet bench budget`: GPU hours of a config, from what is counted and what is assumed."""
+"""`besnet bench budget`: the GPU hours of a config, from counted clips and FLOP and an assumed MFU."""
 
 import sys
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from besnet.training.length import Length
 
 @dataclass(frozen=True)
 class Budget:
-    """clips: what a training consumes; gflops: multiplications and additions of one clip, forward and backward."""
+    """clips: clips of the whole training; gflops: multiplications and additions of one clip, forward and backward."""
 
     clips: int
     gflops: float
@@ -34,15 +34,15 @@ class Budget:
 def bench_budget(
     config: Path, videos: int | None = None, mfu: float = 0.2, peak_tflops: float = 989.0, gpus: int = 8
 ) -> None:
-    """Say how many GPU hours a training takes: clips x FLOP a clip / (MFU x peak).
+    """Estimate the GPU hours of a training: clips x FLOP per clip / (MFU x peak).
 
-    Clips and FLOP are counted; the share of the peak (MFU) is assumed unless it is what `besnet bench model` measured
-    there. Left out: validation, evaluation, saving, and waiting for videos.
+    Clips and FLOP are counted. The MFU is an assumption: `besnet bench model` measures it. Validation, evaluation,
+    saving and waiting for videos are not included.
 
     Args:
         config: YAML file of the training.
         videos: training videos; by default those of the config's prepared data set.
-        mfu: share of the peak that a training step reaches, 0..1.
+        mfu: model FLOP utilisation: share of the peak that a training step reaches, 0 to 1.
         peak_tflops: the device's peak in TFLOP/s; 989 is an H100's for dense bf16.
         gpus: devices that share the work, each with data.batch_size clips at a time.
     """
@@ -50,7 +50,7 @@ def bench_budget(
     if videos is None:
         videos = len(Manifest.load(data_folder(config, settings)).select("train"))
     if videos < 1:
-        raise ValueError(f"{videos} training videos: there is nothing to count")
+        raise ValueError(f"{videos} training videos: at least 1 is needed")
     count = partial(whole_number, config, settings)
     clips, how = training_clips(videos, gpus, count)
     num_frames, crop_size = count("data.clip.num_frames", 16), count("data.crop_size", 224)
@@ -63,30 +63,30 @@ def bench_budget(
         f"{config}: {how} = {budget.clips / 1e6:.2f} million clips of {num_frames} x "
         f"{crop_size} x {crop_size}, {budget.gflops:.1f} GFLOP each (forward and backward, 400 classes)\n"
         f"at {mfu:.0%} of {peak_tflops:g} TFLOP/s (assumed): {budget.gpu_hours:.1f} GPU hours, "
-        f"{budget.gpu_hours / gpus:.1f} hours on {gpus}; validation, evaluation and waiting for videos left out"
+        f"{budget.gpu_hours / gpus:.1f} hours on {gpus}; without validation, evaluation and waiting for videos"
     )
 
 
 def training_clips(videos: int, gpus: int, count: Callable[..., int]) -> tuple[int, str]:
-    """The clips that all devices of a training consume together, and how that number comes about in words.
+    """The clips of a training on all devices, and the calculation in words.
 
-    count: a whole number of the config by its name, and what it is where the config has none.
+    count: gives a whole number of the config by its name, and its default.
     """
     clips = videos * count("data.repeats", 1)
-    at_once = min(count("data.batch_size", 8) * gpus, clips)
-    batches = clips // at_once
+    clips_per_batch = min(count("data.batch_size", 8) * gpus, clips)
+    batches = clips // clips_per_batch
     limit, accumulate = count("trainer.limit_train_batches", batches), count("trainer.accumulate_grad_batches", 1)
     length = Length(
         min(batches, limit), accumulate, count("trainer.max_epochs"), count("trainer.max_steps", sys.maxsize)
     )
-    how = f"{length.epochs} epochs x {length.batches} micro-batches of {at_once} clips"
+    how = f"{length.epochs} epochs x {length.batches} micro-batches of {clips_per_batch} clips"
     if length.steps < length.epochs * length.steps_per_epoch:
-        how = f"{length.steps} steps of {at_once * min(accumulate, length.batches)} clips"
-    return length.micro_batches * at_once, how
+        how = f"{length.steps} steps of {clips_per_batch * min(accumulate, length.batches)} clips"
+    return length.micro_batches * clips_per_batch, how
 
 
 def whole_number(config: Path, settings: dict[str, Any], name: str, otherwise: int | None = None) -> int:
-    """A count of a config, such as trainer.max_epochs. ValueError if it is none, or not there with nothing to take."""
+    """A count of a config, such as trainer.max_epochs. ValueError if it is no count, or missing without a default."""
     value: Any = settings
     for part in name.split("."):
         value = (value or {}).get(part)

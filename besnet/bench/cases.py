@@ -1,4 +1,4 @@
-"""What is timed: networks in their ways of use, on clips of one shape."""
+"""The cases of the benchmark: networks in training and inference, on clips of one shape."""
 
 import platform
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass
 class Case:
-    """One network in one way of use."""
+    """One network in one mode and form."""
 
     network: str
     mode: str
@@ -59,7 +59,7 @@ class Cases:
         return f"{name}; torch {torch.__version__}; {self.precision}; clips of {shape}"
 
     def add_besnet(self, name: str, network: BesNet, compiled: bool) -> None:
-        """Forward with one dilation a layer, averaged, folded, and a training step."""
+        """Forward with one dilation per layer, averaged, folded, and a training step."""
         network = channels_last(network.to(self.device))
         self.networks[name] = network
         choices, layers = max(1, len(network.dilations)), network.num_temporal_layers
@@ -79,9 +79,9 @@ class Cases:
             ]
 
     def add_peers(self, published: bool = True) -> list[str]:
-        """Other libraries' networks and our I3D-R50 with the weights of PyTorchVideo's, in eager mode; returns remarks.
+        """Other libraries' networks and our I3D-R50 with the weights of PyTorchVideo's, in eager mode; returns notes.
 
-        published: also those that have no counterpart here.
+        published: also the networks without a counterpart here.
         """
         frames, size = self.clips.shape[2:4]
         peers = torchvision_peers(self.num_classes) if published else {}

@@ -1,4 +1,4 @@
-"""What a case costs: multiplications by torch's own count, memory, time, and its share of what the device can do."""
+"""The cost of a case: FLOP by torch's own count, memory, time and MFU."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""`besnet bench model`: what a network costs here, in time, memory and multiplications."""
+"""`besnet bench model`: the time, memory and FLOP of a network on this machine."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -32,29 +32,29 @@ def bench_model(
 ) -> None:
     """Time a BesNet: forward, averaged forward, inference form and training step, eager and compiled.
 
-    Prints parameters, GFLOP a clip (torch's own count), memory, ms, clips/s and the share of the highest rate of all
-    that ran (MFU: products and convolutions of several sizes are timed, too), and the first case against itself: how
-    far apart two equal things are here.
+    Prints parameters, GFLOP per clip (torch's own count), memory, ms, clips/s and MFU. The peak of the MFU is the
+    fastest of all cases and of matrix products and convolutions of several sizes. The first case is timed twice: the
+    ratio shows the noise of this machine.
 
     Args:
         num_frames: frames of a clip.
         crop_size: height and width in pixels.
-        batch_size: clips at once.
+        batch_size: clips in a batch.
         num_classes: size of the last layer.
         dilations: the set of temporal dilations; by default [1,2]; [] for no taps in time (C2D).
         block: block type of the network.
         blocks: blocks in each stage; by default [3,4,6,3], as in ResNet-50.
         width: channels of the stem.
-        precision: fp32, or bf16 by autocast.
+        precision: fp32, or bf16 with autocast.
         compile: also run everything under torch.compile (minutes on a CPU).
-        compare: also run torchvision's and PyTorchVideo's video networks, and I3D-R50 built from BesNet's parts.
-        rounds: every case runs once a round; the table shows medians.
-        device: auto takes the GPU where there is one.
-        json: a file for the same numbers.
+        compare: also time torchvision's and PyTorchVideo's video networks, and I3D-R50 built from BesNet's layers.
+        rounds: each case runs once per round; the table shows medians.
+        device: auto uses a GPU if there is one.
+        json: file for the same numbers.
     """
     place = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
     if device == "cuda" and place.type == "cpu":
-        raise ValueError("--device cuda: no CUDA device is visible here; use --device cpu")
+        raise ValueError("--device cuda: no CUDA device is visible: use --device cpu")
     if place.type == "cpu":
         keep_freed_memory()  # as training does
     bench = Cases(place, precision, batch_size, num_frames, crop_size, num_classes)
@@ -71,12 +71,12 @@ def bench_model(
     print(f"{bench.describe()}\n\n{table(costs)}\n")
     first = bench.cases[0].name
     notes.insert(0, str(peak))
-    notes.insert(1, f"A/A: {first} against itself, {timings.ratio(AGAIN, first):.3f}")
+    notes.insert(1, f"A/A: {first} timed twice, ratio {timings.ratio(AGAIN, first):.3f}")
     if OUR_I3D in bench.networks:
         ours, peer = f"{OUR_I3D}, training step, eager", f"{PEER_I3D}, training step, eager"
         notes.append(
-            f"{OUR_I3D} trains {timings.ratio(peer, ours):.2f} times the clips a second of {PEER_I3D}, both set up as "
-            "besnet sets training up (each as its own library does: make bench-peers)"
+            f"{OUR_I3D} trains {timings.ratio(peer, ours):.2f} times the clips/s of {PEER_I3D}, both set up as besnet "
+            "does (make bench-peers sets up each as its own library does)"
         )
     print("\n".join(notes))
     if json is not None:

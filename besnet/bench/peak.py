@@ -1,7 +1,7 @@
-"""The highest rate of multiplications and additions that a device showed in a run: what its MFU is a share of.
+"""The peak of the MFU: the highest rate of multiplications and additions of a device in one run.
 
-One product on a busy machine is no peak: several sizes of several kinds are timed beside the cases, the fastest round
-of each counts, and no case can have been faster than the device.
+A single matrix product on a busy machine shows no peak: products and convolutions of several sizes are timed beside
+the cases, and the fastest round of each counts. So no case can exceed the peak.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from besnet.bench.timing import Timings
 
 @dataclass(frozen=True)
 class Peak:
-    """flop_per_sec, and what ran at that rate."""
+    """flop_per_sec, and the case that reached it."""
 
     flop_per_sec: float
     what: str

@@ -1,4 +1,4 @@
-"""Networks of other libraries, for comparison in the same harness. Benchmarks only."""
+"""Networks of other libraries, for comparisons in benchmarks only."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Timings that can be compared on a machine that is not idle: every case in every round, ratios within rounds."""
+"""Timings that can be compared on a busy machine: every case runs in every round, and ratios are within rounds."""
 
 import statistics
 import time
@@ -30,11 +30,9 @@ def alternate(
     device: torch.device,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Timings:
-    """Run every case once a round, back and forth, after one round that does not count (it compiles and warms up).
+    """Run every case once per round, in alternating order, after one round that does not count (compiling, warm-up).
 
-    Says on standard error how far it is.
-
-    clock: time.process_time counts this process's work instead; with one thread that is steady beside any neighbour.
+    clock: time.process_time counts this process's work instead; with one thread it is steady on a busy machine.
     """
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     meter = Meter(len(cases) * (rounds + 1), "runs")

@@ -35,22 +35,22 @@ def predict(
     device: str = "auto",
     watchdog_minutes: float = 30.0,
 ) -> int:
-    """Say what happens in videos: the five likeliest classes of each, with probabilities.
+    """Predict the five most probable classes of each video.
 
-    A file that cannot be read is one line, and the others go on; the exit code is then 1.
+    A file that cannot be read gives one line, and the other videos are still predicted; the exit code is then 1.
 
     Args:
-        videos: files, or folders whose videos are all taken.
-        ckpt_path: model folder, run folder (its newest good checkpoint is taken) or checkpoint file.
-        num_clips: clips a video; by default as the model's config evaluates.
-        num_crops: crops a clip; by default as the model's config evaluates.
-        json: also write the answers to this file.
-        sheet: also draw a PNG: of each video the clip that is surest, and what in its frames spoke for the answer.
-        timeline: folder for a CSV and a picture of each video: the answer of clips all along it.
-        every_sec: seconds between the clips of a timeline; by default half a clip's length. Where clips are whole
-            videos (data.clip.sampling uniform) the length of the windows that a video is cut into, and needed.
+        videos: video files, or folders of them.
+        ckpt_path: model folder, run folder (its newest valid checkpoint) or checkpoint file.
+        num_clips: clips per video; by default as in the model's config.
+        num_crops: crops per clip; by default as in the model's config.
+        json: also write the predictions to this file.
+        sheet: also draw a PNG with the most confident clip of each video and its class activation map.
+        timeline: folder for a CSV and a picture of each video: the predictions over time.
+        every_sec: seconds between the clips of a timeline; by default half a clip's length. With data.clip.sampling
+            uniform it is the length of the windows that a video is cut into, and required.
         device: auto, cpu, cuda or cuda:N.
-        watchdog_minutes: a process that has not got on for so long names the video and ends with code 69.
+        watchdog_minutes: minutes without progress after which the process names the video and exits with code 69.
     """
     if every_sec is not None and (not 0 < every_sec < math.inf or timeline is None):
         raise ValueError("--every_sec must be above 0, and goes with --timeline")
@@ -97,16 +97,16 @@ def features(
     device: str = "auto",
     watchdog_minutes: float = 30.0,
 ) -> int:
-    """Write what the network sees in videos, before it names it: an NPZ with `features` (N, C) and `videos` (N,).
+    """Extract the features of videos into an NPZ with `features` (N, C) and `videos` (N,).
 
     Args:
-        videos: files, or folders whose videos are all taken.
-        ckpt_path: model folder, run folder (its newest good checkpoint is taken) or checkpoint file.
+        videos: video files, or folders of them.
+        ckpt_path: model folder, run folder (its newest valid checkpoint) or checkpoint file.
         out: the file to write.
-        num_clips: clips a video; by default as the model's config evaluates.
-        num_crops: crops a clip; by default as the model's config evaluates.
+        num_clips: clips per video; by default as in the model's config.
+        num_crops: crops per clip; by default as in the model's config.
         device: auto, cpu, cuda or cuda:N.
-        watchdog_minutes: a process that has not got on for so long names the video and ends with code 69.
+        watchdog_minutes: minutes without progress after which the process names the video and exits with code 69.
     """
     if out.suffix != ".npz":
         raise ValueError(f"--out {out}: give it a name that ends with .npz")
