@@ -91,7 +91,7 @@ def test_old_flags_and_keys_of_a_config_print_their_lines_and_work(
     assert (parsed.compile, parsed.recipe.ohem) == (True, 2)
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 3
-    assert "besnet: compiled is now compile (the old name goes in 0.3)" in said
+    assert f"besnet: {config}: compiled is now compile (the old name goes in 0.3)" in said
 
 
 def test_only_a_verbs_own_old_flags_are_known(capsys: pytest.CaptureFixture[str]) -> None:

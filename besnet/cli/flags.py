@@ -1,4 +1,4 @@
-"""Flags as people write them → flags as the parser reads them: booleans without a value, and old names."""
+"""Flags as users write them → flags as the parser reads them: booleans without a value, and old names."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""What `besnet VERB --help` prints: the arguments that people use, or with `--help_all` every argument."""
+"""What `besnet VERB --help` prints: the most used arguments, or with `--help_all` every argument."""
 
 import shutil
 import textwrap

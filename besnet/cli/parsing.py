@@ -3,15 +3,13 @@
 import difflib
 import io
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from besnet.cli.flags import say, with_new_names, with_values
+from besnet.cli.flags import with_new_names, with_values
 from besnet.cli.help import help_text
 from besnet.cli.verbs import VERBS
-from besnet.formats.config_keys import with_new_keys
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -27,19 +25,12 @@ KINDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "t
 
 def new_parser(verb: str) -> "ArgumentParser":
     """An argument parser that neither guesses abbreviations nor reads the environment."""
-    from jsonargparse import ArgumentParser
+    import yaml
+    from jsonargparse import ArgumentParser, set_loader
 
-    read_yaml_with(load_bounded)
+    set_loader("yaml", load_bounded, (yaml.YAMLError,))
     description = VERBS[verb].description
     return ArgumentParser(prog=f"besnet {verb}", description=description, allow_abbrev=False, exit_on_error=False)
-
-
-def read_yaml_with(load: Callable[[str], Any]) -> None:
-    """Have jsonargparse read configs and values with `load`."""
-    import yaml
-    from jsonargparse import set_loader
-
-    set_loader("yaml", load, (yaml.YAMLError,))
 
 
 def load_bounded(text: str) -> Any:
@@ -99,7 +90,7 @@ def parse(parser: "ArgumentParser", words: list[str], verb: str) -> "Namespace":
 
 
 def config_text(file: str) -> str:
-    """What to give the parser for a config: the file, or the text of it with today's keys where some are older."""
+    """A config for the parser: the file, or its text with today's keys where it has older ones."""
     import yaml
 
     from besnet.settings import UnreadableYaml, check_yaml, current
@@ -109,7 +100,7 @@ def config_text(file: str) -> str:
         check_yaml(text)
         settings = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, UnreadableYaml):
-        return file  # the parser says what is wrong with it
+        return file  # the parser reports what is wrong with it
     if not isinstance(settings, dict):
         return file
     found = current(settings, file)
@@ -177,7 +168,7 @@ def plain(parser: "ArgumentParser", parsed: "Namespace") -> dict[str, Any]:
 
 
 def defaults_of(parser: "ArgumentParser") -> dict[str, Any]:
-    """What each argument is where a command line and its configs do not say it."""
+    """The default of every argument."""
     import yaml
 
     defaults: dict[str, Any] = yaml.safe_load(
