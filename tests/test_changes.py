@@ -106,7 +106,7 @@ def test_weights_that_would_not_fit_are_refused_whatever_is_accepted(
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         command.train(squares, stopped, "--model.width=16", ACCEPT)
-    assert "do not fit other settings (model.width: 8 → 16)" in capsys.readouterr().err
+    assert "do not fit the new settings (model.width: 8 → 16)" in capsys.readouterr().err
 
 
 def test_what_does_not_matter_needs_no_leave(squares: Path, stopped: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_is_learned_from(
     assert command.train(squares, tmp_path, *words) == exit_codes.NOT_FINITE
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("besnet:")]
     assert len(lines) == 1
-    assert "the loss was not finite at step" in lines[0]
+    assert "the loss is not finite at step" in lines[0]
     assert "learning rate 9.92e+24" in lines[0]
     assert lines[0].count(".mp4") == 4, "the videos of the batch are named"
     kept = store.load(tmp_path)
@@ -49,7 +49,7 @@ def test_weights_that_are_not_finite_are_never_saved(
 ) -> None:
     words = ["--recipe.lr=1e39", "--saving.every_steps=1"]
     assert command.train(squares, tmp_path, *words) == exit_codes.NOT_FINITE
-    assert "weights or moments were not finite after step 1" in capsys.readouterr().err
+    assert "weights or moments are not finite after step 1" in capsys.readouterr().err
     assert store.newest(tmp_path / "checkpoints") == (None, [])
 
 
@@ -59,7 +59,7 @@ def test_two_ranks_stop_together_and_the_one_that_knows_names_the_videos(squares
     process = command.start("train", *command.train_words(squares, tmp_path, *words), ranks=2)
     _, err = process.communicate(timeout=command.LIMIT_SEC)
     assert process.returncode != 0
-    assert "the loss was not finite at step" in err
+    assert "the loss is not finite at step" in err
     assert ".mp4" in err
     assert store.newest(tmp_path / "checkpoints")[0] is None
 

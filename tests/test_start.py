@@ -105,7 +105,7 @@ def test_a_contact_sheet_shows_the_batch(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["--recipe.ohem=5"], "recipe.ohem 5: a micro-batch has data.batch_size 4"),
+        (["--recipe.ohem=5"], "recipe.ohem 5 must be at most data.batch_size 4"),
         (["--recipe.precise_bn=5", "--model.frozen_bn=true"], "precise_bn would change"),
         (["--data.no_flip=[lefd]"], "no class 'lefd': did you mean 'left'"),
         (["--data.repeats=3"], "multiple of data.repeats"),
