@@ -161,7 +161,7 @@ def test_what_cannot_succeed_is_not_started_again(squares: Path, tmp_path: Path)
     _, err = process.communicate(timeout=command.LIMIT_SEC)
     assert process.returncode == exit_codes.OUT_OF_MEMORY
     assert "out of memory with data.batch_size 4" in err
-    assert "starting it again" not in err
+    assert "restarting in" not in err
 
 
 def test_the_job_file_is_a_shell_script_that_queues_itself_again(tmp_path: Path) -> None:
