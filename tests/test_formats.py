@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from besnet import __version__, cli
@@ -323,6 +324,9 @@ def test_a_user_s_config_with_old_keys_works_and_names_the_new_ones(
     config = yaml.safe_load((old / "new" / "config.yaml").read_text())
     assert config["recipe"]["ohem"] == 3
     assert "channels_last" not in config
+    weights = store.load(old / "new")["state_dict"]["network.conv1.weight"]
+    assert weights.is_contiguous(memory_format=torch.channels_last_3d)
+    assert not weights.is_contiguous()
     assert read_settings(old / "mine.yaml")[1] == {"compile": False, "recipe": {"ohem": 3}}
 
 

@@ -80,7 +80,7 @@ def lay_out(network: nn.Module, checkpoint: Path | None) -> None:
     for name, weight in network.named_parameters():
         before = saved.get(TRAINED + name)
         if before is not None and before.shape == weight.shape:
-            weight.data = torch.empty_strided(weight.shape, before.stride(), dtype=weight.dtype).copy_(weight.data)
+            weight.data = torch.empty_like(before, dtype=weight.dtype).copy_(weight.data)
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
