@@ -10,7 +10,7 @@ __all__ = ["load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `load` when it is asked for: torch takes seconds."""
+    """Import `load` at its first use: torch takes seconds."""
     if name == "load":
         from besnet.predict.model import load
 

@@ -32,7 +32,6 @@ def test_rows_and_columns_come_back(tmp_path: Path) -> None:
         assert [m[n] for n in range(len(m))] == rows
         assert m[-1] == rows[-1]
         assert m.labels.tolist() == [row.label for row in rows]
-        assert m.durations_sec.tolist() == [row.duration_sec for row in rows]
         assert m.select("val").tolist() == [n for n, r in enumerate(rows) if (r.split, r.state) == ("val", "ready")]
         assert m.select("test", None).tolist() == list(range(2, 50, 3))
         assert (m.name, m.classes) == ("made up", list("abcdef"))

@@ -39,8 +39,8 @@ def check_address(address: str) -> None:
 
 
 ROOM_SEC = 120.0  # to wait for others to finish reading
-VERDICT_SEC = 300.0  # for which a shard that cannot be had is not asked for again
-_verdicts: dict[Path, tuple[float, str]] = {}
+FAILURE_SEC = 300.0  # for which a shard that could not be fetched is not requested again
+_failures: dict[Path, tuple[float, str]] = {}
 
 
 @contextmanager
@@ -92,8 +92,8 @@ def _fetch(address: str, here: Path, size: int, digest: str) -> None:
     with _locked(lock):
         if here.exists():
             return
-        when, why = _verdicts.get(here, (float("-inf"), ""))
-        if time.monotonic() < when + VERDICT_SEC:
+        when, why = _failures.get(here, (float("-inf"), ""))
+        if time.monotonic() < when + FAILURE_SEC:
             raise Unreachable(why)
         reserved, partial = here.with_suffix(".reserved"), here.with_suffix(".partial")
         try:
@@ -101,7 +101,7 @@ def _fetch(address: str, here: Path, size: int, digest: str) -> None:
             download(address, partial, size, digest)
             os.replace(partial, here)
         except Unreachable as error:
-            _verdicts[here] = time.monotonic(), str(error)
+            _failures[here] = time.monotonic(), str(error)
             raise
         finally:
             partial.unlink(missing_ok=True)

@@ -140,11 +140,6 @@ class Manifest:
         """int64 (rows,), -1 without a label."""
         return self.columns["label"].astype(np.int64)
 
-    @cached_property
-    def durations_sec(self) -> np.ndarray:
-        """float64 (rows,), 0 where a video is not ready."""
-        return self.columns["duration_sec"].astype(np.float64)
-
     def __len__(self) -> int:
         return len(self.columns)
 

@@ -177,4 +177,4 @@ def _progress(jobs: list[Job], slots: list[Slot], already: int, todo: int, took_
     left = clock(took_sec * (todo - done) / done) if done > 0.02 else "?"
     rate = f"{3600 * done / max(took_sec, 1e-6):.1f} {what}/h"
     names = ", ".join(job.name for job in going)
-    return f"{ended}/{len(jobs)} {what}, {len(going)} going on ({names})  {rate}  {left} left"
+    return f"{ended}/{len(jobs)} {what}, {len(going)} running ({names})  {rate}  {left} left"

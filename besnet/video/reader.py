@@ -1,4 +1,4 @@
-"""The one interface through which the rest of the house gets frames."""
+"""The one interface through which besnet reads frames."""
 
 import math
 from abc import ABC, abstractmethod

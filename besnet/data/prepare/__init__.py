@@ -1,4 +1,4 @@
-"""`besnet prepare`: from videos as they were published to a folder that training reads without surprises."""
+"""`besnet prepare`: from published videos to a folder that training reads."""
 
 import os
 from collections.abc import Iterator
@@ -43,29 +43,29 @@ def prepare(
 ) -> Manifest:
     """Check every video of a data set, decode it once, and write what training and evaluation read.
 
-    Each video ends as ready, missing or broken, with the reason; nothing is left out in silence. Killed at any instant,
-    the same command goes on where it was and ends with the same bytes. Run again on a list that has grown, it takes
-    over what it made of the videos that have not changed (and needs the disk space of both until it ends).
+    Each video ends as ready, missing or broken, with the reason; none is dropped silently. Killed at any instant,
+    the same command resumes and ends with the same bytes. Run again on a longer list, it reuses the videos that have
+    not changed (and needs the disk space of both until it ends).
 
     Args:
-        source: A table (CSV with label,path and perhaps split; or a folder with one), Kinetics annotations (CSV with
+        source: a table (CSV with label,path and perhaps split; or a folder with one), Kinetics annotations (CSV with
             label, youtube_id, time_start, time_end; or a folder of them; or their JSON), the folder with UCF101's or
             HMDB51's official split files, the folder with Something-Something's JSON files, a folder of WebDataset
             tars, or a folder of class folders with or without train, val, test (whose own videos have no label).
-        out: Folder to write to.
-        videos: Folder with the videos that a table or annotations speak of; by default the folder these are in.
-        name: What results call the data; by default the source's name.
-        classes: Class list that numbers the labels: a known data set such as kinetics400, or a text file with a class
-            a line. By default the official list with exactly these labels, else the training labels by alphabet.
-        val: Rows of a table to keep for validation, as column=value,value,... (the column may be any of the table's).
-        test: Rows of a table to keep for testing, in the same way; for example person=daria,denis,eli.
-        official_split: Which of the official splits of UCF101 or HMDB51: 1, 2 or 3.
-        index_only: Write no shards: read the videos where they are, as they are.
-        copy: Put the original files into the shards instead of re-encoding them for fast decoding.
-        short_side: Length in pixels that the short side is scaled down to when re-encoding (never up).
-        videos_per_shard: Videos in one shard (a tar file).
-        workers: Processes that decode and encode; by default one a processor core.
-        timeout_sec: Seconds after which a video counts as broken.
+        out: folder to write to.
+        videos: folder with the videos of a table or of annotations; by default the folder of the table.
+        name: name of the data in results; by default the source's name.
+        classes: class list that numbers the labels: a known data set such as kinetics400, or a text file with one class
+            per line. By default the official list with exactly these labels, else the sorted training labels.
+        val: rows of a table for validation, as column=value,value,... with any column of the table.
+        test: rows of a table for testing, in the same way; for example person=daria,denis,eli.
+        official_split: the official split of UCF101 or HMDB51: 1, 2 or 3.
+        index_only: write no shards; read the videos in place.
+        copy: copy the original files into the shards instead of re-encoding them for fast decoding.
+        short_side: short side of the re-encoded videos, pixels; videos are never scaled up.
+        videos_per_shard: videos in each shard (a tar file).
+        workers: processes that decode and encode; by default one per core.
+        timeout_sec: seconds after which a video counts as broken.
     """
     if index_only and copy:
         raise ValueError("--index_only and --copy exclude each other: shards, or no shards")
@@ -97,7 +97,7 @@ def prepare(
     plan = plan_of(jobs, {"encode": encode, "videos_per_shard": videos_per_shard, "asked": asked})
     if is_finished(out, plan):
         manifest = Manifest.load(out)
-        print(f"{summary(manifest)}\n  (prepared before; nothing to do)")
+        print(f"{summary(manifest)}\n  (already prepared: nothing to do)")
         return manifest
     staging = Staging(out, plan)
     finished = False
@@ -149,7 +149,7 @@ def _run(
             packer.pack()
     meter.close()
     if reused:
-        print(f"{reused:,} videos were taken over as they were prepared before")
+        print(f"{reused:,} videos were reused from an earlier preparation")
 
 
 def _rows(entries: list[Entry], labels: list[int], staging: Staging, packer: "Packer | None") -> Iterator[Row]:
