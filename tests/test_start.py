@@ -123,6 +123,7 @@ def test_a_contact_sheet_shows_the_batch(tmp_path: Path) -> None:
         (["--trainer.precision=bf16-true"], "trainer.precision must be one of 32"),
         (["--trainer.precision=16-mixed", "--trainer.gradient_clip_val=1"], "use bf16-mixed"),
         (["--trainer.accelerator=tpu"], "trainer.accelerator"),
+        (["--trainer.sync_batchnorm"], "trainer.sync_batchnorm true needs GPUs"),
         (["--trainer.devices=two"], "devices"),
         (["--trainer.devices=0"], "devices"),
         (["--trainer.min_epochs=2"], "unknown argument"),

@@ -1,6 +1,7 @@
 """The rooms stay as they are drawn: imports run downwards, Lightning stays in two rooms."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,12 @@ def test_models_know_tensors_only() -> None:
 def test_every_room_is_drawn() -> None:
     rooms = {room(path) for path in FILES} - {"__init__"}
     assert rooms <= set(ROOMS), f"rooms without a place: {rooms - set(ROOMS)}"
+
+
+PRIVATE = re.compile(r"\b(trainer|engine|strategy|loop|fit_loop|epoch_loop)\._|fit_loop|num_training_batches|\"loops\"")
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "training").glob("*.py")), ids=lambda path: path.stem)
+def test_lightnings_private_names_stay_behind_one_wall(path: Path) -> None:
+    if path.stem != "lightning_internals":
+        assert not PRIVATE.search(path.read_text())

@@ -109,13 +109,14 @@ def skip_validation(engine: pl.Trainer) -> None:
     engine.limit_val_batches = 0
 
 
-def recount(loop: dict[str, Any], epochs: int, behind: int, batches: int) -> None:
-    """Set the counters in a checkpoint's `loops` to those of an undisturbed run, `behind` of `batches` into an epoch.
+def recount(checkpoint: dict[str, Any], epochs: int, behind: int, batches: int) -> None:
+    """Set Lightning's counters in a checkpoint to those of an undisturbed run, `behind` of `batches` into an epoch.
 
     Why: Lightning's own counters lose an epoch when a run that was resumed at the end of an epoch is resumed at the end
     of another one. Replacement: none is needed once Lightning counts right; the position is in the checkpoint's
     `besnet` anyway.
     """
+    loop = checkpoint["loops"]["fit_loop"]
     if not behind:  # saved with the last batch of an epoch, which ends only after its hooks
         epochs, behind = epochs - 1, batches
     for count in ("total", "current"):

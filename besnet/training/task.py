@@ -158,7 +158,7 @@ class ActionTraining(ActionModule):
             # the same place in the list of videos, should each of them now give another number of clips
             self.samples = self.samples // checkpoint["besnet"]["config"]["data"].get("repeats", 1) * order.repeats
         self.epoch, self.samples = order.here(self.epoch, self.samples)
-        recount(checkpoint["loops"]["fit_loop"], self.epoch, order.behind(self.samples), len(order))
+        recount(checkpoint, self.epoch, order.behind(self.samples), len(order))
 
     def on_train_start(self) -> None:
         """After an accepted change: the new recipe's settings, at the same share of the schedule."""
