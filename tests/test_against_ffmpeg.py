@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from besnet.video.reader import open_video
+from besnet.video.opening import open_video
 
 pytestmark = [
     pytest.mark.slow,

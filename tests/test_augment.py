@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from besnet.data.augment import GREY, SIGNED, UNSIGNED, Augmentation, changed
-from besnet.data.clips import RandomCrop, TrainingClips
+from besnet.data.clips import ClipDraw, TrainingClips
+from besnet.data.crop import RandomCrop
 from besnet.data.manifest import Manifest
 from besnet.video.sampling import ClipShape
 
@@ -80,11 +81,11 @@ def test_classes_that_tell_left_from_right_are_never_mirrored(squares: Path) -> 
     manifest = Manifest.load(squares)
     rows = manifest.select("train")
     sides = frozenset(manifest.classes.index(name) for name in ("left", "right"))
-    clips = TrainingClips(manifest, rows, ClipShape(2, 1), RandomCrop(flip=0.5), seed=0, no_flip=sides)
+    clips = TrainingClips(manifest, rows, ClipDraw(ClipShape(2, 1), RandomCrop(flip=0.5), no_flip=sides), seed=0)
     drawn = [clips[0, int(row), 0] for row in rows]
     assert not any(clip.flip for clip in drawn if clip.label in sides)
     assert any(clip.flip for clip in drawn if clip.label not in sides)
-    free = TrainingClips(manifest, rows, ClipShape(2, 1), RandomCrop(flip=0.5), seed=0)
+    free = TrainingClips(manifest, rows, ClipDraw(ClipShape(2, 1), RandomCrop(flip=0.5)), seed=0)
     for clip, row in zip(drawn, rows, strict=True):
         other = free[0, int(row), 0]
         assert torch.equal(clip.frames, other.frames), "nothing else is drawn otherwise"
@@ -94,7 +95,7 @@ def test_classes_that_tell_left_from_right_are_never_mirrored(squares: Path) -> 
 def test_repeats_of_a_video_are_drawn_by_themselves(squares: Path) -> None:
     manifest = Manifest.load(squares)
     clips = TrainingClips(
-        manifest, manifest.select("train"), ClipShape(4, 1), RandomCrop(), 0, augmentation=Augmentation(rand_augment=2)
+        manifest, manifest.select("train"), ClipDraw(ClipShape(4, 1), RandomCrop(), Augmentation(rand_augment=2)), 0
     )
     drawn = [clips[epoch, 0, repeat] for epoch in range(2) for repeat in range(3)]
     assert len({(clip.frames.shape, clip.changes) for clip in drawn}) == 6

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from besnet.data.clips import read_clips
+from besnet.data.evaluation_clips import read_clips
 from besnet.data.paths import read_range, read_text
 from besnet.data.shards import members
 from besnet.data.transforms import evaluation_views
 from besnet.video.container import VideoError
-from besnet.video.reader import open_video
+from besnet.video.opening import open_video
 from tests.drawn import draw
 from tests.test_sources import tar_with
 
@@ -133,5 +133,5 @@ def test_a_timeline_over_a_gap_is_refused(tmp_path: Path) -> None:
         assert container.duration
     model = Model.__new__(Model)
     model.shape = ClipShape()
-    with pytest.raises(ValueError, match=r"v\.mkv: .* clips are too many, .*: raise --every_sec"):
+    with pytest.raises(ValueError, match=r"v\.mkv: .* clips are above the limit of .*: raise --every_sec"):
         model.timeline(path)

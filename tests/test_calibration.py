@@ -10,7 +10,8 @@ import pytest
 from besnet import cli
 from besnet.checkpoints.store import file_hash
 from besnet.checkpoints.temperature import stored_temperature
-from besnet.evaluation.calibration import fit_temperature, reliability, tempered
+from besnet.evaluation.reliability import reliability
+from besnet.evaluation.tempering import fit_temperature, tempered
 from tests import command
 
 
@@ -80,8 +81,11 @@ def test_a_temperature_is_stored_for_its_checkpoint(run: Path, capsys: pytest.Ca
 
 def test_the_test_split_is_never_fitted_on(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, why in (
-        ([evaluation(run, "test")], "must not be fitted on the test split"),
-        ([evaluation(run, "train"), f"--reported={evaluation(run, 'train')}", ALLOW], "is the one fitted on"),
+        ([evaluation(run, "test")], "do not fit a temperature on the test split"),
+        (
+            [evaluation(run, "train"), f"--reported={evaluation(run, 'train')}", ALLOW],
+            "the temperature is fitted on the split train",
+        ),
     ):
         with pytest.raises(SystemExit):
             cli.run("calibrate", [str(word) for word in words])
@@ -107,7 +111,7 @@ def test_an_ensemble_is_no_evaluation_of_one_network(
     assert cli.run("evaluate", ["--ensemble", str(folder), str(folder), f"--out={both}"]) == 0
     with pytest.raises(SystemExit):
         cli.run("calibrate", [str(both)])
-    assert "an ensemble has none" in capsys.readouterr().err
+    assert "an ensemble, not an evaluation" in capsys.readouterr().err
     assert cli.run("export", [str(run), f"--out={tmp_path / 'model'}"]) == 0
     model = json.loads((tmp_path / "model" / "model.json").read_text())
     assert set(model["metrics"]) == {path.name for path in (run / "evaluations").iterdir()} - {"both"}

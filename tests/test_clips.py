@@ -8,7 +8,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from besnet.data.augment import Augmentation
-from besnet.data.clips import RandomCrop, TrainingClips, collate, loader_settings
+from besnet.data.clips import ClipDraw, TrainingClips, collate
+from besnet.data.crop import RandomCrop
+from besnet.data.loading import loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.order import TrainingOrder
 from besnet.data.prepare import prepare
@@ -26,7 +28,7 @@ def drawn(manifest: Manifest, world_size: int, workers: int) -> list[Drawn]:
     columns: list[list[list[Drawn]]] = []
     for rank in range(world_size):
         order = TrainingOrder(rows, GLOBAL_BATCH // world_size, seed=5, rank=rank, world_size=world_size)
-        clips = TrainingClips(manifest, rows, shape, crop, seed=5, augmentation=augmentation)
+        clips = TrainingClips(manifest, rows, ClipDraw(shape, crop, augmentation), seed=5)
         settings = loader_settings(workers, torch.device("cpu"), collate)
         loader = DataLoader(clips, batch_sampler=order, **settings)
         batches = []

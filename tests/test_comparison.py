@@ -84,13 +84,13 @@ def test_what_does_not_fit_is_refused_before_any_video_is_decoded(
     assert cli.run("evaluate", [*words, f"--out={tmp_path / 'one'}"]) == 0
     both = tmp_path / "both"
     assert cli.run("evaluate", ["--ensemble", str(tmp_path / "one"), str(tmp_path / "one"), f"--out={both}"]) == 0
-    monkeypatch.setattr("besnet.evaluation.inference.stream", None)
+    monkeypatch.setattr("besnet.evaluation.inference.predict_videos", None)
     other = [f"--baseline={tmp_path / 'one'}", "--split=train", ALLOW] if wrong == "split" else [f"--against={both}"]
     with pytest.raises(SystemExit) as ended:
         cli.run("evaluate", [*words, *other])
     assert ended.value.code == 2
     assert (
-        "of the split test, not of train" if wrong == "split" else "an ensemble has none"
+        "of the split test, not of train" if wrong == "split" else "an ensemble, not an evaluation"
     ) in capsys.readouterr().err
 
 

@@ -14,7 +14,7 @@ import besnet
 from besnet import cli
 from besnet.checkpoints import store
 from besnet.data.manifest import Manifest
-from besnet.evaluation.calibration import tempered
+from besnet.evaluation.tempering import tempered
 from tests import moving_squares, untrained
 
 DENSE = {"num_frames": 4, "frame_interval": 2, "target_fps": 30.0, "sampling": "dense"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from besnet.data.clips import RandomCrop
+from besnet.data.crop import RandomCrop
 from besnet.data.failures import FailureLog
 from besnet.data.order import DILATION, generator
 from besnet.data.prepare import prepare

@@ -10,7 +10,7 @@ import torch
 from besnet import cli
 from besnet.checkpoints import store
 from besnet.checkpoints.header import rebuild
-from besnet.data.clips import EvaluationClips
+from besnet.data.evaluation_clips import EvaluationClips
 from besnet.data.manifest import Manifest
 from besnet.data.transforms import evaluation_views
 from besnet.models.besnet import BesNet

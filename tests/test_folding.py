@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from besnet import cli
 from besnet.checkpoints import store
 from besnet.checkpoints.header import header, rebuild
-from besnet.data.clips import EvaluationClips
+from besnet.data.evaluation_clips import EvaluationClips
 from besnet.data.manifest import Manifest
 from besnet.data.transforms import evaluation_views, normalise
 from besnet.models.besnet import BesNet
 from besnet.models.folding import fold
-from besnet.video.reader import open_video
+from besnet.video.opening import open_video
 from besnet.video.sampling import ClipShape, uniform_clips
 from tests import command
 

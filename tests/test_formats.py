@@ -110,7 +110,7 @@ def test_old_files_are_verified_evaluated_exported_and_predicted_with(old: Path)
     assert cli.run("export", ["finished", "--to=folder", "--out=exported"]) == 0
     for place in ("finished", "model", "exported"):
         assert cli.run("predict", ["left_0.mp4", f"--ckpt_path={place}", f"--json={place}.json"]) == 0
-        answers = json.loads((old / f"{place}.json").read_text())["videos"][0]["answers"]
+        answers = json.loads((old / f"{place}.json").read_text())["videos"][0]["predictions"]
         assert [one["class"] for one in answers] == [one["class"] for one in stored]
         assert np.allclose(*([one["probability"] for one in some] for some in (answers, stored)), atol=CLOSE)
     assert cli.run("calibrate", ["again", "--run_folder=stopped"]) == 0

@@ -13,7 +13,7 @@ from besnet.data.prepare import prepare
 from besnet.data.prepare.pool import run_jobs
 from besnet.data.prepare.process_video import Job
 from besnet.video.container import VideoError
-from besnet.video.reader import open_video
+from besnet.video.opening import open_video
 from tests.hostile import hostile_files
 
 DEADLINE_SEC = 20.0

@@ -37,7 +37,7 @@ def test_annotations_of_cvdf_and_the_hold_out_set(tmp_path: Path, capsys: pytest
 def test_the_file_name_says_the_split(tmp_path: Path) -> None:
     text = "label,youtube_id,time_start,time_end\nwalk,a,0,10\n"
     assert listed(write(tmp_path / "kinetics_400_train.csv", text)) == {"a_000000_000010": ("walk", "train")}
-    with pytest.raises(ValueError, match=r"k400\.csv:2: no split, and the file's name says none of train"):
+    with pytest.raises(ValueError, match=r"k400\.csv:2: no split, and no train, val or test in the file's name"):
         listed(write(tmp_path / "k400.csv", text))
 
 
@@ -116,7 +116,7 @@ def test_a_whole_video_serves_several_rows_and_a_piece_none(tmp_path: Path) -> N
     assert [row.frames for row in outcome(tmp_path / "whole", 40, [(0, 10), (20, 30)])] == [20, 20]
     assert [row.frames for row in outcome(tmp_path / "piece", 10, [(0, 10)])] == [21]
     pieces = outcome(tmp_path / "piece", 10, [(0, 10), (20, 30)])
-    assert {row.why for row in pieces} == {"abc.mp4: lasts 10 s, a piece already cut, but several rows mean it"}
+    assert {row.why for row in pieces} == {"abc.mp4: lasts 10 s, an already cut piece, but several rows name it"}
 
 
 def test_annotations_have_nothing_to_hold_out_by(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--frame_interval_scales=[.nan]"], "--frame_interval_scales must be a number, not nan"),
         (["--split=tset"], "no split 'tset'"),
         (["--split=val"], "no readable video in the split val"),
-        (["--controls=[none,none]"], "each with a name of its own"),
+        (["--controls=[none,none]"], "each with its own name"),
         (["--controls=['long: --data.clip.num_frames=8']"], "compared on equal clips"),
     ],
 )

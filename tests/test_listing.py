@@ -12,7 +12,7 @@ from besnet.data.manifest import Manifest
 from besnet.data.prepare import prepare
 from besnet.data.prepare.listing import Listing, number_labels
 from besnet.data.prepare.sources import list_source
-from besnet.video.reader import open_video
+from besnet.video.opening import open_video
 from tests.moving_squares import DIRECTIONS, draw
 from tests.test_sources import tar_with
 
@@ -133,7 +133,7 @@ def test_our_own_output_is_no_source(tmp_path: Path, capsys: pytest.CaptureFixtu
     again = prepare(tmp_path, out, copy=True, workers=1, videos_per_shard=1)
     assert again.passport.source == first.passport.source
     assert set(listed(tmp_path)) == {"left/a.mp4", "up/a.mp4"}
-    assert "left out: what is prepared already (prepared)" in capsys.readouterr().out
+    assert "left out: prepared data (prepared)" in capsys.readouterr().out
     (out / ".work").mkdir()  # interrupted
     (out / "dataset.json").unlink()
     assert set(listed(tmp_path)) == {"left/a.mp4", "up/a.mp4"}
@@ -149,7 +149,7 @@ def test_a_finished_set_stays_until_the_next_is_complete(tmp_path: Path) -> None
     first = prepare(source, out, copy=True, workers=1)
     before = {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
     (source / "left" / "a.mp4").write_bytes(b"no video")
-    with pytest.raises(ValueError, match="no readable video at all"):
+    with pytest.raises(ValueError, match="no readable video among"):
         prepare(source, out, copy=True, workers=1)
     assert {path: path.read_bytes() for path in before} == before
     with Manifest.load(out).open(0) as reader:

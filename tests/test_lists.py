@@ -47,7 +47,7 @@ def test_a_folder_of_such_lists_has_their_splits(tmp_path: Path) -> None:
         ("b.mp4", "walking", "val"),
     ]
     write(tmp_path / "more.txt", "b.mp4 walking\n")
-    with pytest.raises(ValueError, match=r"more\.txt: one of several lists, and its name says none of"):
+    with pytest.raises(ValueError, match=r"more\.txt: one of several lists, and its name has no train"):
         listing(tmp_path)
 
 
@@ -70,7 +70,7 @@ def test_numbers_in_a_table_count_into_the_classes(tmp_path: Path) -> None:
 def test_labels_that_are_taken_for_one_class_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = write(tmp_path / "t.csv", "label,path\ndon't,a.mp4\nDont,b.mp4\nrun,c.mp4\n")
     assert len(number_labels(listing(table), None)[0]) == 2
-    assert capsys.readouterr().out == "written differently, taken for one class: 'Dont' = \"don't\"\n"
+    assert capsys.readouterr().out == "different spellings of one class: 'Dont' = \"don't\"\n"
     assert canonical("don't") == canonical("Dont")
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from besnet.data.prepare.process_video import Job, process_video
 from besnet.video.container import VideoError
-from besnet.video.reader import open_video
+from besnet.video.opening import open_video
 from tests.drawn import draw
 
 Change = Callable[[np.ndarray], np.ndarray]

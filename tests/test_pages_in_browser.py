@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from besnet.evaluation import calibration, comparison, metrics
+from besnet.evaluation import comparison, metrics, reliability
 from besnet.report import confusion
 from besnet.report.evaluation_page import evaluation_page
 from besnet.stick_figures.actions import CLASSES
@@ -58,7 +58,7 @@ def results(names: list[str], folder: Path) -> tuple[dict[str, Any], np.ndarray]
         "accuracy": metrics.accuracies(mean, labels, len(labels) + 3),
         "per_class": table,
         "pairs": metrics.pairwise_accuracy(mean, labels, names, [(names[0], names[1])]),
-        "calibration": calibration.reliability(mean, labels),
+        "calibration": reliability.reliability(mean, labels),
         "run": {"cost": "1:02:03 on 8 x cuda, 42.0 videos/s", "command": "besnet evaluate --ckpt_path " + "long/" * 40},
     }  # fmt: skip
     about["accuracy"]["mean_class_top1"] = float(np.mean([row["top1"] for row in table]))

@@ -17,7 +17,9 @@ from torch.utils.data import DataLoader
 from besnet import cli
 from besnet.cli import commands
 from besnet.data import parcel
-from besnet.data.clips import RandomCrop, TrainingClips, collate, loader_settings
+from besnet.data.clips import ClipDraw, TrainingClips, collate
+from besnet.data.crop import RandomCrop
+from besnet.data.loading import loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.parcel import Parcel, unpacked
 from besnet.training import machine_checks
@@ -32,7 +34,7 @@ CPU = torch.device("cpu")
 def clips_of(squares: Path) -> TrainingClips:
     manifest = Manifest.load(squares)
     shape = ClipShape(num_frames=2, frame_interval=2)
-    return TrainingClips(manifest, manifest.select("train"), shape, RandomCrop(short_side=(1.0, 1.5)), seed=5)
+    return TrainingClips(manifest, manifest.select("train"), ClipDraw(shape, RandomCrop(short_side=(1.0, 1.5))), seed=5)
 
 
 def test_a_parcel_is_what_was_packed_in_one_descriptor(squares: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +157,7 @@ def test_a_start_is_no_stand_still() -> None:
 def test_an_evaluation_that_stands_still_is_ended(squares: Path, tmp_path: Path) -> None:
     assert command.train(squares, tmp_path, "--trainer.max_epochs=1") == 0
     hangs = (
-        "import sys, time; from besnet.data.clips import EvaluationClips; from besnet import cli\n"
+        "import sys, time; from besnet.data.evaluation_clips import EvaluationClips; from besnet import cli\n"
         "good = EvaluationClips.__getitem__\n"
         "EvaluationClips.__getitem__ = lambda self, n: time.sleep(1000) if n == 4 else good(self, n)\n"
         "sys.exit(cli.run('evaluate', sys.argv[1:]))"

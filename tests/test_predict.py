@@ -16,10 +16,16 @@ import besnet
 from besnet import cli
 from besnet.checkpoints import store
 from besnet.checkpoints.header import rebuild
-from besnet.data.clips import read_clips
+from besnet.data.evaluation_clips import read_clips
 from besnet.data.manifest import Manifest
-from besnet.evaluation.calibration import tempered
+from besnet.evaluation.tempering import tempered
+from besnet.lab import inference_worker
+from besnet.lab.lab import view_plan
+from besnet.lab.plan import chunk_file
+from besnet.lab.results import read_chunk
+from besnet.lab.runs import checkpoint_of
 from besnet.video.reader import Reader
+from besnet.watchdog import watched
 from tests import command, moving_squares
 
 
@@ -41,7 +47,24 @@ def test_an_answer_is_that_of_the_evaluation(run: Path, squares: Path) -> None:
         video = squares.parent / manifest[row].path
         expected = probabilities[ids.index(manifest[row].id)].mean(axis=0)
         np.testing.assert_allclose(model.predict(video).probabilities, expected, atol=1e-6)
+        # one crop a clip: the clips' probabilities are the views'
+        np.testing.assert_array_equal(model.predict(video).clips, probabilities[ids.index(manifest[row].id)])
         np.testing.assert_allclose(model.predict(video.read_bytes()).probabilities, expected, atol=1e-6)
+
+
+def test_a_lab_predicts_as_the_evaluation_does(run: Path, squares: Path, tmp_path: Path) -> None:
+    """Bit for bit, and with the same network used in several ways beside it."""
+    manifest = Manifest.load(squares)
+    plan = view_plan([checkpoint_of(run)], manifest, "test", None, [1.0, 2.0], 4)
+    plan.write(tmp_path / "plan.json")
+    with watched(30.0) as pulse:
+        inference_worker.recalibrate(plan, tmp_path, 0, 1, pulse)
+        inference_worker.predict(plan, tmp_path, 0, 1, pulse)
+    found = read_chunk(chunk_file(plan.place(tmp_path, plan.checkpoints[0]), 0))
+    with np.load(run / "evaluations" / "test" / "predictions.npz") as stored:
+        ids, probabilities = stored["ids"].tolist(), stored["probabilities"]
+    assert [manifest[int(row)].id for row in found["read"]] == ids
+    np.testing.assert_array_equal(found["averaged"], probabilities.mean(axis=1))
 
 
 def test_thirty_views_come_from_one_read(run: Path, squares: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,13 +107,13 @@ def test_a_folder_with_a_broken_file(run: Path, tmp_path: Path, capsys: pytest.C
     words = [str(folder), str(tmp_path / "missing.mp4"), f"--ckpt_path={run}", f"--json={answers}", f"--sheet={sheet}"]
     assert cli.run("predict", [*words, f"--timeline={tmp_path / 'timelines'}"]) == 1
     out = capsys.readouterr().out
-    assert len([line for line in out.splitlines() if "not answered" in line]) == 2
+    assert len([line for line in out.splitlines() if "no prediction" in line]) == 2
     found = {Path(entry["video"]).name: entry for entry in json.loads(answers.read_text())["videos"]}
     assert set(found) == {"good.mp4", "good too.mp4", "broken.mp4", "missing.mp4"}
-    shares = [entry["probability"] for entry in found["good.mp4"]["answers"]]
+    shares = [entry["probability"] for entry in found["good.mp4"]["predictions"]]
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) == pytest.approx(1)
-    assert "answers" not in found["broken.mp4"]
+    assert "predictions" not in found["broken.mp4"]
     assert "html" in found["broken.mp4"]["why"].lower() or "video" in found["broken.mp4"]["why"].lower()
     with Image.open(sheet) as picture:
         assert picture.width > 100

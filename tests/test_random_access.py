@@ -10,8 +10,8 @@ import pytest
 
 from besnet.data.prepare.process_video import Job, process_video
 from besnet.video.container import VideoError
+from besnet.video.opening import open_video
 from besnet.video.pyav_reader import PyAVReader, ToRGB
-from besnet.video.reader import open_video
 from tests.drawn import draw
 
 OPEN_GROUPS = "open-gop=1:keyint=12:bframes=3:b-pyramid=normal"

@@ -18,7 +18,7 @@ from besnet.cli import training
 from besnet.cli.parsing import new_parser
 from besnet.cli.verbs import VERBS, Verb
 from besnet.data.augment import Augmentation
-from besnet.data.clips import RandomCrop
+from besnet.data.crop import RandomCrop
 from besnet.evaluation.views import ViewPlan
 from besnet.models.besnet import BesNet
 from besnet.ranges import ARGUMENTS, RANGES, Range

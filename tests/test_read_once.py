@@ -94,7 +94,7 @@ def test_predictions_of_another_evaluation_are_not_taken_for_these(tmp_path: Pat
         for name, labels in (("one", [0, 1]), ("other", [1, 0]))
     )
     (one / "predictions.npz").write_bytes((other / "predictions.npz").read_bytes())
-    with pytest.raises(ValueError, match=r"not the predictions that results\.json tells of"):
+    with pytest.raises(ValueError, match=r"not the predictions of results\.json"):
         read_evaluation(one)
 
 
@@ -104,14 +104,14 @@ def test_the_evaluation_compared_with_is_read_before_the_work(
     """It may change while the videos are decoded: what was checked is what is compared with."""
     words = [f"--ckpt_path={untrained.checkpoint(tmp_path, Manifest.load(squares).classes)}", f"--data={squares}"]
     assert cli.run("evaluate", [*words, "--workers=0", f"--out={tmp_path / 'first'}"]) == 0
-    answers = evaluation.answers
+    answers = evaluation.run_inference
 
     def meanwhile(*arguments: Any) -> Any:
         for path in (tmp_path / "first").iterdir():
             path.unlink()
         return answers(*arguments)
 
-    monkeypatch.setattr(evaluation, "answers", meanwhile)
+    monkeypatch.setattr(evaluation, "run_inference", meanwhile)
     last = [f"--baseline={tmp_path / 'first'}", f"--out={tmp_path / 'second'}"]
     assert cli.run("evaluate", [*words, "--workers=0", *last]) == 0
     assert json.loads((tmp_path / "second" / "results.json").read_text())["baseline"]["difference"] == 0
@@ -121,5 +121,5 @@ def test_a_worker_does_not_open_data_that_was_prepared_anew(squares: Path) -> No
     manifest = Manifest.load(squares)
     reopen, (folder, passport) = manifest.__reduce__()
     assert reopen(folder, passport).passport == passport
-    with pytest.raises(ValueError, match="prepared anew while it was in use"):
+    with pytest.raises(ValueError, match="prepared again while it was in use"):
         reopen(folder, type(passport)("0" * 32, passport.encode))

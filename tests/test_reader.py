@@ -10,10 +10,10 @@ import av
 import numpy as np
 import pytest
 
-from besnet.data.clips import read_clips
+from besnet.data.evaluation_clips import read_clips
 from besnet.video.container import VideoError
+from besnet.video.opening import open_video
 from besnet.video.pyav_reader import PyAVReader
-from besnet.video.reader import open_video
 from besnet.video.sampling import ClipShape, uniform_clips
 
 HIDDEN_OR_UNSTAMPED = {"discard_first_keyframe.mp4", "non_utf8_metadata.avi", "sine_stereo_mp2.mpg"}

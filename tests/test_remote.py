@@ -16,8 +16,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from besnet.data import cache, fetching
-from besnet.data.clips import EvaluationClips, loader_settings
+from besnet.data.evaluation_clips import EvaluationClips
 from besnet.data.fetching import Unreachable
+from besnet.data.loading import loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.verify import verify
 from besnet.video.sampling import ClipShape

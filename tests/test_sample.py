@@ -12,7 +12,8 @@ import torch.nn.functional as F
 
 from besnet.checkpoints import store
 from besnet.checkpoints.header import rebuild
-from besnet.data.clips import EvaluationClips, RandomCrop
+from besnet.data.crop import RandomCrop
+from besnet.data.evaluation_clips import EvaluationClips
 from besnet.data.manifest import Manifest
 from besnet.data.order import sample
 from besnet.data.transforms import evaluation_views

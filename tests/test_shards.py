@@ -21,7 +21,7 @@ from besnet.data.manifest import Manifest
 from besnet.data.prepare import prepare
 from besnet.data.row import hash_bytes
 from besnet.data.shards import members, write_shard
-from besnet.video.reader import open_video
+from besnet.video.opening import open_video
 
 NAMES = ("unordered.mov", "video_90.mov", "test_non_zero_start.mp4", "nasa_13013_rotated.mp4", "h264_10bits.mp4")
 
@@ -162,7 +162,7 @@ def test_a_list_that_has_grown_takes_over_what_has_not_changed(
     shutil.copy(videos / NAMES[0], videos / NAMES[1])  # replaced by another video
     capsys.readouterr()
     prepare(videos / "table.csv", out, videos_per_shard=2, workers=2, **how)
-    assert "3 videos were taken over" in capsys.readouterr().out
+    assert "3 videos were reused" in capsys.readouterr().out
     prepare(videos / "table.csv", tmp_path / "fresh", videos_per_shard=2, workers=2, **how)
     assert tree(out) == tree(tmp_path / "fresh")
 
@@ -185,7 +185,7 @@ def test_what_was_lost_of_a_finished_result_is_made_again(
         capsys.readouterr()
         prepare(sources / "table.csv", tmp_path, videos_per_shard=2, workers=2, **how)
         said = capsys.readouterr().out
-        assert said.startswith(f"{kept} videos were taken over") == (kept > 0), (name, said)
+        assert said.startswith(f"{kept} videos were reused") == (kept > 0), (name, said)
         assert tree(tmp_path) == whole, name
     prepare(sources / "table.csv", tmp_path, videos_per_shard=2, workers=2, **how)
     assert "nothing to do" in capsys.readouterr().out

@@ -7,7 +7,8 @@ import numpy as np
 import psutil
 import pytest
 
-from besnet.data.clips import RandomCrop, TrainingClips
+from besnet.data.clips import ClipDraw, TrainingClips
+from besnet.data.crop import RandomCrop
 from besnet.data.prepare import prepare
 from besnet.video.sampling import ClipShape
 
@@ -22,7 +23,7 @@ def slope(shared_data: Path, folder: Path, backend: str, clips: int) -> tuple[fl
     lines = [f"x,{folder / name}\n" if "/" not in name else f"x,{name}\n" for name in names]
     (folder / "t.csv").write_text("label,path\n" + "".join(lines))
     manifest = prepare(folder / "t.csv", folder / "out", workers=2)
-    data = TrainingClips(manifest, manifest.select("train"), ClipShape(8, 2), RandomCrop(), 0, backend)  # type: ignore[arg-type]
+    data = TrainingClips(manifest, manifest.select("train"), ClipDraw(ClipShape(8, 2), RandomCrop()), 0, backend)  # type: ignore[arg-type]
     me, seen = psutil.Process(), []
     for n in range(clips):
         data[n // len(names), n % len(names), 0]

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from besnet.checkpoints import store
-from besnet.data.clips import RandomCrop, TrainingClips
+from besnet.data.clips import ClipDraw, TrainingClips
+from besnet.data.crop import RandomCrop
 from besnet.data.manifest import Manifest
 from besnet.video.sampling import ClipShape
 from tests import command, moving_squares
@@ -58,7 +59,7 @@ def test_a_record_is_obeyed_for_the_very_clip_that_failed(squares: Path) -> None
     rows = manifest.select("train")
     asked, other = int(rows[0]), int(rows[1])
     shape, crop = ClipShape(num_frames=4), RandomCrop()
-    clips = TrainingClips(manifest, rows, shape, crop, seed=0, substitutes={(0, asked, 1): other})
+    clips = TrainingClips(manifest, rows, ClipDraw(shape, crop), seed=0, substitutes={(0, asked, 1): other})
     assert [clips[0, asked, repeat].row for repeat in (0, 1, 2)] == [asked, other, asked]
     assert clips[1, asked, 1].row == asked
 
@@ -68,7 +69,9 @@ def test_a_substitute_that_is_gone_is_replaced_on_record(damaged: Path, squares:
     rows = manifest.select("train")
     shape, crop = ClipShape(num_frames=4), RandomCrop()
     torn, fine = int(rows[60]), int(rows[3])
-    clips = TrainingClips(manifest, rows, shape, crop, seed=0, substitutes={(0, fine, 0): torn, (0, torn, 0): torn})
+    clips = TrainingClips(
+        manifest, rows, ClipDraw(shape, crop), seed=0, substitutes={(0, fine, 0): torn, (0, torn, 0): torn}
+    )
     assert clips[0, torn, 0].row not in (torn, fine)
     (failure,) = clips[0, torn, 0].failures
     assert failure.substitute == clips[0, torn, 0].row

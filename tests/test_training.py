@@ -13,7 +13,7 @@ import torch
 
 from besnet.checkpoints import store
 from besnet.checkpoints.header import rebuild
-from besnet.data.clips import RandomCrop
+from besnet.data.crop import RandomCrop
 from besnet.data.failures import FailureLog
 from besnet.training.data import VideoData
 from besnet.training.exit_codes import STOPPED

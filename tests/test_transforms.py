@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from besnet.data.clips import Clip, RandomCrop, collate
+from besnet.data.clips import Clip, collate
+from besnet.data.crop import RandomCrop
 from besnet.data.transforms import MEAN, STD, evaluation_views, normalise, training_batch
 
 

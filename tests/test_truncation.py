@@ -8,7 +8,7 @@ import pytest
 
 from besnet.data.prepare.process_video import Job, process_video
 from besnet.video.container import VideoError
-from besnet.video.reader import open_video
+from besnet.video.opening import open_video
 from tests.drawn import draw
 
 IN_SHARED = ("odd/testsrc2_vp9.webm", "odd/av1_video.mkv", "weizmann/videos/walk/denis_walk.avi")

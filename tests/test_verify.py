@@ -13,7 +13,7 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from besnet.data.clips import EvaluationClips
+from besnet.data.evaluation_clips import EvaluationClips
 from besnet.data.fetching import Unreachable
 from besnet.data.manifest import Manifest
 from besnet.data.manifest_writing import load_checked
@@ -248,7 +248,7 @@ def test_a_row_that_leads_to_another_videos_bytes(kind: str, data: Path, capsys:
     assert f"{manifest[0].id}: its bytes have changed" in said
     views = EvaluationClips(manifest, np.arange(2), ClipShape(num_frames=2, frame_interval=1), 1)
     assert views[0].frames is None
-    assert "holds other bytes than were prepared" in views[0].why
+    assert "does not hold the prepared bytes" in views[0].why
     assert views[1].frames is not None
 
 

@@ -12,9 +12,9 @@ from besnet.data.prepare.process_video import Job, process_video
 from besnet.data.shards import VIDEO_MEMBERS
 from besnet.video.container import VideoError
 from besnet.video.formats import CODECS, FORMATS
+from besnet.video.opening import open_video
 from besnet.video.plain import Plain
 from besnet.video.pyav_reader import ToRGB
-from besnet.video.reader import open_video
 from tests.conftest import ROOT
 
 KEPT = [

@@ -7,7 +7,7 @@ import torch
 
 from besnet.checkpoints import store
 from besnet.checkpoints.header import rebuild
-from besnet.data.clips import EvaluationClips
+from besnet.data.evaluation_clips import EvaluationClips
 from besnet.data.manifest import Manifest
 from besnet.data.order import sample
 from besnet.data.transforms import evaluation_views

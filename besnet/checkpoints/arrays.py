@@ -26,7 +26,7 @@ def read_arrays(path: Path, data: bytes) -> dict[str, np.ndarray]:
             for entry in archive.infolist():
                 with archive.open(entry) as stream:
                     arrays[entry.filename.removesuffix(".npy")] = _read(stream, entry.file_size)
-    except Exception as error:  # what damaged bytes make zipfile, zlib and numpy raise is anything
+    except Exception as error:  # damaged bytes make zipfile, zlib and numpy raise errors of any kind
         raise ValueError(f"{path}: not readable as arrays ({short(str(error), 200)})") from None
     return arrays
 
@@ -39,7 +39,7 @@ def _read(stream: Any, size: int) -> np.ndarray:
     if kind.hasobject or kind.names is not None:
         raise ValueError("an array that holds more than numbers and texts")
     if math.prod(shape) * kind.itemsize != size - stream.tell():
-        raise ValueError(f"an array says that it is {shape}, and has another number of bytes")
+        raise ValueError(f"an array claims the shape {shape} with another number of bytes")
     flat = np.frombuffer(bytearray(stream.read()), kind, math.prod(shape)) if size else np.zeros(0, kind)
     return flat.reshape(shape, order="F" if fortran else "C")
 
@@ -49,7 +49,7 @@ def check_zip(path: Path, file: BinaryIO, packed: bool) -> None:
     may be packed, than such files come to."""
     size = file.seek(0, os.SEEK_END)
     if not zipfile.is_zipfile(file):
-        raise ValueError(f"{path}: not a file of the kind that is expected here, or cut off")
+        raise ValueError(f"{path}: another kind of file than expected here, or cut off")
     try:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()

@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself besides its weights: enough to rebuild, to evaluate and to trust it."""
+"""The header of a checkpoint: what is needed to rebuild its network, to evaluate it and to trace it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class PassportValues(TypedDict):
 
 
 class Header(TypedDict):
-    """The `besnet` entry of a checkpoint: plain values, and what tells the training videos from others.
+    """The `besnet` entry of a checkpoint: plain values, and the fingerprints of the training videos.
 
     model: keyword arguments of BesNet. config: the run's resolved configuration. ema: the decay of the moving average
     that is beside the weights. trained_on: see besnet.data.known. revision, versions: of the code that trained it.
@@ -48,7 +48,7 @@ class LoadedCheckpoint:
     """A network with what it was trained on: `config` is the run's resolved configuration.
 
     model: keyword arguments of BesNet. ema: the decay of the moving average that its weights are; None for the weights
-    as the optimiser left them. trained_on: what tells its training videos from others; None where that is not known.
+    as the optimiser left them. trained_on: fingerprints of its training videos; None if unknown.
     revision, versions: of the code that trained it.
     """
 

@@ -30,14 +30,14 @@ class OnlyWriter:
         self.file: TextIOWrapper | None = None
 
     def take(self, patience_sec: float | None = None) -> None:
-        """Wait for the lock, and say so. Busy if another process keeps it; OSError if the folder cannot be written.
+        """Wait for the lock, with a message. Busy if another process keeps it; OSError if the folder cannot be written.
 
         Nothing else is written. A file system without locks is trusted.
         """
         deadline_sec = time.monotonic() + (PATIENCE_SEC if patience_sec is None else patience_sec)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.file = open(self.folder / ".lock", "a+")  # noqa: SIM115  (open for as long as the work goes on)
+            self.file = open(self.folder / ".lock", "a+")  # noqa: SIM115  (open while the lock is held)
         except OSError as error:
             raise OSError(
                 f"{self.folder}: cannot be written ({error.strerror}): choose another folder with --out"
@@ -51,7 +51,7 @@ class OnlyWriter:
                 raise Busy(f"{other}: end it, or choose another folder with --out")
             if not waits:
                 left_sec = deadline_sec - time.monotonic()
-                print(f"besnet: {other}: waiting up to {left_sec:.0f} s for its end", file=sys.stderr, flush=True)
+                print(f"besnet: {other}: waiting up to {left_sec:.0f} s for it to end", file=sys.stderr, flush=True)
                 waits = True
             time.sleep(0.2)
         self.file.truncate(0)

@@ -119,7 +119,7 @@ def read(folder: Path) -> LoadedModel:
 def given(path: Path) -> LoadedModel:
     """The network at a path: a model folder, a run folder (its newest good checkpoint) or a checkpoint.
 
-    ValueError says what is wrong with it.
+    ValueError names the fault.
     """
     if is_model_folder(path):
         return read(path)

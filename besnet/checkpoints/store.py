@@ -39,7 +39,7 @@ def save(checkpoint: dict[str, Any], folder: Path, step: int) -> Path:
     """Write a checkpoint so that a crash at any instant leaves either none or a whole one.
 
     The file lands as `step_<step>-<first 16 digits of its SHA-256>.ckpt`, so that it verifies by itself.
-    A failing disk is tried again, three times in all; then OSError says what to do, and older checkpoints are intact.
+    A failing disk is tried three times; then OSError names the next step, and older checkpoints are intact.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -88,7 +88,7 @@ def bytes_hash(data: bytes) -> str:
 
 
 def hash_in_name(path: Path) -> str | None:
-    """What a checkpoint's name says about its bytes."""
+    """The facts in a checkpoint's name about its bytes."""
     match = NAME.fullmatch(path.name)
     return match and match[2]
 
@@ -135,7 +135,7 @@ def prune(folder: Path, keep: int) -> None:
 
 
 def load(path: Path, device: Any = "cpu") -> dict[str, Any]:
-    """The content of a checkpoint, in memory of its own. ValueError as `read` says."""
+    """The content of a checkpoint, in memory of its own. ValueError as for `read`."""
     content: dict[str, Any] = copy.deepcopy(read(path, device).content)
     return content
 
@@ -143,9 +143,9 @@ def load(path: Path, device: Any = "cpu") -> dict[str, Any]:
 def read(path: Path, device: Any = "cpu") -> Stored:
     """Read a checkpoint once: tensors and plain values only; nothing in it is ever executed.
 
-    path: a file, or a run folder or a folder of checkpoints, of which the newest is taken whose bytes are those that
-    its name promises. The hash is that of the bytes that were read, whatever a run saves and deletes meanwhile. Tensors
-    lie in the file until they are used. ValueError names the file and what is wrong.
+    path: a file, or a run folder or a folder of checkpoints: then the newest whose bytes match its name. The hash is
+    that of the bytes that were read, even if a run saves and deletes files meanwhile. Tensors stay in the file until
+    they are used. ValueError names the file and the fault.
     """
     if not path.is_dir():
         try:
@@ -159,7 +159,7 @@ def read(path: Path, device: Any = "cpu") -> Stored:
                 with _opened(candidate) as file:
                     if _hash(file) == hash_in_name(candidate):
                         return _read(candidate, file, device)
-            except FileNotFoundError:  # a run has saved newer ones and deleted this one: look again
+            except FileNotFoundError:  # a run has saved newer ones and deleted this one: list again
                 break
         else:
             break

@@ -1,4 +1,4 @@
-"""Weights into the network that they are said to be of: compared name by name and in size before anything is built."""
+"""Weights into their network: names and sizes are compared before anything is built."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ def check_fit(expected: dict[str, Tensor], weights: dict[str, Tensor], where: st
             )
         if weight.layout != torch.strided or weight.is_quantized or weight.is_meta or weight.is_complex():
             raise ValueError(f"{where}: {name}: a plain tensor of numbers is expected")
-    # a tensor may say that it is any size, and have the bytes of one number
+    # a tensor may claim any size with the bytes of one number
     claimed = sum(weight.numel() * weight.element_size() for weight in weights.values())
     there = {weight.untyped_storage().data_ptr(): weight.untyped_storage().nbytes() for weight in weights.values()}
     if claimed > sum(there.values()):

@@ -1,7 +1,7 @@
 """Changes of colour, geometry and content of a training clip, the same for all its frames.
 
 They are drawn in numbers beside the video, where they belong to (seed, epoch, video), and applied on the device. What
-looks at the picture before it changes it (contrast, equalisation) looks at all frames of the clip at once.
+depends on the picture (contrast, equalisation) uses all frames of the clip at once.
 Sources: E. Cubuk et al., "RandAugment", 2020; Z. Zhong et al., "Random Erasing Data Augmentation", 2020.
 """
 

@@ -1,6 +1,6 @@
 """Whole shards of a remote data set, kept on the local disk within a bound.
 
-A shard is fetched once for all processes of a machine, checked against the manifest's size and hash, and only then
+A shard is fetched once for all processes of a machine, compared with the manifest's size and hash, and only then
 takes its name. Those that were not used for longest give way, but none that is being read.
 """
 
@@ -24,11 +24,11 @@ def cache_folder() -> Path:
 
 def cache_bytes() -> int:
     """The bound on the cache: $BESNET_CACHE_GB gigabytes, else 50."""
-    told = os.environ.get("BESNET_CACHE_GB", "50")
+    given = os.environ.get("BESNET_CACHE_GB", "50")
     try:
-        return int(float(told) * 1e9)
+        return int(float(given) * 1e9)
     except ValueError:
-        raise ValueError(f"BESNET_CACHE_GB={told}: a number of gigabytes") from None
+        raise ValueError(f"BESNET_CACHE_GB={given}: give a number of gigabytes") from None
 
 
 def check_address(address: str) -> None:
@@ -132,7 +132,7 @@ def _make_room(folder: Path, size: int, reserved: Path) -> None:
 
 
 def _free(folder: Path, most: int) -> bool:
-    """Remove shards that nobody reads until no more than `most` bytes are taken; whether that was possible."""
+    """Remove shards that are not being read until at most `most` bytes are left; whether that was possible."""
     kept, total = [], 0
     for path in [*folder.glob("*.tar"), *folder.glob("*.reserved")]:
         if path.suffix == ".reserved" and _is_free(path.with_suffix(".lock")):

@@ -75,10 +75,10 @@ def difference(manifest: Manifest) -> str:
     """One sentence on what results on this data cannot be compared with."""
     cover = coverage(manifest)
     lacking = {split: sum(cover.of_split(split).values()) - cover.of_split(split)["ready"] for split in SPLITS}
-    told = [f"{count:,} of {split}" for split, count in lacking.items() if count]
-    if not told:
+    parts = [f"{count:,} of {split}" for split, count in lacking.items() if count]
+    if not parts:
         return "Every video of the list is ready."
     return (
-        f"Of the list {' and '.join(told)} cannot be used: an accuracy on what is left is another number than "
+        f"Of the list {' and '.join(parts)} cannot be used: an accuracy on what is left is another number than "
         "one on the whole list, and evaluation prints both."
     )

@@ -26,7 +26,7 @@ class Failure:
 
     @property
     def key(self) -> tuple[int, int, int]:
-        """(epoch, row, repeat): what was asked for."""
+        """(epoch, row, repeat) of the requested clip."""
         return self.epoch, self.row, self.repeat
 
 
@@ -60,7 +60,7 @@ class FailureLog:
                     continue  # no record of ours
 
     def substitutes(self) -> dict[tuple[int, int, int], int]:
-        """Which row stands in for a clip: {(epoch, row, repeat): row of the substitute}."""
+        """The substitutes of clips: {(epoch, row, repeat): row of the substitute}."""
         return {key: failure.substitute for key, failure in self.known.items()}
 
     def append(self, failures: list[Failure]) -> None:

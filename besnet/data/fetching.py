@@ -48,7 +48,7 @@ def _attempt(address: str, to: Path, size: int, digest: str) -> tuple[str, bool]
         before = transfer.count
         thread.join(WINDOW_SEC)
         if thread.is_alive() and transfer.count - before < SLOWEST * WINDOW_SEC:
-            transfer.stopped = True  # seen with its next bytes; its file is another one in the next attempt
+            transfer.stopped = True  # it notices with its next bytes; the next attempt writes another file
             return f"cannot be fetched: less than {SLOWEST} bytes a second", False
     error = transfer.error
     if error is not None:

@@ -10,9 +10,9 @@ from besnet.data.manifest import STATES, Manifest, Row
 
 
 def fingerprints(manifest: Manifest, rows: np.ndarray) -> np.ndarray:
-    """What tells these videos from all others, for a checkpoint to carry: ascending int64, up to three a video.
+    """Fingerprints of these videos, to be stored in a checkpoint: ascending int64, up to three for each video.
 
-    A file of which several videos are parts tells none of them from the others, and is left out.
+    A file that several videos are parts of identifies none of them, and is left out.
     """
     pieces = defaultdict(set)
     for row in np.flatnonzero(manifest.columns["state"] == STATES.index("ready")).tolist():
@@ -36,8 +36,8 @@ def among(manifest: Manifest, rows: np.ndarray, known: np.ndarray) -> np.ndarray
 def marks(manifest: Manifest, facts: Row) -> dict[str, int]:
     """The marks of one video by their kind, 64 bits each."""
     name = manifest.classes[facts.label] if facts.label >= 0 else ""
-    told = {"hash": facts.hash, "source": facts.source_hash, "id": f"{manifest.name}\n{facts.id}\n{name}"}
-    return {kind: mark(f"{kind}\n{text}") for kind, text in told.items() if text}
+    facts_of = {"hash": facts.hash, "source": facts.source_hash, "id": f"{manifest.name}\n{facts.id}\n{name}"}
+    return {kind: mark(f"{kind}\n{text}") for kind, text in facts_of.items() if text}
 
 
 def mark(text: str) -> int:

@@ -4,7 +4,7 @@
     manifest.jsonl   one JSON object a line, one video a row
     manifest.npy     the columns needed for every video at once, and where each line begins
 
-The columns are memory-mapped and rows are read from the file when they are asked for: worker processes share the pages
+The columns are memory-mapped and rows are read from the file when they are needed: worker processes share the pages
 of both, and none holds rows of its own.
 """
 
@@ -24,18 +24,18 @@ from besnet.data.paths import check_size, hash_file, inside, read_range
 from besnet.data.row import SPLITS, STATES, Row, State, hash_bytes, parse
 from besnet.reading import read_json
 from besnet.schema import Count, Distinct, Hash, Length, Name, checked
-from besnet.video.reader import Backend, Reader, open_video
+from besnet.video.opening import open_video
+from besnet.video.reader import Backend, Reader
 
 # begin: where the row's line starts in manifest.jsonl.
 COLUMNS = np.dtype([("begin", "<i8"), ("label", "<i4"), ("split", "i1"), ("state", "i1"), ("duration_sec", "<f4")])
-
 
 ClassNames = Annotated[list[Name], Length(0, 100_000), Distinct()]
 
 
 @dataclass(frozen=True)
 class Passport:
-    """What data a result stands for: `source` hashes ids, labels, splits, states and the bytes of the original videos,
+    """The data behind a result: `source` hashes ids, labels, splits, states and the bytes of the original videos,
     `encode` how they were re-encoded and the outcome. Two results compare only where `source` is equal."""
 
     source: Hash
@@ -94,7 +94,7 @@ class Manifest:
             raise ValueError(f"{folder}: the manifest cannot be read ({error}): run `besnet prepare` again") from None
         if not fits:
             os.close(lines)
-            raise ValueError(f"{lines_file}: does not fit dataset.json: copy the folder again or prepare it again")
+            raise ValueError(f"{lines_file}: does not match dataset.json: copy the folder again or prepare it again")
         known = {"label": (-1, len(about.classes)), "split": (0, len(SPLITS)), "state": (0, len(STATES))}
         for name, (first, beyond) in known.items():
             if len(columns) and not first <= columns[name].min() <= columns[name].max() < beyond:
@@ -111,7 +111,7 @@ class Manifest:
         """Open a folder once more. ValueError where other data was prepared there meanwhile."""
         manifest = cls.load(folder)
         if manifest.passport != passport:
-            raise ValueError(f"{folder}: prepared anew while it was in use: start again")
+            raise ValueError(f"{folder}: prepared again while it was in use: start again")
         return manifest
 
     @property
@@ -151,10 +151,10 @@ class Manifest:
         end = int(self.columns["begin"][row + 1]) if row + 1 < len(self) else self.about.size
         try:
             if not 0 <= begin <= end <= self.about.size:
-                raise ValueError("manifest.npy does not say where it is")
+                raise ValueError("manifest.npy has no valid position for it")
             found = parse(os.pread(self._lines, end - begin, begin), len(self.classes))
             if (found.label, SPLITS.index(found.split), STATES.index(found.state)) != self._columns_of(row):
-                raise ValueError("manifest.npy says another label, split or state")
+                raise ValueError("manifest.npy has another label, split or state")
         except ValueError as error:
             raise ValueError(f"{self.folder / 'manifest.jsonl'}: line {row + 1}: {error}") from None
         return found
@@ -186,14 +186,11 @@ class Manifest:
             with self.held(facts) as path:
                 source = self._source(path, row, facts)
         if source is None:
-            raise ValueError(f"{facts.id}: {path} holds other bytes than were prepared: run `besnet verify`")
+            raise ValueError(f"{facts.id}: {path} does not hold the prepared bytes: run `besnet verify`")
         return open_video(source, backend, name=facts.id if facts.in_shard else path)
 
     def _source(self, path: str, row: int, facts: Row) -> Path | bytes | None:
-        """What a row's reader opens; None where a copy in the cache was damaged, and is removed.
-
-        ValueError where a file is not the one that was prepared.
-        """
+        """What a row's reader opens; None for a damaged copy in the cache, now removed. ValueError for wrong bytes."""
         source: Path | bytes = Path(path)
         if facts.in_shard:
             source = read_range(path, facts.offset, facts.size)
@@ -207,7 +204,7 @@ class Manifest:
         if "://" in self.root and hash_file(Path(path))[0] != self._shards[facts.path].hash:
             discard(Path(path))
             return None
-        raise ValueError(f"{facts.id}: {path} holds other bytes than were prepared: run `besnet verify`")
+        raise ValueError(f"{facts.id}: {path} does not hold the prepared bytes: run `besnet verify`")
 
     @contextmanager
     def held(self, facts: Row) -> Iterator[str]:

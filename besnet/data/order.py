@@ -31,7 +31,7 @@ class TrainingOrder(Sampler[list[Key]]):
 
     Every epoch is one permutation of `rows`, a function of (seed, epoch) alone; the global micro-batch m takes the next
     batch_size * world_size of it, and rank r every world_size-th of those. The last incomplete global micro-batch of
-    an epoch is left out. `epoch` and `samples` (of all ranks, consumed in this epoch) say where iteration starts.
+    an epoch is left out. Iteration starts at `epoch` and `samples` (of all ranks, consumed in this epoch).
     With `repeats` every video comes that often in one global micro-batch, and an epoch is as many times as long.
     With `limit` an epoch ends after so many global micro-batches, and the next one begins with its own permutation.
     """

@@ -1,4 +1,4 @@
-"""One row of a manifest, and what its fields may be: a row that says anything else is refused where it is read."""
+"""One row of a manifest, and the checks of its fields when it is read."""
 
 import hashlib
 import json
@@ -55,7 +55,7 @@ def parse(line: bytes, classes: int) -> Row:
         if isinstance(value, int | float) and not 0 <= value <= MOST.get(name, 1e15) and name != "label":
             raise ValueError(f"{name} {value}: out of its range")
     if row.split not in SPLITS or row.state not in STATES:
-        raise ValueError(f"split {row.split!r:.40}, state {row.state!r:.40}: not one of those there are")
+        raise ValueError(f"split {row.split!r:.40}, state {row.state!r:.40}: unknown")
     if not -1 <= row.label < classes:
         raise ValueError(f"label {row.label}: there are {classes} classes")
     return row

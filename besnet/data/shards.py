@@ -61,7 +61,7 @@ def members(path: Path, deadline_sec: float = LISTING_SEC) -> Iterator[Member]:
         with tarfile.open(path, "r:", tarinfo=_Header) as tar:
             end, before = os.path.getsize(path), -1
             while (info := tar.next()) is not None:
-                vars(tar)["members"] = []  # else it remembers all that it has seen
+                vars(tar)["members"] = []  # else it keeps every member in memory
                 if info.size < 0 or tar.offset <= before:
                     raise ValueError(f"the header of {info.name!r:.60} leads backwards")
                 if time.monotonic() > end_sec:

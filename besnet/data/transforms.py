@@ -1,4 +1,4 @@
-"""Ragged uint8 clips → one float batch, on whatever device they are."""
+"""Ragged uint8 clips → one float batch, on their device."""
 
 from functools import cache
 
@@ -28,7 +28,7 @@ def mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def pixels(clips: Tensor) -> Tensor:
-    """What `normalise` made of them, as pictures again: (..., 3, T, H, W) → uint8 0..255 (..., T, H, W, 3)."""
+    """The inverse of `normalise`, as pictures: (..., 3, T, H, W) → uint8 0..255 (..., T, H, W, 3)."""
     mean, std = mean_and_std(clips.device)
     return clips.movedim(-4, -1).float().mul(std).add(mean).round().clamp(0, 255).to(torch.uint8)
 

@@ -1,4 +1,4 @@
-"""`besnet verify`: are the prepared videos still what the manifest says?"""
+"""The verb `verify`: do the prepared videos still match the manifest?"""
 
 import os
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ SHOWN = 10
 def verify(
     data: Path, decode: float = 0.0, sizes_only: bool = False, workers: int | None = None, timeout_sec: float = 300.0
 ) -> int:
-    """Check shards, or videos read in place, against the manifest; before a job, or after copying.
+    """Compare shards, or videos read in place, with the manifest; before a job, or after copying.
 
     The manifest itself: its labels, splits, states and hashes are those of the passport, its columns those of its rows.
-    Shards: each is there, with its size, hash and number of videos. Videos: each is where its row says, with its size
+    Shards: each is there, with its size, hash and number of videos. Videos: each is at the path in its row, with size
     and hash.
-    Prints what is wrong. Leaves with 0 if nothing is, else with 1.
+    Prints every fault. The exit code is 0 without a fault, else 1.
 
     Args:
         data: Folder written by `besnet prepare`.
@@ -38,7 +38,7 @@ def verify(
         timeout_sec: Seconds after which a video that is decoded counts as broken.
     """
     if not 0 <= decode <= 1:
-        raise ValueError(f"--decode {decode}: a share from 0 to 1")
+        raise ValueError(f"--decode {decode}: give a share from 0 to 1")
     manifest = Manifest.load(data)
     count = workers or os.cpu_count() or 1
     wrong = list(wrong_rows(manifest))
@@ -84,7 +84,7 @@ def wrong_bytes(manifest: Manifest, sizes_only: bool, rows: bool, workers: int) 
                     discard(copy)
             if not wrong:
                 return ""
-            with pinned(path, shard.size, shard.hash) as copy:  # the copy was damaged here: look at a fresh one
+            with pinned(path, shard.size, shard.hash) as copy:  # the copy was damaged: fetch a new one
                 return wrong_shard(copy, shard, sizes_only)
         except (OSError, ValueError) as error:
             return str(error)

@@ -1,28 +1,29 @@
-"""Several evaluations' stored probabilities as one answer: nothing is decoded or computed again."""
+"""An ensemble of evaluations, from their stored probabilities: nothing is decoded or computed again."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from besnet.evaluation.calibration import reliability
 from besnet.evaluation.metrics import accuracies
+from besnet.evaluation.reliability import reliability
 from besnet.evaluation.stored import Evaluation, read_evaluation
 from besnet.files import write_arrays, write_json
 from besnet.formats import stamp
-from besnet.report.evaluation_page import percent, trained_on_line
+from besnet.report.evaluation_page import trained_on_line
+from besnet.report.numbers import percent
 from besnet.report.page import Cell, Page
 
 
 def ensemble(evaluations: list[Path], out: Path) -> None:
     """Combine evaluations of one split by the mean and by the maximum of their probabilities.
 
-    Each evaluation's probabilities are first averaged over its views. The maximum is brought back to a sum of 1.
-    Writes results.json, predictions.npz (`mean` and `max`, (N, C)) and report.html into `out`. ValueError, by name, for
+    Each evaluation's probabilities are first averaged over its views. The maximum is scaled to a sum of 1.
+    Writes results.json, predictions.npz (`mean` and `max`, (N, C)) and report.html into `out`. ValueError for
     evaluations of other videos, classes, splits or data.
     """
     if len(evaluations) < 2:
-        raise ValueError("--ensemble: at least two folders of evaluations are expected")
+        raise ValueError("--ensemble: give at least two folders of evaluations")
     loaded = [read_evaluation(folder) for folder in evaluations]
     first = loaded[0]
     about = first.about
@@ -32,7 +33,7 @@ def ensemble(evaluations: list[Path], out: Path) -> None:
     combined = {"mean": members.mean(axis=0), "max": highest / highest.sum(axis=1, keepdims=True)}
     labels = first.labels
     expected = about["coverage"]["expected"]
-    if about["accuracy"] is not None:  # of the labelled ones, which older evaluations do not tell
+    if about["accuracy"] is not None:  # of the labelled videos, which older evaluations do not store
         expected = about["accuracy"]["missing_counted_wrong"].get("videos", expected)
     trained_on = [entry.about.get("trained_on") for entry in loaded]
     results: dict[str, Any] = {
@@ -72,7 +73,7 @@ def check(loaded: list[Evaluation]) -> None:
     for other in loaded[1:]:
         both = f"{first.folder} and {other.folder}"
         if other.about["classes"] != about["classes"]:
-            raise ValueError(f"{both}: their networks have different class lists: they cannot answer together")
+            raise ValueError(f"{both}: their networks have different class lists: they cannot be combined")
         if other.about["split"] != about["split"]:
             raise ValueError(f"{both}: evaluated on the splits {about['split']} and {other.about['split']}")
         for name, value in about["data"]["passport"].items():

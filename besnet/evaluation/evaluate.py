@@ -1,4 +1,4 @@
-"""A checkpoint and a prepared data set → an honest account: what was expected, what was seen, what was right."""
+"""The verb `evaluate`: a checkpoint and a prepared data set → coverage, accuracy and a page."""
 
 import json
 import time
@@ -20,12 +20,12 @@ from besnet.data.labels import canonical
 from besnet.data.manifest import SPLITS, Manifest
 from besnet.data.manifest_writing import load_checked
 from besnet.evaluation.comparison import check_comparable
-from besnet.evaluation.inference import InferenceSettings, answers
+from besnet.evaluation.inference import InferenceSettings, run_inference
 from besnet.evaluation.ranks import Ranks, joined
 from besnet.evaluation.recalibration import recalibrated
 from besnet.evaluation.results import finish
 from besnet.evaluation.stored import read_evaluation
-from besnet.evaluation.views import settings
+from besnet.evaluation.views import evaluation_crop_size, settings
 from besnet.files import write_text
 from besnet.models.folding import fold
 from besnet.progress import clock
@@ -51,19 +51,19 @@ def evaluate(
     allow_training_videos: bool = False,
     watchdog_minutes: float = 30.0,
 ) -> None:
-    """Evaluate a checkpoint on every video of a split, each exactly once; nothing is ever substituted.
+    """Evaluate a checkpoint on every video of a split, each exactly once. No video is substituted.
 
     Prints expected, evaluated, missing and undecodable videos and the accuracy, both over the evaluated ones and with
     the missing ones counted wrong. Writes results.json, predictions.npz (probabilities of every view), report.html,
     and submission.csv where the split has no labels. Under torchrun the ranks share the work; a killed evaluation
-    goes on when the same command is given again.
+    resumes when the same command is run again.
 
     Args:
         ckpt_path: checkpoint file, or a run folder (its newest good checkpoint is taken).
         data: prepared data set; by default the one that the checkpoint was trained on.
         split: split of the data set.
-        num_clips: clips a video; by default as the checkpoint's config says.
-        num_crops: crops a clip; by default as the checkpoint's config says.
+        num_clips: clips of each video; by default as in the checkpoint's config.
+        num_crops: crops of each clip; by default as in the checkpoint's config.
         dilations: dilations to average over, such as [1,2]; a single one is a fixed dilation; by default the set that
             the network was trained with.
         out: folder for the results; by default below the run's folder.
@@ -71,12 +71,12 @@ def evaluate(
         workers: processes that decode on each rank; 0 decodes in the evaluating process.
         backend: decoder of the videos.
         no_ema: evaluate the weights as the optimiser left them, not their moving average (EMA).
-        recalibrate: measure BatchNorm's statistics anew on this many training videos of `data`, with the dilations
-            averaged as they are here; they are kept beside the checkpoint. null takes those gathered in training.
+        recalibrate: measure the BatchNorm statistics again on this many training videos of `data`, with averaged
+            dilations, and keep them beside the checkpoint. null: use those gathered in training.
         baseline: folder of a finished evaluation of the same split, to compare this one with on the page.
-        allow_training_videos: evaluate although the network was trained on some of these videos: what is counted is
-            then how well it remembers them.
-        watchdog_minutes: an evaluation in which nothing moves for so long says where it stands and ends with code 69.
+        allow_training_videos: evaluate although the network was trained on some of these videos: the accuracy
+            then shows how well it remembers them.
+        watchdog_minutes: after so long without progress the evaluation prints its stage and exits with code 69.
     """
     checkpoint = store.read(ckpt_path)
     changed = {} if dilations is None else {"dilations": dilations}
@@ -85,11 +85,11 @@ def evaluate(
     manifest = load_checked(data or Path(config["data"]["folder"]))
     plan = config["evaluation"].with_views(num_clips, num_crops)
     shape = config["data"]["clip"]
-    crop_size = plan.crop_size or config["data"]["crop_size"]
+    crop_size = evaluation_crop_size(config)
     rows = manifest.select(split, state=None)
     if not len(rows):
         there = [name for name in SPLITS if len(manifest.select(name, state=None))]
-        raise ValueError(f"{manifest.folder}: no video in the split {split}; there are: {', '.join(there)}")
+        raise ValueError(f"{manifest.folder}: no video in the split {split}; there are videos in: {', '.join(there)}")
     labels = own_labels(manifest, rows, trained.classes)
     known = training_videos(trained, manifest, split)
     if known and not allow_training_videos:
@@ -131,28 +131,26 @@ def evaluate(
             print(weights_line(trained))
         ready = np.array([row for row in rows if manifest[int(row)].state == "ready"], dtype=np.int64)
         trained.network.to(ranks.device)
+        inference = InferenceSettings(shape, plan, crop_size, workers, backend)
         if recalibrate:
             beat = partial(pulse, "recalibration")
-            norms, measured = recalibrated(
-                trained, checkpoint, manifest, recalibrate, no_ema, crop_size, ranks, workers, backend, beat
-            )
+            norms, measured = recalibrated(trained, checkpoint, manifest, recalibrate, no_ema, inference, ranks, beat)
             if ranks.rank == 0:
-                print(f"BatchNorm statistics of {measured} training videos ({recalibrate} asked for): {norms}")
+                print(f"BatchNorm statistics of {measured} training videos ({recalibrate} requested): {norms}")
         network = fold(trained.network)
-        looking = InferenceSettings(shape, plan, crop_size, workers, backend)
         started_sec = time.monotonic()
-        got, fresh = answers(network, manifest, ready, looking, ranks, folder / "parts", pulse)
+        got, fresh = run_inference(network, manifest, ready, inference, ranks, folder / "parts", pulse)
         if ranks.rank == 0:
             took_sec = time.monotonic() - started_sec
             rate = fresh / max(took_sec, 1e-6)
             cost = f"{clock(took_sec)} on {ranks.world_size} x {ranks.device}, {rate:.1f} videos/s"
             if fresh < len(got):
-                cost += f"; {len(got) - fresh} videos had been evaluated before"
+                cost += f"; {len(got) - fresh} videos were evaluated before"
             finish(folder, about, manifest, rows, labels, got, cost, other)
 
 
 def training_videos(trained: LoadedCheckpoint, manifest: Manifest, split: str) -> int | None:
-    """How many readable videos of a split the network was trained on; None where its checkpoint does not tell."""
+    """How many readable videos of a split the network was trained on; None where its checkpoint does not record it."""
     ready = manifest.select(split)
     if trained.trained_on is not None:
         return len(among(manifest, ready, trained.trained_on.numpy()))
@@ -162,8 +160,8 @@ def training_videos(trained: LoadedCheckpoint, manifest: Manifest, split: str) -
 
 
 def own_labels(manifest: Manifest, rows: np.ndarray, classes: list[str]) -> np.ndarray:
-    """The data's labels as the network's class numbers, -1 without a label; classes are matched by name, whatever the
-    capitals and underscores."""
+    """The data's labels as the network's class numbers, -1 without a label; classes are matched by name, without
+    regard to capitals and underscores."""
     numbers = {canonical(name): number for number, name in enumerate(classes)}
     unknown = [name for name in manifest.classes if canonical(name) not in numbers]
     if unknown:
@@ -176,7 +174,7 @@ def own_labels(manifest: Manifest, rows: np.ndarray, classes: list[str]) -> np.n
 
 
 def describe(trained: LoadedCheckpoint) -> str:
-    """One line that says which network this is."""
+    """The network in one line."""
     parameters = sum(weight.numel() for weight in trained.network.parameters()) / 1e6
     taps = f"dilations {list(trained.network.dilations)}" if trained.network.dilations else "no temporal taps"
     average = "" if trained.ema is None else f", moving average of decay {trained.ema}"
@@ -185,7 +183,7 @@ def describe(trained: LoadedCheckpoint) -> str:
 
 
 def weights_line(trained: LoadedCheckpoint) -> str:
-    """Which of a checkpoint's two sets of weights is evaluated."""
+    """Which of a checkpoint's two sets of weights is evaluated, in one line."""
     if trained.ema is None:
         return "weights: as the optimiser left them (their moving average is evaluated without --no_ema)"
     return f"weights: their moving average (EMA, decay {trained.ema}); --no_ema evaluates the weights as trained"
@@ -193,7 +191,7 @@ def weights_line(trained: LoadedCheckpoint) -> str:
 
 @contextmanager
 def held(folder: Path, about: dict[str, Any], ranks: Ranks) -> Iterator[None]:
-    """Keep other evaluations out of the folder, and drop answers of another checkpoint, data set or plan from it."""
+    """Lock the folder, and delete saved predictions of another checkpoint, data set or plan from it."""
     writer, problem = OnlyWriter(folder, "evaluation"), None
     if ranks.rank == 0:
         try:
@@ -215,7 +213,7 @@ def held(folder: Path, about: dict[str, Any], ranks: Ranks) -> Iterator[None]:
 
 
 def clear(parts: Path, wanted: str) -> None:
-    """Make the folder of answers; keep what is in it only where it was written for the same evaluation."""
+    """Make the folder of saved predictions; keep its files only where they are of the same evaluation."""
     parts.mkdir(parents=True, exist_ok=True)
     identity = parts / "about.json"
     if not identity.exists() or identity.read_text() != wanted:

@@ -11,10 +11,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from besnet.checkpoints.arrays import read_arrays
-from besnet.data.clips import EvaluationClips, loader_settings
+from besnet.data.evaluation_clips import EvaluationClips
+from besnet.data.loading import loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.transforms import evaluation_views
-from besnet.evaluation.probabilities import check_probabilities, softmax
+from besnet.evaluation.forward import view_probabilities
+from besnet.evaluation.probabilities import check_probabilities
 from besnet.evaluation.ranks import Ranks
 from besnet.evaluation.views import ViewPlan
 from besnet.files import sync_folder, write_arrays
@@ -25,13 +27,12 @@ from besnet.video.sampling import ClipShape
 from besnet.watchdog import Pulse
 
 PART_SEC = 60.0
-VIEWS_PER_BATCH = 10
-LARGEST_PART = 4 * 2**30  # bytes that a rank leaves in a minute
+LARGEST_PART = 4 * 2**30  # bytes that a rank saves in a minute
 
 
 @dataclass(frozen=True)
 class RowPrediction:
-    """What the network said about one video: probabilities float32 (num_views, C), or None and why."""
+    """The prediction for one video: probabilities float32 (num_views, C), or None and the reason."""
 
     row: int
     probabilities: np.ndarray | None
@@ -41,7 +42,7 @@ class RowPrediction:
 
 @dataclass(frozen=True)
 class InferenceSettings:
-    """How every video is looked at: which clips and crops, at what size, read by how many workers with what decoder."""
+    """Clips, crops and their size, and the workers and the decoder that read them."""
 
     shape: ClipShape
     plan: ViewPlan
@@ -50,32 +51,32 @@ class InferenceSettings:
     backend: Backend
 
 
-def answers(
+def run_inference(
     network: nn.Module,
     manifest: Manifest,
     rows: np.ndarray,
-    looking: InferenceSettings,
+    settings: InferenceSettings,
     ranks: Ranks,
     parts: Path,
     pulse: Pulse,
 ) -> tuple[list[RowPrediction], int]:
-    """The answers for `rows`, in their order, on rank 0 (elsewhere an empty list), and how many of them are new.
+    """The predictions for `rows`, in their order, on rank 0 (elsewhere an empty list), and how many of them are new.
 
-    Each rank takes rows[rank::world_size] of what is not yet in the folder `parts`, and leaves its answers there every
-    minute, so that an evaluation that was killed goes on. No rank waits for another until the one gather at the end.
+    Each rank takes rows[rank::world_size] of those that are not yet in the folder `parts`, and saves its predictions
+    there every minute, so that a killed evaluation resumes. No rank waits for another until the one gather at the end.
     """
-    left = ranks.rank == 0 and list(read_parts(parts, rows, looking.plan.num_views))
+    left = ranks.rank == 0 and list(read_parts(parts, rows, settings.plan.num_views))
     done: list[RowPrediction] = ranks.broadcast(left)
-    known = {answer.row for answer in done}
+    known = {prediction.row for prediction in done}
     mine = np.array([row for row in rows if row not in known], dtype=np.int64)[ranks.rank :: ranks.world_size]
     fresh: list[RowPrediction] = []
     unsaved: list[RowPrediction] = []
     saved_sec = time.monotonic()
     meter = Meter(len(mine), "videos", quiet=ranks.rank > 0)
-    for answer in stream(network, manifest, mine, looking, ranks.device):
+    for prediction in predict_videos(network, manifest, mine, settings, ranks.device):
         pulse("evaluation")
-        fresh.append(answer)
-        unsaved.append(answer)
+        fresh.append(prediction)
+        unsaved.append(prediction)
         meter.add(1)
         if time.monotonic() - saved_sec > PART_SEC:
             write_part(parts, ranks.rank, unsaved)
@@ -84,59 +85,56 @@ def answers(
     pulse.wait_for_others()
     new = ranks.gather(fresh)
     pulse("writing the results")
-    everything = {answer.row: answer for answer in [*new, *done]}
+    everything = {prediction.row: prediction for prediction in [*new, *done]}
     if ranks.rank > 0:
         return [], 0
     assert everything.keys() == set(map(int, rows)), "each video exactly once"
     return [everything[int(row)] for row in rows], len(new)
 
 
-def stream(
+def predict_videos(
     network: nn.Module,
     manifest: Manifest,
     rows: np.ndarray,
-    looking: InferenceSettings,
+    settings: InferenceSettings,
     device: torch.device,
 ) -> Iterator[RowPrediction]:
-    """The network's answers for `rows`, one video at a time: so they do not depend on what else is evaluated."""
-    views = EvaluationClips(manifest, rows, looking.shape, looking.plan.num_clips, looking.backend)
-    loader = DataLoader(views, batch_size=None, **loader_settings(min(looking.workers, len(rows)), device))
+    """The predictions for `rows`, one video at a time."""
+    clips = EvaluationClips(manifest, rows, settings.shape, settings.plan.num_clips, settings.backend)
+    loader = DataLoader(clips, batch_size=None, **loader_settings(min(settings.workers, len(rows)), device))
     for video in loader:
         if video.frames is None:
             yield RowPrediction(video.row, None, why=video.why)
             continue
-        with torch.inference_mode():
-            clips = evaluation_views(video.frames.to(device), looking.crop_size, looking.plan.num_crops)
-            logits = torch.cat([network(chunk) for chunk in clips.split(VIEWS_PER_BATCH)])
-            probabilities = softmax(logits, manifest[video.row].id)
-        yield RowPrediction(video.row, probabilities, video.looped)
+        views = evaluation_views(video.frames.to(device), settings.crop_size, settings.plan.num_crops)
+        yield RowPrediction(video.row, view_probabilities(network, views, manifest[video.row].id), video.looped)
 
 
 def write_part(folder: Path, rank: int, batch: list[RowPrediction]) -> None:
-    """Leave answers on the disk, whole or not at all; a video that could not be read is tried again instead."""
-    read = [answer for answer in batch if answer.probabilities is not None]
+    """Save predictions, whole or not at all. Videos that could not be read are left out: they are tried again."""
+    read = [prediction for prediction in batch if prediction.probabilities is not None]
     write_arrays(
         folder / f"part-{rank}-{time.time_ns()}.npz",
-        read=np.array([answer.row for answer in read]),
-        looped=np.array([answer.looped for answer in read]),
-        probabilities=np.array([answer.probabilities for answer in read], dtype=np.float32),
+        read=np.array([prediction.row for prediction in read]),
+        looped=np.array([prediction.looped for prediction in read]),
+        probabilities=np.array([prediction.probabilities for prediction in read], dtype=np.float32),
     )
     sync_folder(folder)
 
 
 def read_parts(folder: Path, rows: np.ndarray, num_views: int) -> Iterator[RowPrediction]:
-    """The answers for some of these rows that an earlier, unfinished evaluation left. What is damaged is deleted: its
+    """The predictions for some of these rows that an unfinished evaluation saved. Damaged files are deleted: their
     videos are evaluated again."""
     wanted = set(rows.tolist())
     for path in sorted(folder.glob("part-*.npz")):
         try:
-            yield from part_answers(path, wanted, num_views)
+            yield from part_predictions(path, wanted, num_views)
         except (ValueError, KeyError):
             path.unlink()
 
 
-def part_answers(path: Path, wanted: set[int], num_views: int) -> list[RowPrediction]:
-    """The answers in one file. ValueError or KeyError if it is damaged, or not of this evaluation."""
+def part_predictions(path: Path, wanted: set[int], num_views: int) -> list[RowPrediction]:
+    """The predictions in one file. ValueError or KeyError if it is damaged or of another evaluation."""
     part = read_arrays(path, read_bytes(path, LARGEST_PART))
     rows, shares, looped = part["read"], part["probabilities"], part["looped"]
     if not len(rows):

@@ -1,9 +1,10 @@
-"""Logits → probabilities, and what may be called so: nothing that is not finite is ever counted, stored or shown."""
+"""Logits → probabilities, and their checks: no output that is not finite is counted, stored or shown."""
 
 import numpy as np
 from torch import Tensor
 
-OFF = 0.01  # what float32 and half precision may add up to besides 1
+SMALLEST = 1e-12  # before a logarithm: probabilities in float32 can be 0
+OFF = 0.01  # how far from 1 the sum may be in float32 and half precision
 
 
 def softmax(logits: Tensor, what: str) -> np.ndarray:
@@ -13,12 +14,11 @@ def softmax(logits: Tensor, what: str) -> np.ndarray:
     return shares
 
 
-def check_finite(answer: Tensor, what: str) -> None:
+def check_finite(output: Tensor, what: str) -> None:
     """ValueError if a network's output holds a number that is not finite."""
-    if not answer.isfinite().all():
+    if not output.isfinite().all():
         raise ValueError(
-            f"{what}: the network's output is not finite: nothing can be said with these weights; use an earlier "
-            "checkpoint"
+            f"{what}: the network's output is not finite: its weights are unusable; use an earlier checkpoint"
         )
 
 

@@ -1,6 +1,6 @@
-"""BatchNorm statistics of a trained network as it is evaluated, measured on training videos and kept beside it.
+"""BatchNorm statistics for a network with averaged dilations, measured on training videos and kept beside it.
 
-Those gathered in training belong to single draws of the dilations; averaged activations vary less.
+The statistics gathered in training belong to single draws of the dilations; averaged activations vary less.
 """
 
 import hashlib
@@ -19,18 +19,17 @@ from torch.utils.data import DataLoader
 from besnet.checkpoints.arrays import check_zip
 from besnet.checkpoints.header import LoadedCheckpoint
 from besnet.checkpoints.store import Stored, bytes_hash
-from besnet.data.clips import EvaluationClips, loader_settings
+from besnet.data.evaluation_clips import EvaluationClips
+from besnet.data.loading import loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.order import sample
 from besnet.data.transforms import evaluation_views
+from besnet.evaluation.inference import InferenceSettings
 from besnet.evaluation.ranks import Ranks
-from besnet.evaluation.views import settings
 from besnet.files import replacing
 from besnet.models.besnet import BesNet
 from besnet.models.recalibration import load_statistics, mean_of_batches, measure_batch, norm_channels
 from besnet.reading import read_bytes
-from besnet.video.reader import Backend
-from besnet.video.sampling import ClipShape
 
 BATCH_SIZE = 16  # clips that are measured together, at most
 LARGEST = 64 * 2**20  # bytes of a file of statistics
@@ -40,28 +39,27 @@ def recalibrate(
     network: BesNet,
     manifest: Manifest,
     videos: int,
-    shape: ClipShape,
-    crop_size: int,
+    settings: InferenceSettings,
     ranks: Ranks,
-    workers: int = 2,
-    backend: Backend = "pyav",
     beat: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, int]:
     """Set a network's BatchNorm statistics to those of drawn training videos: middle clip, centre crop.
 
-    The ranks share the batches. The outcome, float64 (2, channels of all BatchNorms) on every rank, does not depend on
-    their number. A video that cannot be read is left out; ValueError if none can. beat is called after every batch.
-    Also returns how many videos were measured.
+    The ranks share the batches; the result does not depend on their number. A video that cannot be read is left out;
+    ValueError if none can. beat is called after every batch. Returns, on every rank, the statistics, float64 (2,
+    channels of all BatchNorms), and the number of videos measured.
     """
     rows = drawn_rows(manifest, videos)
     batches = equal_batches(len(rows))
     mine = range(ranks.rank, len(batches), ranks.world_size)
-    views = EvaluationClips(manifest, rows, shape, num_clips=1, backend=backend)
-    settings = loader_settings(min(workers, len(mine)), ranks.device, list)
-    loader = DataLoader(views, batch_sampler=[batches[number] for number in mine], **settings)
+    clips_of = EvaluationClips(manifest, rows, settings.shape, num_clips=1, backend=settings.backend)
+    arguments = loader_settings(min(settings.workers, len(mine)), ranks.device, list)
+    loader = DataLoader(clips_of, batch_sampler=[batches[number] for number in mine], **arguments)
     found: list[tuple[int, int, Tensor]] = []
-    for number, seen in zip(mine, loader, strict=True):
-        clips = [evaluation_views(v.frames.to(ranks.device), crop_size, 1) for v in seen if v.frames is not None]
+    for number, batch in zip(mine, loader, strict=True):
+        clips = [
+            evaluation_views(v.frames.to(ranks.device), settings.crop_size, 1) for v in batch if v.frames is not None
+        ]
         if clips:
             found.append((number, len(clips), measure_batch(network, torch.cat(clips))))
         beat()
@@ -98,19 +96,15 @@ def recalibrated(
     manifest: Manifest,
     videos: int,
     raw: bool,
-    crop_size: int,
+    settings: InferenceSettings,
     ranks: Ranks,
-    workers: int,
-    backend: Backend,
     beat: Callable[[], None],
 ) -> tuple[str, int]:
-    """Recalibrate a checkpoint's network on training videos of a data set, at the size that an evaluation sees.
+    """Recalibrate a checkpoint's network on training videos of a data set, with the clips and crops of an evaluation.
 
-    Returns the name of the file beside the checkpoint, and how many videos were measured.
-
-    What was measured before, on the same weights, data, clips and dilations, is read from that file.
+    Returns the name of the file beside the checkpoint, and how many videos were measured. Statistics that were measured
+    before with the same weights, data, clips and dilations are read from that file.
     """
-    shape = settings(trained.config, str(checkpoint.path))["data"]["clip"]
     about = {
         "checkpoint": checkpoint.hash,
         "raw_weights": raw,
@@ -118,9 +112,9 @@ def recalibrated(
         "videos": videos,
         "sample": "drawn",  # until revision a702f46 they were evenly spread over the list
         "passport": asdict(manifest.passport),
-        "clip": asdict(shape),
-        "crop_size": crop_size,
-        "backend": backend,
+        "clip": asdict(settings.shape),
+        "crop_size": settings.crop_size,
+        "backend": settings.backend,
     }
     path = checkpoint.path
     known = ranks.broadcast(find(path, about, norm_channels(trained.network)) if ranks.rank == 0 else None)
@@ -129,7 +123,7 @@ def recalibrated(
         load_statistics(trained.network, statistics)
         return name, measured
     network = trained.network
-    statistics, measured = recalibrate(network, manifest, videos, shape, crop_size, ranks, workers, backend, beat)
+    statistics, measured = recalibrate(network, manifest, videos, settings, ranks, beat)
     name = ranks.broadcast(write(path, about, statistics, measured).name if ranks.rank == 0 else None)
     return name, measured
 

@@ -12,12 +12,14 @@ import numpy as np
 
 from besnet.checkpoints.store import file_hash
 from besnet.data.manifest import Manifest
-from besnet.evaluation import calibration, comparison, metrics
+from besnet.evaluation import comparison, metrics
 from besnet.evaluation.inference import RowPrediction
+from besnet.evaluation.reliability import reliability
 from besnet.evaluation.stored import PREDICTIONS, RESULTS, Evaluation
 from besnet.files import write_arrays, write_json, write_table
 from besnet.formats import stamp
-from besnet.report.evaluation_page import evaluation_page, percent, reports_mean, trained_on_line
+from besnet.report.evaluation_page import evaluation_page, reports_mean, trained_on_line
+from besnet.report.numbers import percent
 from besnet.report.sheet import scaled
 from besnet.text import visible
 from besnet.version import revision
@@ -36,7 +38,7 @@ def finish(
     baseline: Evaluation | None = None,
 ) -> None:
     """Count, print and write everything; `baseline` is a finished evaluation to compare with."""
-    results, arrays = account(about, manifest, rows, labels, got)
+    results, arrays = summarize(about, manifest, rows, labels, got)
     if results["accuracy"] is not None:
         results["over_clips"] = comparison.over_clips(arrays, about["views"]["num_clips"])
     if baseline is not None:
@@ -56,7 +58,7 @@ def finish(
     mistakes = worst_mistakes(manifest, arrays, rows, about["classes"])
     others = comparison.siblings(folder, results) if results["accuracy"] is not None else []
     evaluation_page(results, arrays.get("confusion"), mistakes, others).write(folder / "report.html")
-    for pattern in ("part-*.npz", ".part-*.partial", "about.json"):  # and nothing that somebody else has put there
+    for pattern in ("part-*.npz", ".part-*.partial", "about.json"):  # files of others stay
         for part in (folder / "parts").glob(pattern):
             part.unlink()
     with contextlib.suppress(OSError):
@@ -64,18 +66,18 @@ def finish(
     show(results, folder)
 
 
-def account(
+def summarize(
     about: dict[str, Any], manifest: Manifest, rows: np.ndarray, labels: np.ndarray, got: list[RowPrediction]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The results that depend only on data and network, and the arrays behind them."""
-    read = [answer for answer in got if answer.probabilities is not None]
-    seen = np.array([answer.row for answer in read], dtype=np.int64)
-    where = np.searchsorted(rows, seen)
-    views = np.array([answer.probabilities for answer in read], dtype=np.float32)
+    """The results that depend only on data and network, and the arrays they are computed from."""
+    read = [prediction for prediction in got if prediction.probabilities is not None]
+    evaluated = np.array([prediction.row for prediction in read], dtype=np.int64)
+    where = np.searchsorted(rows, evaluated)
+    views = np.array([prediction.probabilities for prediction in read], dtype=np.float32)
     classes = about["classes"]
     views = views.reshape(len(read), about["views"]["num_clips"] * about["views"]["num_crops"], len(classes))
     mean = views.mean(axis=1)
-    failed = {answer.row: answer.why for answer in got if answer.probabilities is None}
+    failed = {prediction.row: prediction.why for prediction in got if prediction.probabilities is None}
     unread = []
     missing = 0
     for row in map(int, rows):
@@ -90,10 +92,10 @@ def account(
         "evaluated": len(read),
         "missing": missing,
         "undecodable": len(unread) - missing,
-        "looped": sum(answer.looped for answer in read),
+        "looped": sum(prediction.looped for prediction in read),
     }
     arrays = {
-        "ids": np.array([manifest[int(row)].id for row in seen], dtype=np.str_),
+        "ids": np.array([manifest[int(row)].id for row in evaluated], dtype=np.str_),
         "labels": labels[where],
         "probabilities": views,
     }
@@ -115,7 +117,7 @@ def account(
         results["accuracy"]["mean_class_top1"] = float(np.mean(known)) if known else None
         results["per_class"] = table
         results["pairs"] = metrics.pairwise_accuracy(guess, truth, classes, about["views"]["pairs"])
-        results["calibration"] = calibration.reliability(guess, truth) if len(truth) else None
+        results["calibration"] = reliability(guess, truth) if len(truth) else None
     return results, arrays
 
 
@@ -127,12 +129,13 @@ def worst_mistakes(
         return []
     numbers = {manifest[int(row)].id: int(row) for row in rows}
     mean = arrays["probabilities"].mean(axis=1)
-    guesses, sure = mean.argmax(axis=1), mean.max(axis=1)
+    guesses, confidences = mean.argmax(axis=1), mean.max(axis=1)
     wrong = np.flatnonzero((guesses != arrays["labels"]) & (arrays["labels"] >= 0))
     found = []
-    for place in wrong[np.argsort(-sure[wrong], kind="stable")][:MOST_MISTAKES]:
+    for place in wrong[np.argsort(-confidences[wrong], kind="stable")][:MOST_MISTAKES]:
         name = str(arrays["ids"][place])
-        text = f"{classes[arrays['labels'][place]]}, predicted as {classes[guesses[place]]} ({sure[place]:.0%}): {name}"
+        truth, guess = classes[arrays["labels"][place]], classes[guesses[place]]
+        text = f"{truth}, predicted as {guess} ({confidences[place]:.0%}): {name}"
         with contextlib.suppress(ValueError, OSError), manifest.open(numbers[name]) as reader:
             frames = np.linspace(0, len(reader.times_sec) - 1, 8).round().astype(np.int64)
             found.append((text, np.stack([scaled(frame) for frame in reader.read(frames)])))

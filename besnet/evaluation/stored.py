@@ -76,9 +76,9 @@ class Accuracy(TypedDict):
 
 
 class Results(TypedDict):
-    """results.json, as far as it is read again.
+    """The part of results.json that is read again.
 
-    trained_on: how many of the evaluated videos the network was trained on; None where that is not known.
+    trained_on: number of evaluated videos that the network was trained on; None if unknown.
     predictions: hash of predictions.npz.
     """
 
@@ -108,7 +108,7 @@ class Evaluation:
         """Mean probabilities over the views (N, C) and labels (N,) of the labelled videos. ValueError without any."""
         known = self.labels >= 0
         if not known.any():
-            raise ValueError(f"{self.folder}: no labelled video in it: nothing can be calibrated")
+            raise ValueError(f"{self.folder}: it has no labelled video: a calibration needs labels")
         return self.probabilities[known].mean(axis=1), self.labels[known]
 
 
@@ -116,23 +116,21 @@ def read_results(path: Path) -> Results:
     """results.json. ValueError if it is not that of an evaluation of one network."""
     found = upgraded(parse_json(path), "evaluation", str(path))
     if isinstance(found, dict) and "members" in found:
-        raise ValueError(
-            f"{path.parent}: not an evaluation of one network (no checkpoint; an ensemble has none): name its members"
-        )
+        raise ValueError(f"{path.parent}: an ensemble, not an evaluation of one network: give one of its members")
     about: Results = checked(found, Results, str(path))
     return about
 
 
 def read_evaluation(folder: Path) -> Evaluation:
-    """Read an evaluation's folder. ValueError if it is not complete, or its parts do not fit each other."""
+    """Read an evaluation's folder. ValueError if it is incomplete or its files do not match."""
     for name in (RESULTS, PREDICTIONS):
         if not (folder / name).is_file():
-            raise ValueError(f"{folder}: not the folder of a finished evaluation (there is no {name} in it)")
+            raise ValueError(f"{folder}: not the folder of a finished evaluation ({name} is missing)")
     about = read_results(folder / RESULTS)
     path = folder / PREDICTIONS
     data = read_bytes(path, LARGEST)
     if about.get("predictions", found := bytes_hash(data)) != found:
-        raise ValueError(f"{path}: not the predictions that {RESULTS} tells of: evaluate again, one at a time")
+        raise ValueError(f"{path}: not the predictions of {RESULTS}: evaluate again, one evaluation at a time")
     arrays = read_arrays(path, data)
     lacking = {"ids", "labels", "probabilities"} - arrays.keys()
     if lacking:
@@ -143,14 +141,14 @@ def read_evaluation(folder: Path) -> Evaluation:
 
 
 def check_arrays(evaluation: Evaluation, path: Path) -> None:
-    """ValueError if the arrays are not what the results tell of."""
+    """ValueError if the arrays do not match the results."""
     about, count, classes = evaluation.about, evaluation.about["coverage"]["evaluated"], evaluation.about["classes"]
     views = about["views"]["num_clips"] * about["views"]["num_crops"]
     ids, labels, probabilities = evaluation.ids, evaluation.labels, evaluation.probabilities
     if probabilities.shape != (count, views, len(classes)) or labels.shape != (count,) or ids.shape != (count,):
         raise ValueError(f"{path}: {count} videos x {views} views x {len(classes)} classes are expected in it")
     if ids.dtype.kind != "U" or labels.dtype.kind not in "iu" or len(set(ids.tolist())) != count:
-        raise ValueError(f"{path}: ids that differ and whole numbers as labels are expected in it")
+        raise ValueError(f"{path}: distinct ids and integer labels are expected")
     if count and not -1 <= int(labels.min()) <= int(labels.max()) < len(classes):
         raise ValueError(f"{path}: a label is none of the {len(classes)} classes")
     check_probabilities(probabilities, str(path))

@@ -1,4 +1,4 @@
-"""Which views of a video an evaluation looks at, and what else of a run's config says how videos are shown."""
+"""The views of a video in an evaluation, and the parts of a run's config that evaluation follows."""
 
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, NotRequired, TypedDict
@@ -18,8 +18,8 @@ class ViewPlan:
     Args:
         num_clips: clips at evenly spaced times of a video.
         num_crops: squares along the longer side of every clip; 1 is the centre.
-        crop_size: side of the square, pixels; the frame's short side is resized to it. None takes the training's.
-        pairs: pairs of classes whose confusion is counted by itself, such as exact time reversals.
+        crop_size: side of the square, pixels; the frame's short side is resized to it. None: as in training.
+        pairs: pairs of classes whose pairwise accuracy is reported, such as time reversals.
     """
 
     num_clips: int = 10
@@ -42,7 +42,7 @@ class ViewPlan:
 
 
 class DataSettings(TypedDict):
-    """The part of a config's `data:` that says what the network was shown."""
+    """The part of a config's `data:` section that defines the clips."""
 
     folder: str
     clip: ClipShape
@@ -58,9 +58,14 @@ class Settings(TypedDict):
 
 
 def settings(config: dict[str, Any], where: str) -> Settings:
-    """Those parts of a config. ValueError that names `where` it was read and the field that is not as it has to be."""
+    """These parts of a config. ValueError that names `where` it was read and the wrong field."""
     found: Settings = checked(config, Settings, f"{where}: config")
-    frames, side = found["data"]["clip"].num_frames, found["evaluation"].crop_size or found["data"]["crop_size"]
+    frames, side = found["data"]["clip"].num_frames, evaluation_crop_size(found)
     if frames * side**2 > MOST_PIXELS:
         raise ValueError(f"{where}: config: {frames} frames of {side} x {side} pixels are too large a view")
     return found
+
+
+def evaluation_crop_size(config: Settings) -> int:
+    """The side of an evaluation's squares, pixels: its own where the config sets one, else that of the training."""
+    return config["evaluation"].crop_size or config["data"]["crop_size"]

@@ -1,1 +1,1 @@
-"""Many trainings and evaluations of one question, and the page that answers it."""
+"""Labs: several networks trained and evaluated for one comparison, and a page with the results."""

@@ -1,4 +1,4 @@
-"""What a lab is asked for, checked before anything is written or trained: hours later it would be too late."""
+"""Checks of a lab's arguments before anything is written or trained: an error hours later costs more."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,21 +18,21 @@ SHARED = ("data.folder", "data.clip", "data.crop_size")
 
 
 def find_controls(controls: list[str]) -> list[Control]:
-    """The controls by their names. ValueError if two have one name, or one changes what all have to share."""
+    """The controls by name. ValueError if two have the same name, or one changes a setting that all must share."""
     chosen = [find_control(text) for text in controls]
     if not chosen or len({control.name for control in chosen}) < len(chosen):
-        raise ValueError("--controls: at least one, and each with a name of its own")
+        raise ValueError("--controls: give at least one, each with its own name")
     for control in chosen:
         for word in control.words:
             if word.startswith(tuple(f"--{name}" for name in SHARED)):
                 raise ValueError(
-                    f"--controls: {control.name}: {word}: all are compared on equal clips: set it in --config"
+                    f"--controls: {control.name}: {word}: all controls are compared on equal clips: set it in --config"
                 )
     return chosen
 
 
 def clip_and_views(config: Path, settings: dict[str, Any], num_clips: int | None) -> tuple[ClipShape, ViewPlan]:
-    """The clips of a config, and how a test video is looked at. ValueError if these settings do not exist."""
+    """The clips and the views of a config. ValueError if these settings do not exist."""
     try:
         shape = ClipShape(**settings.get("data", {}).get("clip", {}))
         views = ViewPlan(**settings.get("evaluation", {})).with_views(num_clips, None)
@@ -42,7 +42,7 @@ def clip_and_views(config: Path, settings: dict[str, Any], num_clips: int | None
 
 
 def check_data(manifest: Manifest, split: str, pairs: list[tuple[str, str]]) -> None:
-    """ValueError if there is nothing to train or to evaluate on, or a pair of classes that no video has."""
+    """ValueError if there is no video to train or to evaluate on, or none of a pair of classes."""
     if split == "train":
         raise ValueError("--split train: the networks are trained on it: evaluate on another split")
     for name in ("train", split):
@@ -51,8 +51,7 @@ def check_data(manifest: Manifest, split: str, pairs: list[tuple[str, str]]) -> 
     labels = manifest.labels[manifest.select(split)]
     if (labels < 0).any():
         raise ValueError(
-            f"{manifest.folder}: {(labels < 0).sum()} videos of the split {split} have no label: "
-            "what is right cannot be counted there"
+            f"{manifest.folder}: {(labels < 0).sum()} videos of the split {split} have no label: accuracy needs labels"
         )
     for pair in pairs:
         unknown = [name for name in pair if name not in manifest.classes]

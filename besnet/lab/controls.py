@@ -1,4 +1,4 @@
-"""The controls: the same harness, data and schedule, and one thing about the network that differs."""
+"""The controls: networks that differ in one thing, with the same code, data and schedule."""
 
 import shlex
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ def find_control(text: str) -> Control:
         return Control(name, words.strip(), tuple(shlex.split(words)))
     if name not in CONTROLS:
         raise ValueError(
-            f"controls: there is no {name!r}: choose from {', '.join(CONTROLS)}, "
-            "or describe your own as 'NAME: --model.dilations=[1,3]'"
+            f"controls: unknown control {name!r}: choose from {', '.join(CONTROLS)}, "
+            "or define your own as 'NAME: --model.dilations=[1,3]'"
         )
     return CONTROLS[name]

@@ -1,4 +1,4 @@
-"""The ways to use one trained network: its dilations, its padding, its BatchNorm statistics, its frame interval."""
+"""Inference variants of one trained network: dilations, padding, BatchNorm statistics, frame interval."""
 
 import math
 from dataclasses import dataclass, replace
@@ -24,10 +24,10 @@ LARGEST = 2**30  # bytes of a file of statistics
 
 @dataclass(frozen=True)
 class InferenceVariant:
-    """One way to use a trained network; the defaults are the way it is meant.
+    """One way to run a trained network; the defaults are those of its training.
 
     dilations: the set to average over in place of its own. padding: the temporal padding in place of its own.
-    recalibrated: with BatchNorm statistics measured anew for this use. factor: on the frame interval.
+    recalibrated: with BatchNorm statistics measured again for this variant. factor: on the frame interval.
     """
 
     dilations: tuple[int, ...] | None = None
@@ -39,7 +39,7 @@ class InferenceVariant:
 def inference_variants(model: dict[str, Any], fixed: list[int], factors: list[float]) -> dict[str, InferenceVariant]:
     """Every inference variant of a network by name; equal ones share one object.
 
-    model: the keyword arguments that the network was made with. fixed: dilations to look through one at a time.
+    model: the keyword arguments that the network was made with. fixed: dilations to evaluate one at a time.
     """
     found = {"averaged": InferenceVariant()}
     if not model.get("frame_features"):  # its BatchNorms are frozen by definition
@@ -57,33 +57,33 @@ def inference_variants(model: dict[str, Any], fixed: list[int], factors: list[fl
 
 
 def loaded(checkpoint: Checkpoint) -> dict[str, Any]:
-    """A checkpoint of the lab, whose bytes are those that the lab began with. ValueError if they are not."""
+    """A checkpoint of the lab. ValueError if its bytes have changed since the lab started."""
     stored = store.read(Path(checkpoint.file))
     if stored.hash != checkpoint.hash:
-        raise ValueError(f"{checkpoint.file}: another file than the lab began with: start the lab again")
+        raise ValueError(f"{checkpoint.file}: the file has changed since the lab started: start the lab again")
     header_of(stored.content, checkpoint.file)
     return stored.content
 
 
-def network_for(checkpoint: dict[str, Any], use: InferenceVariant) -> BesNet:
-    """The network of a checkpoint, used another way; with the BatchNorm statistics that it was trained with."""
+def network_for(checkpoint: dict[str, Any], variant: InferenceVariant) -> BesNet:
+    """The network of a checkpoint as a variant, with the BatchNorm statistics of its training."""
     entry = checkpoint["besnet"]
     model, weights = dict(entry["model"]), checkpoint["state_dict"]
-    if use.padding is not None:
-        model["temporal_padding"] = use.padding
-    if use.dilations is not None:
-        # a learned mixture looked through at one dilation has no weights to choose with
-        model |= {"dilations": list(use.dilations), "mixture": "uniform"}
+    if variant.padding is not None:
+        model["temporal_padding"] = variant.padding
+    if variant.dilations is not None:
+        # a learned mixture has no use for its weights at a single dilation
+        model |= {"dilations": list(variant.dilations), "mixture": "uniform"}
         weights = {name: value for name, value in weights.items() if not name.endswith("mixture_logits")}
     return rebuild(checkpoint | {"besnet": entry | {"model": model}, "state_dict": weights}).network
 
 
 def ready_network(
-    checkpoint: dict[str, Any], use: InferenceVariant, statistics: Path, device: torch.device
+    checkpoint: dict[str, Any], variant: InferenceVariant, statistics: Path, device: torch.device
 ) -> nn.Module:
-    """The folded network for a use; statistics: the file that `save_statistics` wrote, if the use is recalibrated."""
-    network = network_for(checkpoint, use)
-    if use.recalibrated:
+    """The folded network of a variant; statistics: the file of its BatchNorm statistics, if it is recalibrated."""
+    network = network_for(checkpoint, variant)
+    if variant.recalibrated:
         found = read_arrays(statistics, read_bytes(statistics, LARGEST))
         set_statistics(network, torch.from_numpy(found["measured"]), torch.from_numpy(found["clips"]))
         check_finite(network.state_dict(), str(statistics))
@@ -95,7 +95,7 @@ def cannot_show(shape: ClipShape, factor: float) -> str:
     if factor == 1:
         return ""
     if shape.sampling == "uniform":
-        return "with data.clip.sampling uniform the whole video is shown, at any interval"
+        return "with data.clip.sampling uniform a clip spans the whole video at any interval"
     interval = shape.frame_interval * factor
     if shape.target_fps is not None and shape.grid == 1:
         return ""  # frames are picked by time
@@ -107,7 +107,7 @@ def cannot_show(shape: ClipShape, factor: float) -> str:
 
 
 def at_factor(shape: ClipShape, factor: float) -> ClipShape:
-    """A clip whose frames are `factor` times as far apart in time, which `cannot_show` has nothing against."""
+    """A clip whose frames are `factor` times as far apart in time, which `cannot_show` must allow."""
     assert not cannot_show(shape, factor)
     if factor == 1:
         return shape

@@ -1,6 +1,6 @@
 """The inference worker of a lab: `python -m besnet.lab.inference_worker STAGE PLAN WORKER WORKERS`, a share of work.
 
-Every video is opened once for all networks, all their uses and all frame intervals.
+Every video is opened once for all networks, their inference variants and all frame intervals.
 """
 
 import os
@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from besnet.data.clips import loader_settings, read_clips
+from besnet.data.evaluation_clips import read_clips
+from besnet.data.loading import loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.transforms import evaluation_views
-from besnet.evaluation.probabilities import softmax
+from besnet.evaluation.forward import view_probabilities
 from besnet.evaluation.ranks import choose_device
 from besnet.evaluation.recalibration import drawn_rows, equal_batches
 from besnet.files import write_arrays
@@ -36,14 +37,13 @@ from besnet.supervision import end_with_launcher
 from besnet.video.sampling import ClipShape, is_short, uniform_clips
 from besnet.watchdog import Pulse, watched
 
-VIEWS_PER_BATCH = 16
 WATCHDOG_MINUTES = 30.0
 NETWORK_BYTES = 4e9  # of networks that are held at once
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One video's clips at every frame interval, uint8 (intervals, num_clips, T, H, W, 3), or why there are none."""
+class VideoIntervals:
+    """One video's clips at every frame interval, uint8 (intervals, num_clips, T, H, W, 3), or the reason for None."""
 
     row: int
     clips: Tensor | None
@@ -51,8 +51,8 @@ class Seen:
     why: str = ""
 
 
-class AllIntervals(Dataset[Seen]):
-    """The test clips of videos for several clip shapes, decoded in one go."""
+class IntervalClips(Dataset[VideoIntervals]):
+    """The test clips of videos for several clip shapes; each video is decoded once."""
 
     def __init__(
         self, manifest: Manifest, rows: np.ndarray, shapes: list[ClipShape], num_clips: int, plan: Plan
@@ -62,7 +62,7 @@ class AllIntervals(Dataset[Seen]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, position: int) -> Seen:
+    def __getitem__(self, position: int) -> VideoIntervals:
         row = int(self.rows[position])
         try:
             with self.manifest.open(row, self.plan.backend) as reader:
@@ -70,39 +70,41 @@ class AllIntervals(Dataset[Seen]):
                 clips = read_clips(reader, numbers.reshape(-1, numbers.shape[-1]))
                 looped = tuple(is_short(reader.times_sec, shape) for shape in self.shapes)
         except (ValueError, OSError) as error:
-            return Seen(row, None, why=str(error))
-        return Seen(row, clips.unflatten(0, numbers.shape[:2]), looped)
+            return VideoIntervals(row, None, why=str(error))
+        return VideoIntervals(row, clips.unflatten(0, numbers.shape[:2]), looped)
 
 
-def videos(plan: Plan, manifest: Manifest, rows: np.ndarray, shapes: list[ClipShape], num_clips: int) -> Iterator[Seen]:
-    """Decode `rows` in order; beside a GPU in processes of their own."""
+def videos(
+    plan: Plan, manifest: Manifest, rows: np.ndarray, shapes: list[ClipShape], num_clips: int
+) -> Iterator[VideoIntervals]:
+    """Decode `rows` in order; with a GPU in processes of their own."""
     device = choose_device("auto")
     workers = 0 if device.type == "cpu" else min(8, max(1, len(os.sched_getaffinity(0)) - 1))
     settings = loader_settings(min(workers, len(rows)), device)
-    yield from DataLoader(AllIntervals(manifest, rows, shapes, num_clips, plan), batch_size=None, **settings)
+    yield from DataLoader(IntervalClips(manifest, rows, shapes, num_clips, plan), batch_size=None, **settings)
 
 
 def recalibrate(plan: Plan, root: Path, worker: int, workers: int, pulse: Pulse) -> None:
-    """Measure the BatchNorm statistics of this worker's share of the networks, for every padding that is looked at."""
+    """Measure the BatchNorm statistics of this worker's share of the networks, for every padding of the plan."""
     todo = []
     for checkpoint in plan.checkpoints:
-        wanted = {use.padding: use for use in chosen(plan, loaded(checkpoint)).values() if use.recalibrated}
-        for use in wanted.values():
-            todo.append((checkpoint, use, statistics_file(plan.place(root, checkpoint), use)))
-    # the share first: what others have written meanwhile must not move it
+        wanted = {one.padding: one for one in chosen(plan, loaded(checkpoint)).values() if one.recalibrated}
+        for variant in wanted.values():
+            todo.append((checkpoint, variant, statistics_file(plan.place(root, checkpoint), variant)))
+    # the share first: it must not depend on what other workers have written
     todo = [entry for entry in todo[worker::workers] if not entry[2].exists()]
     if not todo:
         return
     manifest = Manifest.load(Path(plan.folder))
     rows = drawn_rows(manifest, plan.recalibration_videos)
     device = choose_device("auto")
-    seen = [video.clips[0] for video in videos(plan, manifest, rows, [plan.shape], 1) if video.clips is not None]
-    if not seen:
+    clips = [video.clips[0] for video in videos(plan, manifest, rows, [plan.shape], 1) if video.clips is not None]
+    if not clips:
         raise ValueError(f"{plan.folder}: none of {len(rows)} training videos could be read to recalibrate on")
-    batches = [[seen[number] for number in batch] for batch in equal_batches(len(seen))]
-    for checkpoint, use, path in todo:
+    batches = [[clips[number] for number in batch] for batch in equal_batches(len(clips))]
+    for checkpoint, variant, path in todo:
         pulse(f"recalibration of {checkpoint.run}")
-        network = network_for(loaded(checkpoint), use).to(device)
+        network = network_for(loaded(checkpoint), variant).to(device)
         measured = [
             measure_batch(network, torch.cat([evaluation_views(clip.to(device), plan.crop_size, 1) for clip in batch]))
             for batch in batches
@@ -110,8 +112,8 @@ def recalibrate(plan: Plan, root: Path, worker: int, workers: int, pulse: Pulse)
         write_arrays(path, measured=torch.stack(measured).numpy(), clips=np.array([len(batch) for batch in batches]))
 
 
-def look(plan: Plan, root: Path, worker: int, workers: int, pulse: Pulse) -> None:
-    """Predict this worker's share of the videos with every network that has not answered yet."""
+def predict(plan: Plan, root: Path, worker: int, workers: int, pulse: Pulse) -> None:
+    """Predict this worker's share of the videos with every network that has not predicted them yet."""
     manifest = Manifest.load(Path(plan.folder))
     rows = plan.rows(manifest)
     numbers = chunks(len(rows))[worker::workers]
@@ -119,10 +121,10 @@ def look(plan: Plan, root: Path, worker: int, workers: int, pulse: Pulse) -> Non
         todo = [(number, checkpoint) for number in numbers for checkpoint in group
                 if not chunk_file(plan.place(root, checkpoint), number).exists()]  # fmt: skip
         if todo:
-            answer_group(plan, root, manifest, rows, todo, pulse)
+            predict_group(plan, root, manifest, rows, todo, pulse)
 
 
-def answer_group(
+def predict_group(
     plan: Plan, root: Path, manifest: Manifest, rows: np.ndarray, todo: list[tuple[int, Checkpoint]], pulse: Pulse
 ) -> None:
     """Predict chunk by chunk; todo: (number of a chunk, checkpoint that lacks it), in the order of the chunks."""
@@ -130,87 +132,73 @@ def answer_group(
     networks: dict[Checkpoint, dict[str, tuple[InferenceVariant, nn.Module]]] = {}
     for checkpoint in dict.fromkeys(checkpoint for _, checkpoint in todo):
         networks[checkpoint] = built(plan, root, checkpoint, device)
-    factors = sorted({use.factor for ways in networks.values() for use, _ in ways.values()})
+    factors = sorted({one.factor for variants in networks.values() for one, _ in variants.values()})
     shapes = [at_factor(plan.shape, factor) for factor in factors]
     numbers = list(dict.fromkeys(number for number, _ in todo))
     wanted = np.concatenate([rows[number * CHUNK : (number + 1) * CHUNK] for number in numbers])
     stream = videos(plan, manifest, wanted, shapes, plan.num_clips)
-    at_once = max(1, VIEWS_PER_BATCH // (plan.num_clips * plan.num_crops))
     for number in numbers:
         mine = [checkpoint for which, checkpoint in todo if which == number]
         kept: dict[Checkpoint, dict[InferenceVariant, list[np.ndarray]]] = {checkpoint: {} for checkpoint in mine}
-        seen = [next(stream) for _ in rows[number * CHUNK : (number + 1) * CHUNK]]
-        read = [video for video in seen if video.clips is not None]
-        for start in range(0, len(read), at_once):
+        decoded = [next(stream) for _ in rows[number * CHUNK : (number + 1) * CHUNK]]
+        read = [(video, video.clips) for video in decoded if video.clips is not None]
+        for video, intervals in read:
             pulse(f"evaluation of chunk {number}")
-            some = read[start : start + at_once]
-            for place, factor in enumerate(factors):
-                views = torch.cat([views_of(video, place, plan, device) for video in some])
+            for clips, factor in zip(intervals, factors, strict=True):
+                views = evaluation_views(clips.to(device), plan.crop_size, plan.num_crops)
                 for checkpoint in mine:
-                    for use, network in networks[checkpoint].values():
-                        if use.factor == factor:
-                            kept[checkpoint].setdefault(use, []).append(probabilities(network, views, len(some)))
+                    for variant, network in networks[checkpoint].values():
+                        if variant.factor == factor:
+                            shares = view_probabilities(network, views, f"{manifest[video.row].id}: {checkpoint.run}")
+                            kept[checkpoint].setdefault(variant, []).append(shares.mean(axis=0))
         facts = {
-            "rows": np.array([video.row for video in seen]),
-            "why": np.array([video.why for video in seen], dtype=np.str_),
-            "read": np.array([video.row for video in read], dtype=np.int64),
+            "rows": np.array([video.row for video in decoded]),
+            "why": np.array([video.why for video in decoded], dtype=np.str_),
+            "read": np.array([video.row for video, _ in read], dtype=np.int64),
             "factors": np.array(factors),
-            "looped": np.array([video.looped for video in read], dtype=bool).reshape(len(read), len(factors)),
+            "looped": np.array([video.looped for video, _ in read], dtype=bool).reshape(len(read), len(factors)),
         }
         for checkpoint in mine:
             found = {
-                name: np.concatenate(kept[checkpoint][use]) if read else np.zeros((0, 0), dtype=np.float32)
-                for name, (use, _) in networks[checkpoint].items()
+                name: np.stack(kept[checkpoint][variant]) if read else np.zeros((0, 0), dtype=np.float32)
+                for name, (variant, _) in networks[checkpoint].items()
             }
             write_arrays(chunk_file(plan.place(root, checkpoint), number), **facts, **found)
 
 
-def views_of(video: Seen, place: int, plan: Plan, device: torch.device) -> Tensor:
-    """A video's views at one interval: float32 (num_views, 3, T, S, S)."""
-    assert video.clips is not None
-    return evaluation_views(video.clips[place].to(device), plan.crop_size, plan.num_crops)
-
-
-@torch.inference_mode()
-def probabilities(network: nn.Module, views: Tensor, num_videos: int) -> np.ndarray:
-    """float32 (num_videos, C): the mean over each video's views."""
-    logits = torch.cat([network(part) for part in views.split(VIEWS_PER_BATCH)])
-    mean: np.ndarray = softmax(logits, "the lab's networks").reshape(num_videos, -1, logits.shape[1]).mean(axis=1)
-    return mean
-
-
 def chosen(plan: Plan, content: dict[str, Any]) -> dict[str, InferenceVariant]:
-    """The uses of a checkpoint that the plan asks for."""
+    """The inference variants of a checkpoint in the plan."""
     return inference_variants(content["besnet"]["model"], plan.fixed, plan.factors)
 
 
 def built(
     plan: Plan, root: Path, checkpoint: Checkpoint, device: torch.device
 ) -> dict[str, tuple[InferenceVariant, nn.Module]]:
-    """Every use of a checkpoint by name, with its network; uses that differ only in the interval share one."""
+    """The inference variants of a checkpoint by name, with their networks; those that differ only in the frame interval
+    share one."""
     content = loaded(checkpoint)
     place = plan.place(root, checkpoint)
     made: dict[InferenceVariant, nn.Module] = {}
     found: dict[str, tuple[InferenceVariant, nn.Module]] = {}
     first: dict[InferenceVariant, str] = {}
-    for name, use in chosen(plan, content).items():
-        if use in first:
+    for name, variant in chosen(plan, content).items():
+        if variant in first:
             continue
-        first[use] = name
-        at_one = InferenceVariant(use.dilations, use.padding, use.recalibrated)
+        first[variant] = name
+        at_one = InferenceVariant(variant.dilations, variant.padding, variant.recalibrated)
         if at_one not in made:
-            made[at_one] = ready_network(content, at_one, statistics_file(place, use), device)
-        found[name] = (use, made[at_one])
+            made[at_one] = ready_network(content, at_one, statistics_file(place, variant), device)
+        found[name] = (variant, made[at_one])
     return found
 
 
-def statistics_file(place: Path, use: InferenceVariant) -> Path:
-    """Where the recalibrated statistics for a use lie."""
-    return place / f"statistics_{use.padding or 'own'}.npz"
+def statistics_file(place: Path, variant: InferenceVariant) -> Path:
+    """The file of the recalibrated statistics of a variant."""
+    return place / f"statistics_{variant.padding or 'own'}.npz"
 
 
 def groups(checkpoints: list[Checkpoint]) -> list[list[Checkpoint]]:
-    """The checkpoints in groups that fit into memory, each network being held in about eight forms."""
+    """The checkpoints in groups that fit into memory; each network is held in about eight variants."""
     found: list[list[Checkpoint]] = [[]]
     held = 0.0
     for checkpoint in checkpoints:
@@ -228,6 +216,6 @@ if __name__ == "__main__":
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     stage, where, worker, workers = sys.argv[1:]
     with watched(WATCHDOG_MINUTES, int(worker), "a bound of the lab") as pulse:
-        {"recalibrate": recalibrate, "look": look}[stage](
+        {"recalibrate": recalibrate, "predict": predict}[stage](
             Plan.read(Path(where)), Path(where).parent, int(worker), int(workers), pulse
         )

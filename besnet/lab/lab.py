@@ -1,4 +1,4 @@
-"""One question, one command: controls x seeds trained, evaluated in every way, and a page with intervals."""
+"""The verb `lab`: networks trained for several controls and seeds, evaluated, and compared on one page."""
 
 import os
 import shlex
@@ -14,6 +14,7 @@ from besnet.checkpoints.header import header_of
 from besnet.checkpoints.lock import only_writer
 from besnet.data.manifest import Manifest
 from besnet.evaluation.evaluate import own_labels
+from besnet.evaluation.views import evaluation_crop_size
 from besnet.evaluation.views import settings as settings_of
 from besnet.files import write_json, write_text
 from besnet.formats import stamp
@@ -43,23 +44,23 @@ def lab(
     frame_interval_scales: list[float] = [0.5, 1.0, 1.5, 2.0, 3.0],  # noqa: B006
     recalibration_videos: int = 256,
 ) -> int:
-    """Train controls x seeds on one config, evaluate every network in every way, and write one page with intervals.
+    """Train every control with every seed on one config, evaluate all networks, and write a page that compares them.
 
-    Runs that are finished are not repeated and others go on where they were: give the same command again after any
-    end of it, or with more seeds or controls. Failed runs are listed on the page. Writes report.html and results.json.
+    Finished runs are not repeated and unfinished ones resume: run the same command again after an interruption, or with
+    more seeds or controls. Failed runs are listed on the page. Writes report.html and results.json.
     Returns 1 if a run failed.
 
     Args:
         config: config of `besnet train`; each control changes some arguments of its `model:` section.
-        out: folder of the lab: runs, logs, answers, page.
-        controls: such as [c2d,none,random_12]; there are c2d, none, fixed_2, random_12, random_1234, learned_1234 and
-            frames, and your own as 'NAME: ARGUMENTS OF besnet train'.
+        out: folder of the lab: runs, logs, predictions, page.
+        controls: such as [c2d,none,random_12]: c2d, none, fixed_2, random_12, random_1234, learned_1234, frames, or
+            your own as 'NAME: ARGUMENTS OF besnet train'.
         seeds: trainings of each control, with the seeds 0, 1, ...
         max_parallel: trainings at a time on CPU cores; by default the number of cores divided by `threads`. Each GPU
             trains one at a time.
         threads: threads of each training on CPU cores.
         split: split that the networks are evaluated on.
-        num_clips: clips of a test video; by default as the config says.
+        num_clips: clips of each test video; by default as in the config.
         frame_interval_scales: factors on the frame interval of the test clips; those that would need frames between the
             clip's own are left out.
         recalibration_videos: training videos that BatchNorm is recalibrated on.
@@ -77,8 +78,8 @@ def lab(
         attempts = Attempts(out / "attempts.jsonl")
         known = trained_and_evaluated(manifest, split)
         if known:
-            print(f"WARNING: {known} videos of the split {split} are training videos, too: their bytes are equal")
-        # the copy that was kept: what the user's file holds hours later is another matter
+            print(f"WARNING: {known} videos of the split {split} are also training videos (equal bytes)")
+        # the copy in the lab: the user may change the file while the lab runs
         jobs = {
             run_name(control, seed): training(control, seed, out, out / KEPT, settings)
             for seed in range(seeds)
@@ -93,8 +94,8 @@ def lab(
             plan = view_plan(finished, manifest, split, num_clips, shown, recalibration_videos)
             evaluate_all(plan, manifest, out, slots, attempts)
             labels = own_labels(manifest, plan.rows(manifest), manifest.classes)
-            answers, videos = results.gather(plan, out / "evaluation", manifest, labels)
-            found = results.account(chosen, seeds, answers, videos, manifest.classes, views.pairs)
+            predictions, videos = results.gather(plan, out / "evaluation", manifest, labels)
+            found = results.summarize(chosen, seeds, predictions, videos, manifest.classes, views.pairs)
             found["coverage"] = {
                 "expected": len(manifest.select(split, state=None)),
                 "evaluated": len(videos.labels),
@@ -134,10 +135,10 @@ def lab(
 
 
 def begin(out: Path, text: str, config: Path) -> None:
-    """Keep the config beside the runs. ValueError if the lab was begun with another one."""
+    """Keep the config beside the runs. ValueError if the lab was started with another one."""
     kept = out / KEPT
     if kept.exists() and kept.read_text() != text:
-        raise ValueError(f"{out}: this lab was begun with another {config.name}: restore it, or choose another --out")
+        raise ValueError(f"{out}: this lab was started with another {config.name}: restore it, or choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     write_text(kept, text)
 
@@ -161,21 +162,21 @@ def view_plan(
     factors: list[float],
     recalibration_videos: int,
 ) -> Plan:
-    """How all networks are looked at. ValueError if they were not trained on clips of one kind."""
+    """How all networks are evaluated. ValueError if they were not trained on clips of one kind."""
     entries = [header_of(loaded(checkpoint), checkpoint.file) for checkpoint in finished]
     configs = [settings_of(entry["config"], of.file) for entry, of in zip(entries, finished, strict=True)]
     data = configs[0]["data"]
     views = configs[0]["evaluation"].with_views(num_clips, None)
     for checkpoint, config in zip(finished, configs, strict=True):
         if (config["data"]["clip"], config["data"]["crop_size"]) != (data["clip"], data["crop_size"]):
-            raise ValueError(f"{checkpoint.run}: data.clip or data.crop_size is not {finished[0].run}'s: compare on "
-                             "equal clips")  # fmt: skip
+            raise ValueError(f"{checkpoint.run}: data.clip or data.crop_size differs from {finished[0].run}: a lab "
+                             "compares on equal clips")  # fmt: skip
     return Plan(
         folder=str(manifest.folder),
         passport=asdict(manifest.passport),
         split=split,
         clip=asdict(data["clip"]),
-        crop_size=views.crop_size or data["crop_size"],
+        crop_size=evaluation_crop_size(configs[0]),
         num_clips=views.num_clips,
         num_crops=views.num_crops,
         fixed=sorted({dilation for entry in entries for dilation in entry["model"]["dilations"]}),
@@ -187,17 +188,17 @@ def view_plan(
 
 
 def evaluate_all(plan: Plan, manifest: Manifest, out: Path, slots: list[Slot], attempts: Attempts) -> None:
-    """Recalibrate and look, on all slots. ValueError with the log's last words if a process fails."""
+    """Recalibrate and predict, on all slots. ValueError with the last line of the log if a process fails."""
     root = out / "evaluation"
     videos = len(plan.rows(manifest))
     plan.write(root / "plan.json")
-    began = plan.answered(root, videos)
+    began = plan.share_done(root, videos)
     if began == 1:
         return
-    for stage, most in (("recalibrate", len(plan.checkpoints)), ("look", len(chunks(videos)))):
+    for stage, most in (("recalibrate", len(plan.checkpoints)), ("predict", len(chunks(videos)))):
         count = min(len(slots), most)
-        # every process is counted as done as far as all of them are together
-        done = (lambda: (plan.answered(root, videos) - began) / (1 - began)) if stage == "look" else (lambda: 0.0)
+        # the processes share the progress of all of them
+        done = (lambda: (plan.share_done(root, videos) - began) / (1 - began)) if stage == "predict" else (lambda: 0.0)
         jobs = [
             Job(
                 f"{stage}-{k}",
@@ -213,7 +214,7 @@ def evaluate_all(plan: Plan, manifest: Manifest, out: Path, slots: list[Slot], a
 
 
 def evaluation_cost(attempts: Attempts) -> dict[str, float]:
-    """CPU and wall seconds of all that looked; wall seconds of processes side by side add up."""
+    """CPU and wall seconds of all inference workers; wall seconds of parallel processes add up."""
     names = {attempt["name"] for attempt in attempts.known if attempt["command"][0].startswith("besnet.")}
     costs = [attempts.cost(name) for name in sorted(names)]
     return {key: sum(cost[key] for cost in costs) for key in ("cpu_sec", "wall_sec")}

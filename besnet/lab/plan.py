@@ -1,4 +1,4 @@
-"""What a lab looks at, and where the answers lie: shared by the lab and the processes that look."""
+"""The plan of a lab's evaluation and the files of its predictions: shared by the lab and its inference workers."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from besnet.reading import read_json
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
 
-CHUNK = 64  # videos whose answers are kept together
+CHUNK = 64  # videos whose predictions are kept in one file
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Plan:
-    """How every checkpoint is looked at.
+    """How every checkpoint is evaluated.
 
     folder: prepared data set; passport: of its source and encode. factors: on the frame interval. fixed: dilations
-    that are looked through one at a time. recalibration_videos: of the training split, one clip each.
+    that are evaluated one at a time. recalibration_videos: of the training split, one clip each.
     """
 
     folder: str
@@ -58,19 +58,19 @@ class Plan:
         return manifest.select(self.split)
 
     def place(self, root: Path, checkpoint: Checkpoint) -> Path:
-        """The folder with the answers of a checkpoint; another one for every other way to look."""
-        ways = {name: value for name, value in asdict(self).items() if name not in ("checkpoints", "folder")}
-        ways["statistics"] = "drawn"  # until revision a702f46 their videos were evenly spread over the list
-        key = hashlib.sha256(json.dumps(ways, sort_keys=True).encode()).hexdigest()[:8]
+        """The folder with the predictions of a checkpoint; other settings have another folder."""
+        settings = {name: value for name, value in asdict(self).items() if name not in ("checkpoints", "folder")}
+        settings["statistics"] = "drawn"  # until revision a702f46 their videos were evenly spread over the list
+        key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
         return root / f"{checkpoint.run}-{checkpoint.hash}-{key}"
 
-    def answered(self, root: Path, videos: int) -> float:
-        """The share of the answers that are there, of all checkpoints for so many videos."""
+    def share_done(self, root: Path, videos: int) -> float:
+        """The share of the predictions that are stored, of all checkpoints for so many videos."""
         files = [chunk_file(self.place(root, c), number) for c in self.checkpoints for number in chunks(videos)]
         return sum(file.exists() for file in files) / len(files)
 
     def write(self, path: Path) -> None:
-        """Write the plan for the processes that look."""
+        """Write the plan for the inference workers."""
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, stamp("lab") | asdict(self))
 
@@ -87,5 +87,5 @@ def chunks(videos: int) -> range:
 
 
 def chunk_file(place: Path, number: int) -> Path:
-    """Where the answers for a chunk of videos lie."""
+    """The file with the predictions for a chunk of videos."""
     return place / f"chunk_{number:06d}.npz"

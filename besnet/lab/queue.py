@@ -1,4 +1,4 @@
-"""Runs of a lab: commands that wait for a free device, with the account of every attempt."""
+"""The queue of a lab: commands that wait for a free device, and a journal of every attempt."""
 
 import os
 import resource
@@ -17,12 +17,12 @@ from besnet.progress import Line, clock
 from besnet.schema import Length, checked
 from besnet.training.exit_codes import NON_RETRYABLE
 
-TRIES = 2  # of a command that fails for a reason that may pass
+TRIES = 2  # of a command that fails for a temporary reason
 
 
 @dataclass
 class Job:
-    """One process after the other; `commands` are what stands after `besnet`, or `python -m` for a module's name."""
+    """Processes that run one after the other; `commands`: the words after `besnet`, or `python -m` for a module."""
 
     name: str
     commands: list[list[str]]
@@ -35,7 +35,7 @@ class Job:
 
 @dataclass
 class Slot:
-    """A device that runs one process at a time: what it is called, and the environment that leads to it."""
+    """A device that runs one process at a time: its name, and the environment that selects it."""
 
     name: str
     environment: dict[str, str]
@@ -45,7 +45,7 @@ class Slot:
 
 
 class Attempt(TypedDict):
-    """A line of attempts.jsonl, as far as it is read again."""
+    """The part of a line of attempts.jsonl that is read again."""
 
     name: str
     command: Annotated[list[str], Length(1, 1000)]
@@ -55,7 +55,7 @@ class Attempt(TypedDict):
 
 
 class Attempts:
-    """What was run, how it ended and what it cost: one line of JSON each, only ever appended to."""
+    """Every attempt with its exit code and cost: a JSON line each, only appended."""
 
     def __init__(self, path: Path) -> None:
         self.journal = Journal(path)
@@ -63,12 +63,12 @@ class Attempts:
         self.known = [dict(checked(record, Attempt, f"{path}: record {number}")) for number, record in found]
 
     def add(self, **facts: Any) -> None:
-        """Note an attempt durably."""
+        """Record an attempt durably."""
         self.known.append(facts)
         self.journal.append(facts)
 
     def done(self, name: str, command: list[str]) -> bool:
-        """Whether this very command has already ended well."""
+        """Whether this command has already succeeded."""
         return any(a["name"] == name and a["command"] == command and a["code"] == 0 for a in self.known)
 
     def cost(self, name: str) -> dict[str, float]:
@@ -90,14 +90,14 @@ def work(jobs: list[Job], slots: list[Slot], attempts: Attempts, logs: Path, wha
             waiting.append(job)
     already = len(jobs) - len(waiting)
     if already:
-        print(f"{already} of {len(jobs)} {what} were finished before", file=sys.stderr)
+        print(f"{already} of {len(jobs)} {what} were already finished", file=sys.stderr)
     line, began_sec, todo = Line(), time.monotonic(), len(waiting)
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while waiting or any(slot.job for slot in slots):
             for slot in slots:
                 if slot.job is not None:
-                    _look_after(slot, attempts, logs)
+                    _poll(slot, attempts, logs)
                 if slot.job is None and waiting:
                     _start(slot, waiting.pop(0), logs)
             if line.due():
@@ -126,8 +126,8 @@ def _start(slot: Slot, job: Job, logs: Path) -> None:
     job.tried += 1
 
 
-def _look_after(slot: Slot, attempts: Attempts, logs: Path) -> None:
-    """See whether a slot's process has ended, and what comes next for its job."""
+def _poll(slot: Slot, attempts: Attempts, logs: Path) -> None:
+    """Check whether a slot's process has ended, and start the next command of its job."""
     ended, status, used = os.wait4(_process(slot).pid, os.WNOHANG)
     if not ended:
         return
@@ -139,13 +139,13 @@ def _look_after(slot: Slot, attempts: Attempts, logs: Path) -> None:
         job.code = 0 if job.step == len(job.commands) else None
     elif code in NON_RETRYABLE or job.tried >= TRIES:
         job.code, job.why = code, why
-        print(f"besnet lab: {job.name} failed with code {code}: {why}", file=sys.stderr, flush=True)
+        print(f"besnet lab: {job.name} failed with exit code {code}: {why}", file=sys.stderr, flush=True)
     if job.code is None:
         _start(slot, job, logs)
 
 
 def _note(slot: Slot, attempts: Attempts, logs: Path, status: int, used: resource.struct_rusage) -> tuple[int, str]:
-    """Write an ended process down and free its slot; its exit code and, unless 0, the last line of its log."""
+    """Record an ended process and free its slot; its exit code and, unless 0, the last line of its log."""
     job = slot.job
     assert job is not None
     code = os.waitstatus_to_exitcode(status)
@@ -154,7 +154,7 @@ def _note(slot: Slot, attempts: Attempts, logs: Path, status: int, used: resourc
         name=job.name, step=job.step, code=code, why=why, device=slot.name, command=job.commands[job.step],
         wall_sec=time.monotonic() - slot.began_sec, cpu_sec=used.ru_utime + used.ru_stime,
     )  # fmt: skip
-    _process(slot).returncode = code  # it has been waited for here, for the sake of its CPU time
+    _process(slot).returncode = code  # wait4 has reaped it, for its CPU time
     slot.job = slot.process = None
     return code, why
 
@@ -172,9 +172,9 @@ def last_words(log: Path) -> str:
 
 def _progress(jobs: list[Job], slots: list[Slot], already: int, todo: int, took_sec: float, what: str) -> str:
     ended = sum(job.code is not None for job in jobs)
-    going = [slot.job for slot in slots if slot.job is not None]
-    done = ended - already + sum(job.share_done() for job in going)
+    running = [slot.job for slot in slots if slot.job is not None]
+    done = ended - already + sum(job.share_done() for job in running)
     left = clock(took_sec * (todo - done) / done) if done > 0.02 else "?"
     rate = f"{3600 * done / max(took_sec, 1e-6):.1f} {what}/h"
-    names = ", ".join(job.name for job in going)
-    return f"{ended}/{len(jobs)} {what}, {len(going)} running ({names})  {rate}  {left} left"
+    names = ", ".join(job.name for job in running)
+    return f"{ended}/{len(jobs)} {what}, {len(running)} running ({names})  {rate}  {left} left"

@@ -1,4 +1,4 @@
-"""Predictions of all checkpoints → the figures of the lab's page: plain values only, the same for the same answers."""
+"""Predictions of all checkpoints → the figures of the lab's page, as plain values."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -18,12 +18,12 @@ from besnet.lab.plan import Plan, chunk_file, chunks
 from besnet.lab.runs import run_name
 from besnet.reading import read_bytes
 
-LARGEST_CHUNK = 2**30  # bytes of the answers for 64 videos
+LARGEST_CHUNK = 2**30  # bytes of the predictions for 64 videos
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What one network said: probabilities float32 (videos, C) for every way to use it; equal ways share them."""
+    """One network's probabilities, float32 (videos, C), for every inference variant; equal variants share them."""
 
     model: dict[str, Any]
     parameters: int
@@ -40,20 +40,20 @@ class Videos:
 
 
 def gather(plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray) -> tuple[dict[str, Predictions], Videos]:
-    """Read the answers of every checkpoint, by run; labels (videos of the split,) in the classifier's numbers.
+    """Read the predictions of every checkpoint, by run; labels (videos of the split,) in the classifier's numbers.
 
-    A video that could not be read for one of them counts for none: all figures are over the same videos.
+    A video that could not be read for one checkpoint is left out for all: every figure is over the same videos.
     """
     rows = plan.rows(manifest)
     found: dict[str, Predictions] = {}
-    answered = {
+    stored = {
         checkpoint.run: [read_chunk(chunk_file(plan.place(root, checkpoint), number)) for number in chunks(len(rows))]
         for checkpoint in plan.checkpoints
     }
     why = {
         int(row): str(reason)
-        for seen in answered.values()
-        for chunk in seen
+        for pieces in stored.values()
+        for chunk in pieces
         for row, reason in zip(chunk["rows"], chunk["why"], strict=True)
         if reason
     }
@@ -62,16 +62,16 @@ def gather(plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray) -> tu
         raise ValueError(f"{plan.folder}: none of the {len(rows)} videos of the split {plan.split} can be read")
     for checkpoint in plan.checkpoints:
         entry = loaded(checkpoint)
-        full = [chunk for chunk in answered[checkpoint.run] if len(chunk["read"])]
+        full = [chunk for chunk in stored[checkpoint.run] if len(chunk["read"])]
         common = np.isin(np.concatenate([chunk["read"] for chunk in full]), read)
-        ways = inference_variants(entry["besnet"]["model"], plan.fixed, plan.factors)
+        variants = inference_variants(entry["besnet"]["model"], plan.fixed, plan.factors)
         first: dict[Any, str] = {}
-        for name, use in ways.items():
-            first.setdefault(use, name)
+        for name, variant in variants.items():
+            first.setdefault(variant, name)
         joined = {name: np.concatenate([chunk[name] for chunk in full])[common] for name in first.values()}
-        for answers in joined.values():
-            check_probabilities(answers, str(plan.place(root, checkpoint)))
-        arrays = {name: joined[first[use]] for name, use in ways.items()}
+        for probabilities in joined.values():
+            check_probabilities(probabilities, str(plan.place(root, checkpoint)))
+        arrays = {name: joined[first[variant]] for name, variant in variants.items()}
         size = sum(weight.numel() for weight in network_for(entry, InferenceVariant()).parameters())
         found[checkpoint.run] = Predictions(entry["besnet"]["model"], size, arrays)
     unread = [{"id": manifest[row].id, "why": reason} for row, reason in sorted(why.items())]
@@ -81,21 +81,23 @@ def gather(plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray) -> tu
 
 
 def read_chunk(path: Path) -> dict[str, np.ndarray]:
-    """The answers of one file. ValueError if it is damaged: deleted, it is made again."""
+    """The predictions of one file. ValueError if it is damaged: once deleted, it is made again."""
     return read_arrays(path, read_bytes(path, LARGEST_CHUNK))
 
 
-def account(
+def summarize(
     controls: list[Control],
     seeds: int,
-    answers: dict[str, Predictions],
+    predictions: dict[str, Predictions],
     videos: Videos,
     classes: list[str],
     pairs: list[tuple[str, str]],
 ) -> dict[str, Any]:
-    """Every figure with its interval; a control without any network is there with nothing but its name."""
+    """Every figure with its interval; a control without any network has only its name."""
     by_control = {
-        control.name: {seed: answers[name] for seed in range(seeds) if (name := run_name(control, seed)) in answers}
+        control.name: {
+            seed: predictions[name] for seed in range(seeds) if (name := run_name(control, seed)) in predictions
+        }
         for control in controls
     }
     return {
@@ -113,7 +115,7 @@ def of_control(
     classes: list[str],
     pairs: list[tuple[str, str]],
 ) -> dict[str, Any]:
-    """The figures of one control: top-1, top-5, every way to use it, classes, pairs."""
+    """The figures of one control: top-1, top-5, every inference variant, classes, pairs."""
     facts: dict[str, Any] = {"name": control.name, "what": control.what, "seeds": sorted(networks)}
     if not networks:
         return facts
@@ -135,11 +137,11 @@ def of_control(
     for number, name in enumerate(classes):
         if (labels == number).any():
             facts["classes"][name] = share(averaged[:, labels == number])
-    told = [pairwise_accuracy(networks, labels, (classes.index(a), classes.index(b))) for a, b in pairs]
-    for pair, values in zip(pairs, told, strict=True):
+    pairwise = [pairwise_accuracy(networks, labels, (classes.index(a), classes.index(b))) for a, b in pairs]
+    for pair, values in zip(pairs, pairwise, strict=True):
         facts["pairs"].append({"pair": list(pair), "videos": values.shape[1]} | share(values))
-    if told:
-        together = np.concatenate(told, axis=1)
+    if pairwise:
+        together = np.concatenate(pairwise, axis=1)
         facts["all_pairs"] = {"videos": together.shape[1]} | share(together)
     return facts
 
@@ -155,9 +157,9 @@ def pairwise_accuracy(networks: dict[int, Predictions], labels: np.ndarray, pair
     own, other = labels[mine], sum(pair) - labels[mine]
     found = []
     for seed in sorted(networks):
-        said = networks[seed].probabilities["averaged"][mine]
+        shares = networks[seed].probabilities["averaged"][mine]
         each = np.arange(len(own))
-        found.append(said[each, own] > said[each, other])
+        found.append(shares[each, own] > shares[each, other])
     return np.array(found, dtype=float)
 
 

@@ -14,12 +14,12 @@ ONE_DEVICE = {"devices": 1, "strategy": "auto", "num_nodes": 1}
 
 
 def run_name(control: Control, seed: int) -> str:
-    """The name of a run: its folder's, too."""
+    """The name of a run and of its folder."""
     return f"{control.name}-{seed}"
 
 
 def training(control: Control, seed: int, out: Path, config: Path, settings: dict[str, Any]) -> Job:
-    """The commands of one run; a control of frames learns single frames first where there are no pretrained weights."""
+    """The commands of one run; without pretrained weights a control of frames is first trained on single frames."""
     run = out / "runs" / run_name(control, seed)
     trainer = settings.get("trainer", {})
     same = ["train", f"--config={config}", f"--seed={seed}", *on_one_device(trainer)]
@@ -32,10 +32,10 @@ def training(control: Control, seed: int, out: Path, config: Path, settings: dic
 
 
 def on_one_device(trainer: dict[str, Any]) -> list[str]:
-    """Arguments that give a run the one device of its slot where the config asks for others.
+    """Arguments that give a run the one device of its slot where the config sets others.
 
-    What the config leaves open comes to one device there by itself: then nothing is added, and a lab that was begun
-    without these arguments goes on.
+    Settings that the config leaves open already come to one device: nothing is added for them, so that a lab that was
+    started without these arguments resumes.
     """
     return [
         f"--trainer.{name}={value}"
@@ -45,7 +45,7 @@ def on_one_device(trainer: dict[str, Any]) -> list[str]:
 
 
 def origin(control: Control, settings: dict[str, Any]) -> str:
-    """What a control is, and for one of frames what its frozen network has learned."""
+    """The description of a control; for a control of frames with the origin of its frozen weights."""
     if not control.from_frames:
         return control.what
     weights = settings.get("pretrained") or "first trained on single frames of this data, no ImageNet weights"
@@ -53,7 +53,7 @@ def origin(control: Control, settings: dict[str, Any]) -> str:
 
 
 def share_done(metrics: Path, epochs: int | None) -> float:
-    """How much of a training is done, by its table; 0 where nothing tells."""
+    """The share of a training that is done, from its table of metrics; 0 if unknown."""
     try:
         return min(1.0, int(metrics.read_text().rstrip().rsplit("\n", 1)[-1].split(",")[1]) / (epochs or 0))
     except (OSError, ValueError, IndexError, TypeError, ZeroDivisionError):

@@ -1,6 +1,6 @@
 """Networks for comparison that differ from BesNet by more than its arguments.
 
-(No dilation, a fixed dilation, random against averaged and C2D are arguments of BesNet.)
+(No dilation, a fixed dilation, random or averaged and C2D are arguments of BesNet.)
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from besnet.models.besnet import Bottleneck, SpatialConv, max_pool
 from besnet.models.dilation import convolve_frames, shift
 
-# In which blocks of each stage the first convolution looks along time.
+# In which blocks of each stage the first convolution convolves along time.
 I3D_BLOCKS = ((0, 1, 2), (0, 2), (0, 2, 4), (1,))
 SLOW_BLOCKS = ((), (), (0, 1, 2, 3, 4, 5), (0, 1, 2))
 

@@ -1,4 +1,4 @@
-"""The inference form of a trained BesNet: the same answers with less work, and nothing random or undecided in it.
+"""The inference form of a trained BesNet: the same outputs with less work, and nothing random.
 
 Every BatchNorm is folded into the convolution before it, which is exact because its statistics are fixed; the dilations
 are settled (averaged by one pair of shifts, or fixed); the filters lie in memory as the layer uses them.
@@ -64,7 +64,7 @@ def convolutions(model: BesNet) -> Iterator[tuple[nn.Module, str, str]]:
 class FoldedConv(nn.Module):
     """A DilationConv or SpatialConv with its BatchNorm in its filters and its dilations settled.
 
-    Raises nothing; gradients are not meant to flow.
+    For inference only: no gradients.
     """
 
     def __init__(self, conv: DilationConv | SpatialConv, bn: _BatchNorm, terms: Terms | None) -> None:

@@ -1,7 +1,7 @@
 """A 2D network's weights → the weights of the same network with time: what an ImageNet start needs.
 
-A filter is copied along time and divided by the number of copies, so that on a still video the new layer answers as the
-old one did. Source: J. Carreira and A. Zisserman, "Quo Vadis, Action Recognition?", 2017.
+A filter is copied along time and divided by the number of copies, so that on a still video the output
+stays the same. Source: J. Carreira and A. Zisserman, "Quo Vadis, Action Recognition?", 2017.
 """
 
 from collections.abc import Mapping

@@ -15,7 +15,7 @@ from torch.export import Dim, ExportedProgram
 from besnet.checkpoints import model_folder
 from besnet.data.transforms import MEAN, STD
 from besnet.evaluation.stored import read_results
-from besnet.evaluation.views import Settings, settings
+from besnet.evaluation.views import Settings, evaluation_crop_size, settings
 from besnet.files import replacing, write_json
 from besnet.formats import stamp
 from besnet.models.besnet import BesNet
@@ -30,29 +30,29 @@ PLACES = {
     "uniform": "the video is cut into num_frames equal segments; the clip n (from 0) has the frame on the screen at "
     "(n + 0.5) / num_clips of each; frame_interval and target_fps have no meaning",
 }
-CLOSE = 1e-4  # what an exported file's logits may differ by
+CLOSE = 1e-4  # the largest difference of an exported file's logits
 
 
 def export(ckpt_path: Path, to: Literal["folder", "onnx", "torch-export"] = "folder", out: Path | None = None) -> None:
-    """Write a trained network for others to use, and check what was written against the network.
+    """Write a trained network for others to use, and compare what was written with the network.
 
     Args:
         ckpt_path: run folder (its newest good checkpoint is taken), checkpoint file or model folder.
         to: `folder` for a model folder, which predict takes like a checkpoint (model.safetensors and model.json,
             nothing in it can execute); `onnx` for onnxruntime and others, `torch-export` for torch.export.load: one
-            file each, its dilations averaged, and a JSON that says what goes in and comes out.
+            file each, with averaged dilations, and a JSON file that describes inputs and outputs.
         out: what to write; by default in the folder `exports` of the run.
     """
     given = with_temperature(model_folder.given(ckpt_path))
     if out is None and given.run is None:
-        raise ValueError("--out: say where to write; a model folder belongs to no run")
+        raise ValueError("--out is needed: a model folder belongs to no run")
     target = out or Path(str(given.run)) / "exports" / f"model-{given.hash}{SUFFIX[to]}"
     if to != "folder" and target.suffix != SUFFIX[to]:
-        raise ValueError(f"--out {target}: the name of a file {to!r} ends with {SUFFIX[to]}")
+        raise ValueError(f"--out {target}: the name of a file for --to {to} must end with {SUFFIX[to]}")
     target.parent.mkdir(parents=True, exist_ok=True)
     config = settings(given.trained.config, given.name)
     num_frames = config["data"]["clip"].num_frames
-    crop_size = config["evaluation"].crop_size or config["data"]["crop_size"]
+    crop_size = evaluation_crop_size(config)
     network = given.trained.network
     about = contract(given, config)
     run: Callable[[Tensor], Tensor]
@@ -64,7 +64,7 @@ def export(ckpt_path: Path, to: Literal["folder", "onnx", "torch-export"] = "fol
         run = onnx_session(target)
     else:
         with warnings.catch_warnings():
-            # torch asks for one plain tensor in each storage; filters that lie channels-last are as complete
+            # torch warns about storages without a contiguous tensor; channels-last filters are complete, too
             warnings.filterwarnings("ignore", message="No complete tensor found in the group")
             warnings.filterwarnings("ignore", message="The given buffer is not writable")
             with replacing(target) as file:
@@ -95,9 +95,9 @@ def onnx_session(file: Path) -> Callable[[Tensor], Tensor]:
 
 
 def contract(given: model_folder.LoadedModel, config: Settings) -> dict[str, Any]:
-    """What a caller of a network has to know to get besnet's probabilities from its logits."""
+    """The inputs and outputs of a network, and how its logits become besnet's probabilities."""
     shape, plan = config["data"]["clip"], config["evaluation"]
-    crop_size = plan.crop_size or config["data"]["crop_size"]
+    crop_size = evaluation_crop_size(config)
     return {
         "checkpoint": given.hash,
         "input": {
@@ -125,7 +125,7 @@ def contract(given: model_folder.LoadedModel, config: Settings) -> dict[str, Any
 
 
 def metrics(given: model_folder.LoadedModel) -> dict[str, Any]:
-    """What finished evaluations of this checkpoint found: accuracy, coverage and data, by the evaluation's name."""
+    """The results of finished evaluations of this checkpoint, by the evaluation's name: data, coverage and accuracy."""
     found = {}
     for path in sorted(given.run.glob("evaluations/*/results.json")) if given.run else []:
         with contextlib.suppress(ValueError, OSError):  # of another version, or an ensemble

@@ -1,4 +1,4 @@
-"""A trained network that answers: one video in, names and probabilities out, through the code that training reads with.
+"""A trained network for predictions: a video in, class names and probabilities out. Videos are read as in training.
 
 import besnet
 model = besnet.load("runs/demo/besnet")
@@ -9,27 +9,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from besnet.checkpoints import model_folder
 from besnet.checkpoints.temperature import stored_temperature
-from besnet.data.clips import read_clips
+from besnet.data.evaluation_clips import read_clips
 from besnet.data.transforms import evaluation_views
-from besnet.evaluation.calibration import tempered
-from besnet.evaluation.inference import VIEWS_PER_BATCH
-from besnet.evaluation.probabilities import check_finite, softmax
+from besnet.evaluation.forward import VIEWS_PER_CHUNK, mean_features, view_probabilities
 from besnet.evaluation.ranks import choose_device
-from besnet.evaluation.views import ViewPlan, settings
+from besnet.evaluation.tempering import tempered
+from besnet.evaluation.views import ViewPlan, evaluation_crop_size, settings
 from besnet.models.folding import fold
-from besnet.video.probe import duration_sec
-from besnet.video.reader import Reader, open_video
+from besnet.video.durations import duration_sec
+from besnet.video.opening import open_video
+from besnet.video.reader import Reader
 from besnet.video.sampling import ClipShape, check_clips, is_short, span, uniform_clips, window_clips
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says about a video.
+    """The network's prediction for a video.
 
     probabilities: float64 (C,), the mean over its views, calibrated where the model is. clips: float64 (num_clips, C),
     each clip's own, calibrated likewise. numbers: int64 (num_clips, T), the frames of each clip; times_sec: (num_clips,
@@ -45,13 +44,13 @@ class Prediction:
     looped: bool
 
     def top(self, most: int = 5) -> list[tuple[str, float]]:
-        """The likeliest classes with their probabilities, the likeliest first."""
+        """The most probable classes with their probabilities, the most probable first."""
         order = np.argsort(-self.probabilities, kind="stable")[:most]
         return [(self.classes[number], float(self.probabilities[number])) for number in order]
 
 
 class Model:
-    """A trained network with all it needs to read videos as its training did."""
+    """A trained network with all settings to read videos as in training."""
 
     def __init__(
         self,
@@ -66,20 +65,20 @@ class Model:
         self.classes = trained.classes
         self.shape: ClipShape = config["data"]["clip"]
         self.plan: ViewPlan = config["evaluation"].with_views(num_clips, num_crops)
-        self.crop_size: int = self.plan.crop_size or config["data"]["crop_size"]
+        self.crop_size = evaluation_crop_size(config)
         self.temperature = given.temperature
         self.network = fold(trained.network.to(self.device))
 
     @property
     def calibrated(self) -> bool:
-        """Whether a temperature was fitted: without one, probabilities are usually surer, or less sure, than right."""
+        """Whether a temperature was fitted: without one, networks are usually over- or underconfident."""
         return self.temperature is not None
 
     def predict(self, video: Path | str | bytes) -> Prediction:
-        """The answer for a video file (or its bytes), decoded once. ValueError if it cannot be read."""
+        """The prediction for a video file (or its bytes), decoded once. ValueError if it cannot be read."""
         with open_reader(video) as reader:
             numbers = uniform_clips(reader.times_sec, self.shape, self.plan.num_clips)
-            return self.answer(reader, numbers)
+            return self._predict(reader, numbers)
 
     def timeline(self, video: Path | str | bytes, every_sec: float | None = None) -> Prediction:
         """The same with clips all along the video, one every `every_sec` seconds (by default half a clip's length).
@@ -92,24 +91,21 @@ class Model:
                 if every_sec is None:
                     raise ValueError(
                         "--every_sec is needed for the timeline of a network whose clips are whole videos "
-                        "(data.clip.sampling uniform): the length of the windows that each get an answer"
+                        "(data.clip.sampling uniform): the length of the windows that each get a prediction"
                     )
-                return self.answer(reader, window_clips(reader.name, reader.times_sec, self.shape, every_sec))
+                return self._predict(reader, window_clips(reader.name, reader.times_sec, self.shape, every_sec))
             length, clip = span(reader.times_sec, self.shape)
             step = clip / 2
             if every_sec is not None:  # a span may be counted in frames
                 step = every_sec * length / duration_sec(reader.times_sec)
             count = check_clips(reader.name, 1 + max(0, round((length - clip) / step)))
-            return self.answer(reader, uniform_clips(reader.times_sec, self.shape, count))
+            return self._predict(reader, uniform_clips(reader.times_sec, self.shape, count))
 
-    def answer(self, reader: Reader, numbers: np.ndarray) -> Prediction:
-        """The answer for the clips with these frame numbers, int64 (num_clips, T)."""
+    def _predict(self, reader: Reader, numbers: np.ndarray) -> Prediction:
+        """The prediction for the clips with these frame numbers, int64 (num_clips, T)."""
         found = []
-        for some in np.array_split(numbers, -(-len(numbers) // VIEWS_PER_BATCH)):
-            views = self.views(read_clips(reader, some))
-            with torch.inference_mode():
-                logits = torch.cat([self.network(chunk) for chunk in views.split(VIEWS_PER_BATCH)])
-            shares = softmax(logits, reader.name)
+        for some in np.array_split(numbers, -(-len(numbers) // VIEWS_PER_CHUNK)):
+            shares = view_probabilities(self.network, self.views(read_clips(reader, some)), reader.name)
             found.append(shares.reshape(len(some), self.plan.num_crops, -1).mean(axis=1, dtype=np.float64))
         clips = np.concatenate(found)
         mean = clips.mean(axis=0)
@@ -120,15 +116,11 @@ class Model:
         return Prediction(reader.name, self.classes, mean, clips, numbers, times, looped)
 
     def features(self, video: Path | str | bytes) -> np.ndarray:
-        """What the network sees in a video before it names it: float32 (num_features,), the mean over its views."""
+        """The input of the network's last layer: float32 (num_features,), the mean over the video's views."""
         with open_reader(video) as reader:
             numbers = uniform_clips(reader.times_sec, self.shape, self.plan.num_clips)
             views = self.views(read_clips(reader, numbers))
-        with torch.inference_mode():
-            found = torch.cat([self.network.features(chunk) for chunk in views.split(VIEWS_PER_BATCH)])
-        check_finite(found, reader.name)
-        mean: np.ndarray = found.float().mean(dim=0).cpu().numpy()
-        return mean
+            return mean_features(self.network.features, views, reader.name)
 
     def views(self, clips: Tensor) -> Tensor:
         """uint8 (num_clips, T, H, W, 3) → float32 (num_clips * num_crops, 3, T, crop_size, crop_size)."""
@@ -147,7 +139,7 @@ def open_reader(video: Path | str | bytes) -> Reader:
 
 
 def load(path: Path | str, device: str = "auto", num_clips: int | None = None, num_crops: int | None = None) -> Model:
-    """Load a model folder, a run folder (its newest good checkpoint) or a checkpoint file, ready to answer.
+    """Load a model folder, a run folder (its newest good checkpoint) or a checkpoint file, ready to predict.
 
     num_clips, num_crops: views of a video; by default as its config evaluates. ValueError if it cannot be used.
     """

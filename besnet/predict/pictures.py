@@ -1,4 +1,4 @@
-"""Pictures of an answer: the frames it stands on, what in them spoke for it, and how it changes along a video."""
+"""Pictures of a prediction: its frames with the class activation map, and its course along a video."""
 
 import matplotlib
 import numpy as np
@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch.nn import functional
 
-from besnet.data.clips import read_clips
+from besnet.data.evaluation_clips import read_clips
 from besnet.data.transforms import MEAN, STD
 from besnet.predict.model import Model, Prediction, open_reader
 from besnet.report.plots import timeline_plot
@@ -17,20 +17,20 @@ MOST_FRAMES = 16
 
 
 def sheet(model: Model, predictions: list[Prediction]) -> Image.Image:
-    """Two rows a video: the frames of the clip that is surest of the answer, and the same with what spoke for it."""
+    """Two rows per video: the frames of the most confident clip, and the same with the class activation map."""
     strips = []
     for prediction in predictions:
-        answer, share = prediction.top(1)[0]
+        name, share = prediction.top(1)[0]
         frames, heat = evidence(model, prediction)
-        text = ", ".join(f"{name} {100 * chance:.1f} %" for name, chance in prediction.top(3))
+        text = ", ".join(f"{other} {100 * chance:.1f} %" for other, chance in prediction.top(3))
         strips.append((f"{prediction.video}: {text}", frames))
         if heat is not None:
-            strips.append((f"what speaks for {answer} ({100 * share:.0f} %)", painted(frames, heat)))
+            strips.append((f"class activation map of {name} ({100 * share:.0f} %)", painted(frames, heat)))
     return contact_sheet(strips)
 
 
 def evidence(model: Model, prediction: Prediction) -> tuple[np.ndarray, np.ndarray | None]:
-    """Frames uint8 (T, H, W, 3) of the surest clip's centre crop, and their class activation 0..1 (T, H, W).
+    """Frames uint8 (T, H, W, 3) of the most confident clip's centre crop, and their class activation 0..1 (T, H, W).
 
     The activation of a class at a place is what its feature maps there add to the class's logit (Zhou et al., 2016);
     None for a network whose last layer is not linear in them. At most 16 frames are returned.
@@ -63,7 +63,7 @@ def painted(frames: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def timeline(prediction: Prediction) -> Figure:
-    """The probabilities along a video of the five classes that are likeliest anywhere in it."""
+    """The probabilities along a video of the five classes with the highest probability anywhere in it."""
     numbers = np.argsort(-prediction.clips.max(axis=0), kind="stable")[:5]
     curves = {prediction.classes[number]: prediction.clips[:, number] for number in numbers}
     return timeline_plot(prediction.times_sec.mean(axis=1), curves)

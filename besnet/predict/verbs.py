@@ -1,4 +1,4 @@
-"""The verbs `predict` and `features`: files and folders of videos in, answers out; a broken file stops nobody."""
+"""The verbs `predict` and `features`: predictions and features of files and folders of videos."""
 
 import math
 import os
@@ -61,12 +61,12 @@ def predict(
     check_writable([path for path in (json, sheet, timeline and timeline / "x") if path is not None])
     model = load(ckpt_path, device, num_clips, num_crops)
     print(
-        f"probabilities calibrated with temperature {model.temperature:.2f}"
+        f"probabilities are calibrated with temperature {model.temperature:.2f}"
         if model.temperature is not None
-        else "probabilities as the network gives them: not calibrated (besnet calibrate)"
+        else "probabilities are not calibrated (see besnet calibrate)"
     )
 
-    def look(file: Path) -> Prediction:
+    def predict_one(file: Path) -> Prediction:
         found = model.predict(file)
         top = ", ".join(f"{visible(name)} {100 * share:.1f} %" for name, share in found.top())
         print(f"{visible(str(file))}: {top}" + (" (shorter than a clip, looped)" if found.looped else ""), flush=True)
@@ -74,7 +74,7 @@ def predict(
             write_timeline(timeline / f"{names[file]}.csv", model.timeline(file, every_sec))
         return found
 
-    found, failed = each(files, look, watchdog_minutes)
+    found, failed = each(files, predict_one, watchdog_minutes)
     if json is not None:
         write_json(json, model, found, failed)
     if sheet is not None and found:
@@ -115,46 +115,46 @@ def features(
     model = load(ckpt_path, device, num_clips, num_crops)
     found, failed = each(files, model.features, watchdog_minutes)
     if not found:
-        raise ValueError("none of the videos could be read: nothing was written")
+        raise ValueError("none of the videos could be read: no file was written")
     write_arrays(out, features=np.stack(list(found.values())), videos=np.array([str(file) for file in found]))
     print(f"{out}: {len(found)} videos x {len(next(iter(found.values())))} features")
     return FAILED if failed else 0
 
 
 def each(
-    files: list[Path], look: Callable[[Path], Found], watchdog_minutes: float
+    files: list[Path], work: Callable[[Path], Found], watchdog_minutes: float
 ) -> tuple[dict[Path, Found], dict[Path, str]]:
-    """What `look` finds in every file that can be read, and why the others cannot be."""
+    """The results of `work` for every file that can be read, and the reasons for the others."""
     with watched(watchdog_minutes) as pulse:
-        return _each(files, look, pulse)
+        return _each(files, work, pulse)
 
 
-def _each(files: list[Path], look: Callable[[Path], Found], pulse: Pulse) -> tuple[dict[Path, Found], dict[Path, str]]:
+def _each(files: list[Path], work: Callable[[Path], Found], pulse: Pulse) -> tuple[dict[Path, Found], dict[Path, str]]:
     found: dict[Path, Found] = {}
     failed: dict[Path, str] = {}
     meter = Meter(len(files), "videos", quiet=len(files) < 10)
     for file in files:
         pulse(str(file))
         try:
-            found[file] = look(file)
+            found[file] = work(file)
         except (ValueError, OSError) as error:
             failed[file] = " ".join(str(error).removeprefix(f"{file}: ").split())
-            print(f"{visible(str(file))}: not answered: {failed[file]}", flush=True)
+            print(f"{visible(str(file))}: no prediction: {failed[file]}", flush=True)
         meter.add(1)
     meter.close()
     return found, failed
 
 
 def listed(videos: list[Path]) -> list[Path]:
-    """The files that are meant: a folder stands for the videos below it. ValueError if there is nothing."""
+    """The files and the videos in the folders. ValueError if there are none."""
     files = list(dict.fromkeys(_listed(videos)))
     if not files:
-        raise ValueError(f"{', '.join(map(str, videos)) or 'nothing'}: no video there: name files or folders of videos")
+        raise ValueError(f"{', '.join(map(str, videos)) or 'nothing'}: no video found: give files or folders of videos")
     return files
 
 
 def _listed(videos: list[Path]) -> Iterator[Path]:
-    """What is left out of a folder is printed; a folder that cannot be listed counts as a file that cannot be read."""
+    """Prints what is left out of a folder; a folder that cannot be listed counts as a file that cannot be read."""
     for path in videos:
         if not path.is_dir():
             yield path
@@ -167,34 +167,34 @@ def _listed(videos: list[Path]) -> Iterator[Path]:
 
 
 def check_writable(files: list[Path]) -> None:
-    """OSError, before any work is done, if a file cannot be written where it is asked for."""
+    """OSError, before any work is done, if a file cannot be written there."""
     for file in files:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OSError(f"{file}: cannot be written ({error.strerror}): choose another place") from error
+            raise OSError(f"{file}: cannot be written ({error.strerror}): choose another path") from error
         if not os.access(file.parent, os.W_OK) or file.is_dir():
-            raise OSError(f"{file}: cannot be written: choose another place")
+            raise OSError(f"{file}: cannot be written: choose another path")
 
 
 def write_json(file: Path, model: Model, found: dict[Path, Prediction], failed: dict[Path, str]) -> None:
-    """The answers as JSON: five classes a video, and why others have none."""
-    answers: list[dict[str, Any]] = [
+    """The predictions as JSON: five classes for each video, or the reason for none."""
+    videos: list[dict[str, Any]] = [
         {
             "video": str(path),
-            "answers": [{"class": name, "probability": share} for name, share in one.top()],
+            "predictions": [{"class": name, "probability": share} for name, share in one.top()],
             "looped": one.looped,
         }
         for path, one in found.items()
     ]
-    answers += [{"video": str(path), "why": why} for path, why in failed.items()]
+    videos += [{"video": str(path), "why": why} for path, why in failed.items()]
     about = {"calibrated": model.calibrated, "num_clips": model.plan.num_clips, "num_crops": model.plan.num_crops}
-    files.write_json(file, stamp("predictions") | about | {"videos": answers})
-    print(f"answers: {file}")
+    files.write_json(file, stamp("predictions") | about | {"videos": videos})
+    print(f"predictions: {file}")
 
 
 def short_names(files: list[Path]) -> list[str]:
-    """Names of one kind for all files, the shortest that tells them apart: without ending, with it, or numbered."""
+    """Names of one kind for all files, the shortest that are distinct: without ending, with it, or numbered."""
     for names in ([file.stem for file in files], [file.name for file in files]):
         if len(set(names)) == len(names):
             return names
@@ -202,14 +202,14 @@ def short_names(files: list[Path]) -> list[str]:
 
 
 def write_timeline(table: Path, prediction: Prediction) -> None:
-    """A CSV (a line a clip) and a picture of one video."""
+    """A CSV file (a line for each clip) and a picture of one video."""
     from besnet.predict.pictures import timeline as draw
     from besnet.report.drawing import png
 
-    rows = [["start_sec", "end_sec", "answer", *prediction.classes]]
+    rows = [["start_sec", "end_sec", "prediction", *prediction.classes]]
     for (start_sec, end_sec), shares in zip(prediction.times_sec, prediction.clips, strict=True):
-        answer = prediction.classes[int(shares.argmax())]
-        rows.append([f"{start_sec:.3f}", f"{end_sec:.3f}", answer, *(f"{share:.4f}" for share in shares)])
+        best = prediction.classes[int(shares.argmax())]
+        rows.append([f"{start_sec:.3f}", f"{end_sec:.3f}", best, *(f"{share:.4f}" for share in shares)])
     write_table(table, rows)
     with replacing(table.with_suffix(".png")) as file:
         file.write(png(draw(prediction)))

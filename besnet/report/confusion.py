@@ -1,4 +1,4 @@
-"""Which classes are taken for which, as pictures that can be read at 10 and at 400 classes."""
+"""Plots of the confusion matrix, readable at 10 and at 400 classes."""
 
 import matplotlib.colors
 import matplotlib.patches
@@ -20,7 +20,7 @@ TICKS = np.array([0, 0.05, 0.2, 0.5, 1.0])
 
 
 def confusion_matrix(counts: np.ndarray, classes: list[str], of: np.ndarray | None = None) -> Figure:
-    """Shares of each true class (row) that were taken for each class (column), every class by its name.
+    """Shares of each true class (row) that were predicted as each class (column), every class by its name.
 
     of: videos of each row, where the columns are not all the classes; the picture is then a small one.
     """
@@ -46,7 +46,7 @@ def overview(counts: np.ndarray, of: np.ndarray, order: list[list[int]], marked:
     places = np.concatenate([np.array(group) for group in order])
     figure, axes = blank(figsize=(9.4, 8.2))
     paint(axes, shares(counts, of)[np.ix_(places, places)])
-    axes.set_xlabel("the answer")
+    axes.set_xlabel("predicted class")
     axes.set_ylabel("the truth")
     axes.set_xticks([])
     axes.set_yticks([])
@@ -77,8 +77,8 @@ def shares(counts: np.ndarray, of: np.ndarray | None = None) -> np.ndarray:
 
 
 def groups(counts: np.ndarray) -> list[list[int]]:
-    """All classes in groups of at most GROUP that are taken for each other, groups and classes in an order that keeps
-    what is confused together."""
+    """All classes in groups of at most GROUP that are confused with each other; confused groups and classes are
+    neighbours."""
     near = shares(counts)
     near = near + near.T
     small = merged(near, [[number] for number in range(len(near))], GROUP)
@@ -116,7 +116,7 @@ def most_confused_groups(counts: np.ndarray, order: list[list[int]], most: int =
 
 
 def most_confused(pairs: np.ndarray, classes: list[str], most: int = 20) -> list[tuple[str, str, int, int]]:
-    """(truth, answer, videos, videos of the truth) of the largest confusions, from what was taken for what (K, 3)."""
+    """(true class, predicted class, videos, videos of the true class) of the largest confusions, from counts (K, 3)."""
     totals = np.bincount(pairs[:, 0], pairs[:, 2], len(classes)).astype(int)
     wrong = pairs[pairs[:, 0] != pairs[:, 1]]
     worst = wrong[np.argsort(-wrong[:, 2], kind="stable")[:most]].tolist()
@@ -132,7 +132,7 @@ def worst_classes(pairs: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def square(pairs: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Counts (n, n) of what was taken for what (K, 3) among these classes: row the truth, column the answer."""
+    """Counts (K, 3) as a matrix (n, n) of these classes: true classes in rows, predicted in columns."""
     inside = pairs[np.isin(pairs[:, :2], chosen).all(axis=1)]
     counts = np.zeros((len(chosen), len(chosen)), dtype=np.int64)
     truth, answer = np.searchsorted(chosen, inside[:, :2].T)

@@ -5,16 +5,12 @@ from typing import Any
 import numpy as np
 
 from besnet.report import confusion
+from besnet.report.numbers import percent
 from besnet.report.page import Page
 from besnet.report.plots import class_bars, gain_bars, reliability_plot
 from besnet.report.sheet import contact_sheet
 
 MANY_CLASSES = 20
-
-
-def percent(share: float | None) -> str:
-    """A share in percent; a dash for None."""
-    return "–" if share is None else f"{100 * share:.1f} %"
 
 
 def reports_mean(classes: list[str]) -> bool:

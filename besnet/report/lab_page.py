@@ -6,6 +6,7 @@ from typing import Any
 from besnet.progress import clock
 from besnet.report.evaluation_page import clip_line
 from besnet.report.lab_plots import Curve, by_class, curves, means, over_intervals
+from besnet.report.numbers import between, estimate, points, signed
 from besnet.report.page import Cell, Page, Strong
 
 STATISTICS = (
@@ -70,26 +71,6 @@ def lab_page(report: dict[str, Any], runs: Mapping[str, Curve]) -> Page:
     page.text("Config:")
     page.code(report["config"])
     return page
-
-
-def points(share: float) -> str:
-    """A share in percent."""
-    return f"{100 * share:.1f}"
-
-
-def signed(share: float) -> str:
-    """A difference in points, with its sign."""
-    return f"{100 * share:+.1f}"
-
-
-def between(interval: list[float], how: Any = points) -> str:
-    """An interval as text."""
-    return f"{how(interval[0])} to {how(interval[1])}"
-
-
-def estimate(values: dict[str, Any]) -> str:
-    """A mean with its interval."""
-    return f"{points(values['mean'])} ({between(values['interval'])})"
 
 
 def _summary(page: Page, report: dict[str, Any], known: list[dict[str, Any]]) -> None:
@@ -157,8 +138,8 @@ def _differences(page: Page, differences: list[dict[str, Any]]) -> None:
             mark(between(pair["interval"], signed)), mark(between(pair["interval_among_all"], signed)),
             points(pair["minimum_detectable"]), points(pair["minimum_detectable_by_videos"]),
         ])  # fmt: skip
-    headers = ["top-1, points", "seeds", "difference", "95 % interval", "corrected interval",
-               "minimum detectable difference", "the same, any number of seeds"]  # fmt: skip
+    detectable = ["minimum detectable difference", "the same, any number of seeds"]
+    headers = ["top-1, points", "seeds", "difference", "95 % interval", "corrected interval", *detectable]
     page.table(headers, rows)
 
 

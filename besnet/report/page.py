@@ -49,7 +49,7 @@ Cell = str | int | float | None
 
 
 class Strong(str):
-    """A cell that stands out."""
+    """A cell in bold."""
 
 
 def escaped(text: str, most: int = 2000) -> str:
@@ -88,7 +88,7 @@ class Page:
         self.parts.append(f'<div class="cards">{inner}</div>')
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[Cell]], folded: str = "") -> None:
-        """A table; a column whose cells are numbers stands on the right. None is an empty cell, floats get 3 digits.
+        """A table; a column of numbers is aligned right. None is an empty cell, floats get 3 digits.
 
         folded: a line to click on, behind which a long table is hidden.
         """

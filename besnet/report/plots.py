@@ -31,7 +31,7 @@ def gain_bars(rows: list[dict[str, Any]]) -> Figure:
 
 
 def bars(names: list[str], values: list[float], most: int = MOST_BARS) -> tuple[Figure, Axes]:
-    """Named bars, the first one below; those in the middle are left out where there are too many, and said to be."""
+    """Named bars, the first one below. Of too many, those in the middle are left out; a label gives their number."""
     left_out = max(0, len(names) - most)
     if left_out:
         gap = [f"… {left_out} classes between …"]
@@ -60,8 +60,8 @@ def reliability_plot(bins: list[dict[str, Any]]) -> Figure:
     axes.scatter(confidence, accuracy, s=12 + 400 * counts / counts.sum(), color="#1f6f8b", alpha=0.8)
     axes.set_xlim(0, 102)
     axes.set_ylim(-2, 102)
-    axes.set_xlabel("probability of the answer, %")
-    axes.set_ylabel("answers that are right, %")
+    axes.set_xlabel("confidence, %")
+    axes.set_ylabel("accuracy, %")
     axes.grid(alpha=0.3)
     return figure
 

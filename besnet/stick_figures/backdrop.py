@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from besnet.stick_figures.body import Colour, hsv
-from besnet.stick_figures.painting import Tone, shade
+from besnet.stick_figures.shapes import Tone, shade
 
 
 def gradient(size: tuple[int, int], top: Colour, bottom: Colour) -> Image.Image:

@@ -4,63 +4,13 @@ The outlines of all limbs at all frames are computed at once; painting a frame i
 canvas of twice the size, whose reduction smooths the edges.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from besnet.stick_figures.actions import BOX_HALF
 from besnet.stick_figures.body import Colour, Person
-
-_STEPS = np.linspace(0, 1, 7)  # points on either round end of a limb
-
-
-@dataclass
-class Camera:
-    """Where a figure stands on the canvas and from where it is seen."""
-
-    foot_x: float  # canvas pixels
-    foot_y: float
-    scale: float  # canvas pixels a body height
-    yaw: float  # 0 looks the figure in the face; radians
-    tilt: float  # the camera looks down by this angle
-    light: tuple[float, float]  # the shadow of a point at height 1 falls here, in body heights (x, y of the room)
-
-    def project(self, points: np.ndarray) -> np.ndarray:
-        """(..., 3) in body heights → (..., 3): canvas x, canvas y, nearness."""
-        x, y, z = points[..., 0], points[..., 1], points[..., 2]
-        right = -x * np.cos(self.yaw) + y * np.sin(self.yaw)
-        near = x * np.sin(self.yaw) + y * np.cos(self.yaw)
-        down = -z * np.cos(self.tilt) + near * np.sin(self.tilt)
-        return np.stack([self.foot_x + self.scale * right, self.foot_y + self.scale * down, near], -1)
-
-    def shadow(self, points: np.ndarray) -> np.ndarray:
-        """(..., 3) in body heights → (..., 2): where on the canvas the shadows fall."""
-        z = points[..., 2]
-        near = points[..., 0] * np.sin(self.yaw) + points[..., 1] * np.cos(self.yaw)
-        right = -points[..., 0] * np.cos(self.yaw) + points[..., 1] * np.sin(self.yaw)
-        x = self.foot_x + self.scale * (right + self.light[0] * z)
-        return np.stack([x, self.foot_y + self.scale * np.sin(self.tilt) * (near + self.light[1] * z)], -1)
-
-
-def shade(colour: Colour, factor: float) -> Colour:
-    """Darker below 1, lighter (towards white) above."""
-    if factor <= 1:
-        return tuple(round(c * factor) for c in colour)  # type: ignore[return-value]
-    return tuple(round(c + (255 - c) * (factor - 1)) for c in colour)  # type: ignore[return-value]
-
-
-def capsule(a: np.ndarray, b: np.ndarray, radius_a: float, radius_b: float) -> np.ndarray:
-    """Outline (T, 14, 2) of a limb with round ends around a and b (T, 2)."""
-    way = b - a
-    length = np.maximum(np.hypot(way[:, 0], way[:, 1]), 1e-6)
-    angle = np.arctan2(way[:, 1], way[:, 0])[:, None]
-    half = np.arccos(np.clip((radius_a - radius_b) / length, -1, 1))[:, None]
-    around_a = angle + half + (2 * np.pi - 2 * half) * _STEPS
-    around_b = angle - half + 2 * half * _STEPS
-    first = a[:, None] + radius_a * np.stack([np.cos(around_a), np.sin(around_a)], -1)
-    second = b[:, None] + radius_b * np.stack([np.cos(around_b), np.sin(around_b)], -1)
-    return np.concatenate([first, second], 1)
+from besnet.stick_figures.camera import Camera
+from besnet.stick_figures.shapes import Tone, capsule, cuboid, shade
 
 
 class Figure:
@@ -228,38 +178,3 @@ class Figure:
         for group in self._order[frame]:
             for colour, polygons in self._groups[group][1]:
                 draw.polygon(polygons[frame], fill=colour)
-
-
-class Tone:
-    """The contrast of a whole video: 1 leaves colours as they are, less pulls them towards a grey."""
-
-    def __init__(self, contrast: float, grey: float) -> None:
-        self.contrast, self.grey = contrast, grey
-
-    def __call__(self, colour: Colour) -> Colour:
-        return tuple(round(self.grey + self.contrast * (c - self.grey)) for c in colour)  # type: ignore[return-value]
-
-
-def cuboid(centre: np.ndarray, half: tuple[float, float, float], camera: Camera, colour: Colour,
-           tone: Tone) -> list[tuple[Colour, list]]:  # fmt: skip
-    """Visible faces of boxes at centre (T, 3), with edges along the axes: (colour, T flat polygons) in paint order."""
-    faces: list[tuple[Colour, list]] = []
-    for axis, sign, light in ((0, -1, 0.72), (0, 1, 0.72), (1, -1, 0.86), (1, 1, 0.86), (2, 1, 1.12)):
-        normal = np.zeros(3)
-        normal[axis] = sign
-        if axis < 2 and camera.project(normal)[2] <= 0:
-            continue
-        u, v = [k for k in range(3) if k != axis]
-        corners = np.repeat(centre[:, None], 4, 1) + normal * half[axis]
-        for k, (du, dv) in enumerate(((-1, -1), (1, -1), (1, 1), (-1, 1))):
-            corners[:, k, u] += du * half[u]
-            corners[:, k, v] += dv * half[v]
-        flat = camera.project(corners)[..., :2]
-        middle = flat.mean(1, keepdims=True)
-        way = flat - middle
-        grown = flat + way / np.maximum(np.linalg.norm(way, axis=-1, keepdims=True), 1e-6) * max(
-            1.2, 0.009 * camera.scale
-        )
-        faces.insert(0, (tone(shade(colour, 0.5)), grown.reshape(len(flat), -1).tolist()))
-        faces.append((tone(shade(colour, light)), flat.reshape(len(flat), -1).tolist()))
-    return faces

@@ -11,7 +11,9 @@ from PIL import Image, ImageDraw
 from besnet.stick_figures.actions import CLASSES, SEAT_BACK, SEAT_HEIGHT, Timing, pose_curve
 from besnet.stick_figures.backdrop import paint_backdrop
 from besnet.stick_figures.body import Person, draw_person, hsv, skeleton
-from besnet.stick_figures.painting import Camera, Figure, Tone, cuboid, shade
+from besnet.stick_figures.camera import Camera
+from besnet.stick_figures.painting import Figure
+from besnet.stick_figures.shapes import Tone, cuboid, shade
 
 Variant = Literal["easy", "hard"]
 FRAME_RATES = [Fraction(fps) for fps in (15, 20, 24, 25, 25, 30, 30, 50, 60)]

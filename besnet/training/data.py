@@ -10,17 +10,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from besnet.data.augment import Augmentation
-from besnet.data.clips import (
-    Clip,
-    ClipBatch,
-    EvaluationClips,
-    RandomCrop,
-    TrainingClips,
-    VideoClips,
-    collate,
-    loader_settings,
-)
+from besnet.data.clips import Clip, ClipBatch, ClipDraw, TrainingClips, collate
+from besnet.data.crop import RandomCrop
+from besnet.data.evaluation_clips import EvaluationClips, VideoClips
 from besnet.data.failures import FailureLog
+from besnet.data.loading import loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.manifest_writing import load_checked
 from besnet.data.order import TrainingOrder, sample
@@ -108,13 +102,10 @@ class VideoData(pl.LightningDataModule):
         clips = TrainingClips(
             self.manifest,
             self.train_rows,
-            self.clip,
-            self.crop,
+            ClipDraw(self.clip, self.crop, self.augmentation, self.no_flip),
             self.seed,
             self.backend,
             substitutes,
-            self.augmentation,
-            self.no_flip,
         )
         device = self._device()
         return DataLoader(clips, batch_sampler=self.order, **loader_settings(self.workers, device, collate))

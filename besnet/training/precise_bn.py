@@ -1,7 +1,9 @@
 """BatchNorm statistics of a finished training, measured on the network as it is evaluated."""
 
+from besnet.evaluation.inference import InferenceSettings
 from besnet.evaluation.ranks import Ranks
 from besnet.evaluation.recalibration import recalibrate
+from besnet.evaluation.views import ViewPlan
 from besnet.models.besnet import BesNet
 from besnet.training.step_timer import StepTimer
 from besnet.training.task import ActionTraining
@@ -21,9 +23,8 @@ def measure_statistics(task: ActionTraining, phases: StepTimer) -> None:
         with phases.during("evaluation"):
             pass
 
-    _, measured = recalibrate(
-        plain, data.manifest, videos, data.clip, task.evaluation_size, ranks, data.workers, data.backend, beat
-    )
+    settings = InferenceSettings(data.clip, ViewPlan(1, 1), task.evaluation_size, data.workers, data.backend)
+    _, measured = recalibrate(plain, data.manifest, videos, settings, ranks, beat)
     if task.global_rank == 0:
         print(f"BatchNorm statistics of {measured} training videos (recipe.precise_bn {videos})")
     task.eval_network.load_state_dict(plain.state_dict())

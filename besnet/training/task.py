@@ -1,5 +1,6 @@
 """The training of a run: the module with its data set, its exact position, and what its checkpoints hold."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, optim
 
-from besnet.data.clips import ClipBatch, VideoClips
+from besnet.data.clips import ClipBatch
+from besnet.data.evaluation_clips import VideoClips
 from besnet.data.failures import FailureLog
 from besnet.data.transforms import evaluation_views, training_batch
+from besnet.evaluation.forward import forward
+from besnet.evaluation.views import evaluation_crop_size, settings
 from besnet.models.besnet import BesNet
 from besnet.training.batch_preview import draw_batch_preview
 from besnet.training.data import VideoData
@@ -104,11 +108,10 @@ class ActionTraining(ActionModule):
         """Whether the micro-batch before this position was the last one of a step."""
         return self.data.order.behind(self.samples) % self.trainer.accumulate_grad_batches == 0
 
-    @property
+    @cached_property
     def evaluation_size(self) -> int:
         """The side of the squares that an evaluation sees, pixels."""
-        size: int = self.header["config"]["evaluation"]["crop_size"] or self.data.crop_size
-        return size
+        return evaluation_crop_size(settings(self.header["config"], "this run"))
 
     def on_validation_epoch_start(self) -> None:
         """Start counting; rank 0's BatchNorm statistics are used on every rank."""
@@ -129,7 +132,7 @@ class ActionTraining(ActionModule):
             [evaluation_views(v.frames.to(self.device), self.evaluation_size, 1) for v in read if v.frames is not None]
         )
         labels = torch.from_numpy(manifest.labels[np.array([views.row for views in read])]).to(self.device)
-        logits = self.eval_network(clips)
+        logits = forward(self.eval_network, clips)
         top1, top5 = precision(logits, labels)
         losses = clip_losses(logits, labels)
         self.tally.add(losses, top1, top5)

@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from besnet.data.clips import VideoClips
+from besnet.data.evaluation_clips import VideoClips
 from besnet.data.transforms import pixels
 from besnet.report.sheet import contact_sheet
 from besnet.training.task import ActionTraining

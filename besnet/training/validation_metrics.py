@@ -7,7 +7,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from besnet.data.clips import VideoClips
+from besnet.data.evaluation_clips import VideoClips
 
 FIGURES = ("Val/Loss", "Val/Prec@1", "Val/Prec@5")
 

@@ -1,6 +1,6 @@
 """Opens a video container safely and chooses its picture stream.
 
-Every reader and the probe start here, so that a file is read and numbered in one way whatever decodes it.
+Every reader and the probe start here, so that a file is read and numbered in the same way by every decoder.
 """
 
 import io
@@ -31,7 +31,7 @@ DECODER = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
 
 
 class VideoError(ValueError):
-    """A video that cannot be read exactly; the message names it and says what is wrong."""
+    """A video that cannot be read exactly; the message names it and the reason."""
 
 
 def name_of(source: Path | bytes, name: str | None = None) -> str:
@@ -42,7 +42,7 @@ def name_of(source: Path | bytes, name: str | None = None) -> str:
 def open_container(source: Path | bytes, name: str) -> Iterator[tuple[Any, Any]]:
     """Yield (container, picture stream) of a regular file or of bytes; formats, codecs and frame size are checked.
 
-    The file is opened here and handed over as an object: no part of libavformat ever sees a path, so no address,
+    The file is opened here and passed as an object: libavformat never gets a path, so no address,
     playlist or device name inside a file is followed.
     """
     if isinstance(source, bytes):
@@ -114,7 +114,7 @@ def best_stream(container: Any, name: str) -> Any:
 
 
 class _Anonymous(io.FileIO):
-    """A file whose name libavformat cannot see (it would use the ending to guess the format)."""
+    """A file without a name for libavformat (which would guess the format from the ending)."""
 
     name = ""
 

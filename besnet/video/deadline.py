@@ -15,7 +15,7 @@ class Deadline:
         self.restart()
 
     def restart(self) -> None:
-        """Begin to count anew."""
+        """Restart the clock."""
         self.end = float("inf") if self.sec is None else time.monotonic() + self.sec
 
     def check(self) -> None:

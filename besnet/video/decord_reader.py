@@ -1,7 +1,7 @@
 """Exact frames with decord; equal to PyAV's, tested on every real file.
 
 decord seeks by its own count of frames. Where that count is not the shown frames in order (frames marked as hidden,
-unreliable time stamps, transport streams) it hands out other frames than asked for without an error, it does not mirror
+unreliable time stamps, transport streams) it returns other frames than requested without an error, it does not mirror
 pictures, and its choice among several streams is its own: a video whose first frame is not PyAV's is refused.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from besnet.video.container import VideoError
 from besnet.video.pyav_reader import PyAVReader
 
-AT_ONCE = 32  # frames that decord holds beside those which are handed out
+AT_ONCE = 32  # frames that decord holds beside those it returns
 
 
 class DecordReader(PyAVReader):

@@ -1,6 +1,6 @@
 """The containers and codecs that are read: those in use whose decoders have been searched for faults for years.
 
-docs/videos.md says the same to users.
+docs/videos.md has the same list for users.
 """
 
 FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "mpeg", "mpegts", "flv", "asf", "ogg", "dv", "mxf", "gif",

@@ -1,4 +1,4 @@
-"""Lists the frames of an open container, without decoding them where its packets tell enough.
+"""Lists the frames of an open container, without decoding them where its packets suffice.
 
 The container is read (demuxed) once and its packets are kept. Frame n is the n-th picture that is shown, in order of
 presentation: packets without a picture of their own, pictures that the container tells a player not to show (an edit
@@ -19,7 +19,7 @@ from besnet.video.deadline import Deadline
 from besnet.video.references import SEI_UNITS, hidden, unreferenced
 from besnet.video.truncation import missing_end
 
-EMPTY_BYTES = 16  # a packet of MPEG-4 that is no larger may say no more than "as before": it gives no picture
+EMPTY_BYTES = 16  # a packet of MPEG-4 that is no larger may mean only "as before": it gives no picture
 
 NEVER = -(2**62)  # in ticks: of packets without a stamp, which are not shown
 
@@ -40,7 +40,7 @@ class FrameIndex:
     spare: np.ndarray  # bool (packets,): no other picture refers to this one
     exact: bool  # False: time stamps are unreliable, frames are numbered by decoding from the beginning
     dropped: int = 0  # pictures at the start that refer to some before the beginning of the file
-    failing: frozenset[int] = frozenset()  # positions at the start where the decoder misses these, and says so
+    failing: frozenset[int] = frozenset()  # positions at the start where the decoder reports that these are missing
 
     def start_for(self, number: int) -> int:
         """The packet to decode from so that frame `number` comes out exact.
@@ -145,7 +145,7 @@ def _by_stamps(packets: list[Any], shown: list[int], stream: Any) -> FrameIndex:
 
 
 def _index_by_decoding(packets: list[Any], due: list[int], stream: Any, deadline: Deadline, late: bool) -> FrameIndex:
-    """Number the frames of a stream whose packets do not tell enough: decode it once.
+    """Number the frames of a stream whose packets do not suffice: decode it once.
 
     Decoders give frames in the order of presentation, so the n-th decoded is frame n.
     """
@@ -205,7 +205,7 @@ def _start(packets: list[Any]) -> int:
 def _times_sec(stamps: list[int | None], stream: Any, name: str) -> np.ndarray:
     """When frames are shown, from their stamps in order of presentation; float64, rising from 0.
 
-    Stamps that begin again go on where the ones before end. The last frames out of a decoder may have none.
+    Stamps that restart continue after the ones before. The last frames out of a decoder may have none.
     """
     known = next((n for n, stamp in enumerate(stamps) if stamp is None), len(stamps))
     rate = float(stream.average_rate or stream.guessed_rate or 0)

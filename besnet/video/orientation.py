@@ -1,4 +1,4 @@
-"""How a decoded picture is turned and mirrored to stand upright: the eight orientations of a display matrix.
+"""How a decoded picture is turned and mirrored to be upright: the eight orientations of a display matrix.
 
 The matrix comes with the frame, from the container or from the stream itself (H.264 and HEVC display orientation SEI).
 """

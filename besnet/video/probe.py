@@ -1,11 +1,10 @@
-"""What a video is: the facts that the manifest keeps, read without decoding the pictures (but for the first)."""
+"""The facts of a video that the manifest keeps; only the first frame is decoded."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from besnet.video.container import name_of
+from besnet.video.durations import duration_sec
 from besnet.video.orientation import Orientation
 from besnet.video.pyav_reader import PyAVReader
 
@@ -15,7 +14,7 @@ class VideoFacts:
     """Facts of one video. Sizes are those of the upright picture."""
 
     frames: int  # frames that are shown
-    nominal_frames: int  # what the header says; 0 where it says nothing
+    nominal_frames: int  # as in the header; 0 without a number there
     fps: float  # mean rate over the video
     duration_sec: float  # from the first frame to the end of the last
     width: int
@@ -25,16 +24,6 @@ class VideoFacts:
     pixel_format: str
     container: str
     key_frames: int
-
-
-def frame_period_sec(times_sec: np.ndarray, fallback: float = 1 / 30) -> float:
-    """How long a frame is shown: the median distance of neighbours; `fallback` for a single frame."""
-    return float(np.median(np.diff(times_sec))) if len(times_sec) > 1 else fallback
-
-
-def duration_sec(times_sec: np.ndarray) -> float:
-    """From the first frame to the end of the last, in seconds."""
-    return float(times_sec[-1] - times_sec[0]) + frame_period_sec(times_sec)
 
 
 def probe(source: Path | bytes, name: str | None = None) -> VideoFacts:

@@ -1,4 +1,4 @@
-"""Exact frames with PyAV: decodes from the key frame before, once, and converts only the frames asked for."""
+"""Exact frames with PyAV: decodes from the key frame before, once, and converts only the requested frames."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -26,13 +26,13 @@ class PyAVReader(Reader):
         self._decoder = self._stream.codec_context
         self._plain = Plain(self.time_base)
         first = self._index.packets[0]
-        # The stream may say it once for all of the frames; the decoder tells it with the first alone.
-        said = says_orientation(first, self._decoder.name, self._decoder.extradata)
-        self._to_rgb = ToRGB(name, self.orientation if said else None)
+        # The stream may give the orientation once for all frames; the decoder passes it on with the first only.
+        once = says_orientation(first, self._decoder.name, self._decoder.extradata)
+        self._to_rgb = ToRGB(name, self.orientation if once else None)
 
     @cached_property
     def orientation(self) -> Orientation:
-        """What is done to decoded frames to stand upright."""
+        """How decoded frames are turned upright."""
         return next(orientation_of(frame, self.name) for _, frame in self.frames(0, 0))
 
     @property
@@ -181,7 +181,7 @@ class ToRGB:
 
     def __init__(self, name: str, orientation: Orientation | None = None) -> None:
         self._name = name
-        self._orientation = orientation  # of all frames; None where each tells its own
+        self._orientation = orientation  # of all frames; None where each frame has its own
         self._reformatter = VideoReformatter()
         self._graph: Any = None
 

@@ -1,4 +1,4 @@
-"""The one interface through which besnet reads frames."""
+"""The interface of all readers of frames; besnet.video.opening opens a video with one of them."""
 
 import math
 from abc import ABC, abstractmethod
@@ -9,8 +9,8 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from besnet.video.container import VideoError, name_of, open_container
-from besnet.video.deadline import READ_SEC, Deadline
+from besnet.video.container import VideoError, open_container
+from besnet.video.deadline import Deadline
 from besnet.video.frame_index import FrameIndex, index_frames
 
 Backend = Literal["pyav", "decord"]
@@ -137,24 +137,3 @@ def shrunk(picture: np.ndarray, by: int) -> np.ndarray:
         for column in range(by):
             total += picture[row:height:by, column:width:by]
     return (total // (by * by)).astype(np.uint8)
-
-
-def open_video(
-    source: Path | bytes, backend: Backend = "pyav", name: str | None = None, deadline_sec: float | None = READ_SEC
-) -> Reader:
-    """Open a video, a regular file or its bytes, for reading exact frames.
-
-    `name` is what messages call it (by default the path). Raises VideoError where the file is no video, is not on the
-    lists of formats and codecs, is larger than the limits, or cannot be numbered exactly by the backend; later where
-    a read takes longer than `deadline_sec`.
-    """
-    called = name_of(source, name)
-    if backend == "pyav":
-        from besnet.video.pyav_reader import PyAVReader
-
-        return PyAVReader(source, called, deadline_sec)
-    if backend == "decord":
-        from besnet.video.decord_reader import DecordReader
-
-        return DecordReader(source, called, deadline_sec)
-    raise ValueError(f"backend {backend!r}: it is pyav or decord")

@@ -1,7 +1,7 @@
-"""What the pictures of a stream say of themselves, read without decoding: not referred to, not shown, turned.
+"""Properties of a stream's pictures, read without decoding: not referred to, not shown, turned.
 
-The decoder can be spared pictures that nobody asked for and no other refers to, and what it gives for the others stays
-the same bits: an H.264 stream says of each picture whether it is used for reference (nal_ref_idc, Rec. ITU-T H.264,
+The decoder can skip pictures that are not requested and that no other refers to, and what it gives for the others stays
+the same bits: an H.264 stream marks each picture that is used for reference (nal_ref_idc, Rec. ITU-T H.264,
 7.4.1). VP8 and VP9 have pictures that are only referred to and never shown (show_frame; RFC 6386, 9.1; VP9 bitstream
 specification, 7.2).
 """
@@ -53,7 +53,7 @@ def unreferenced(packets: list[Any], codec: str, extradata: bytes | None) -> np.
 
 
 def says_orientation(packet: Any, codec: str, extradata: bytes | None) -> bool:
-    """Whether a packet of H.264 or HEVC says how its pictures, and those after it, are turned to stand upright."""
+    """Whether a packet of H.264 or HEVC gives the orientation of its pictures and of those after it."""
     if codec not in SEI_UNITS:
         return False
     units = _kinds(packet, codec, _length_bytes(codec, extradata), SEI_UNITS[codec])
@@ -87,7 +87,7 @@ def _messages(payload: bytes) -> Iterator[int]:
 
 
 def _length_bytes(codec: str, extradata: bytes | None) -> int:
-    """How many bytes before each unit say its length; 0 where units begin with a start code instead."""
+    """How many bytes before each unit hold its length; 0 where units begin with a start code instead."""
     # Extradata that begins with 1 is an avcC or hvcC record: each unit of the stream is preceded by its length.
     at = {"h264": 4, "hevc": 21}.get(codec, 0)
     if not at or not extradata or extradata[0] != 1 or len(extradata) <= at:
@@ -111,6 +111,6 @@ def _is_reference(data: memoryview, length_bytes: int) -> bool:
         if 1 <= header & 31 <= 5:
             if header & 0x60:
                 return True
-            slices += 1  # go on: a packet can hold two fields, of which only the second is referred to
+            slices += 1  # no break: a packet can hold two fields, of which only the second is referred to
         at += length_bytes + int.from_bytes(data[at : at + length_bytes], "big")
     return slices == 0

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from besnet.ranges import check_section
-from besnet.video.probe import duration_sec, frame_period_sec
+from besnet.video.durations import duration_sec, frame_period_sec
 
 # Containers round time stamps (Matroska and WebM to a millisecond), so a grid time that should meet a frame's own time
 # may fall a little before it.
@@ -21,7 +21,7 @@ class ClipShape:
     Args:
         num_frames: Frames in a clip.
         frame_interval: Distance of neighbours, counted in frames of `target_fps`.
-        target_fps: The rate that `frame_interval` counts in, whatever rate a video has; None counts the video's own
+        target_fps: The rate that `frame_interval` counts in, for every video; None counts the video's own
             frames instead.
         grid: 4 moves every frame to the last one before it whose number divides by 4. In shards written by `besnet
             prepare` these decode without the others, at about four fifths of the time. 1 leaves frames as they are.
@@ -116,7 +116,7 @@ def window_clips(video: str, times_sec: np.ndarray, shape: ClipShape, window_sec
 def check_clips(video: str, count: int) -> int:
     """The number of clips of a video. ValueError if there are more than anybody waits for."""
     if count > MOST_CLIPS:
-        raise ValueError(f"{video}: {count:,} clips are too many, {MOST_CLIPS:,} are the most: raise --every_sec")
+        raise ValueError(f"{video}: {count:,} clips are above the limit of {MOST_CLIPS:,}: raise --every_sec")
     return count
 
 

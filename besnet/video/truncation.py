@@ -1,4 +1,4 @@
-"""Does a video end before its header says? A download that broke off decodes without an error in most formats."""
+"""Does a video end earlier than its header claims? A broken download decodes without an error in most formats."""
 
 import re
 from typing import Any
@@ -14,8 +14,8 @@ def missing_end(container: Any, stream: Any, packets: list[Any]) -> str:
 
     It counts as cut short where more than 5 % and more than three of its longest frames are missing.
     """
-    told = _told_sec(container, stream)
-    if told is None or 0 < stream.frames <= len(packets):
+    claimed = _claimed_sec(container, stream)
+    if claimed is None or 0 < stream.frames <= len(packets):
         return ""
     base = float(stream.time_base)
     shown = [(packet.pts if packet.pts is not None else packet.dts, packet.duration or 0) for packet in packets]
@@ -30,19 +30,19 @@ def missing_end(container: Any, stream: Any, packets: list[Any]) -> str:
         longest = 1 / float(stream.average_rate)
     else:
         return ""
-    if end >= (1 - SHARE) * told or end >= told - FRAMES * longest:
+    if end >= (1 - SHARE) * claimed or end >= claimed - FRAMES * longest:
         return ""
-    return f"ends after {end:.1f} of {told:.1f} s: truncated"
+    return f"ends after {end:.1f} of {claimed:.1f} s: truncated"
 
 
-def _told_sec(container: Any, stream: Any) -> float | None:
-    """How long the header says that the pictures last; None where it does not say."""
+def _claimed_sec(container: Any, stream: Any) -> float | None:
+    """The duration of the pictures in the header; None without one."""
     kind = container.format.name
     if "mov" in kind:
         # Without a count of frames the file is in fragments and its duration is that of the fragments which are there.
         return float(stream.duration * stream.time_base) if stream.frames and stream.duration else None
     if kind == "avi":
-        # Headers are wrong at times. libavformat shortens the duration where the file is shorter than it says itself.
+        # Headers can be wrong. libavformat shortens the duration where the file is shorter than its header claims.
         cut = stream.duration is not None and stream.duration < stream.frames
         return float(stream.frames * stream.time_base) if cut else None
     if "matroska" in kind:

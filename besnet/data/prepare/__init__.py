@@ -93,8 +93,8 @@ def prepare(
         for n, e in enumerate(listing.entries)
         if e.path is not None
     ]
-    asked = [name or listing.name, names, labels, [(e.id, e.split, e.why) for e in listing.entries], root]
-    plan = plan_of(jobs, {"encode": encode, "videos_per_shard": videos_per_shard, "asked": asked})
+    request = [name or listing.name, names, labels, [(e.id, e.split, e.why) for e in listing.entries], root]
+    plan = plan_of(jobs, {"encode": encode, "videos_per_shard": videos_per_shard, "asked": request})
     if is_finished(out, plan):
         manifest = Manifest.load(out)
         print(f"{summary(manifest)}\n  (already prepared: nothing to do)")
@@ -111,7 +111,7 @@ def prepare(
         fault = staging.first_fault()
         if fault is not None:
             first = fault or next(e.why for e in listing.entries)
-            raise ValueError(f"{source}: no readable video at all among {len(listing.entries)} (the first: {first})")
+            raise ValueError(f"{source}: no readable video among {len(listing.entries)} (the first: {first})")
         rows = _rows(listing.entries, labels, staging, packer)
         shards = packer.shards if packer else []
         write_manifest(staging.folder, name or listing.name, names, "." if packer else root, rows, encode, shards)

@@ -1,16 +1,15 @@
-"""The encode for training: small H.264 that decodes fast at any start, as good as asked for, in as few bytes.
+"""The encoding for training: small H.264 that decodes fast from any frame, at the requested quality.
 
 Chosen by measurement (LOG.md, Decoding): no arithmetic coding and no weighted prediction, which cost the decoder most;
 a key frame every 32; between them P frames four apart with three B frames that nothing refers to, so that a reader
 leaves out those it does not want. The deblocking filter stays: it saves more bytes than it costs time. Each video gets
-the coarsest quantisation that reaches the quality asked for: estimated on trial pieces, checked on the whole.
+the coarsest quantisation that reaches the requested quality: estimated on trial pieces, checked on the whole.
 """
 
 import io
 import math
 import platform
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -19,7 +18,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from besnet.video.container import VideoError, words
+from besnet.data.prepare.quality import measure_quality
 from besnet.video.orientation import Orientation
 from besnet.video.pyav_reader import PyAVReader
 
@@ -46,7 +45,7 @@ ATTEMPTS = 3
 
 
 def settings(short_side: int) -> dict[str, Any]:
-    """What dataset.json records of the encode."""
+    """The settings of the encoding that dataset.json records."""
     return {"short_side": short_side, "grid": GRID, "psnr_db": MIN_PSNR_DB, "ssim": MIN_SSIM, "libx264": X264}
 
 
@@ -73,7 +72,7 @@ class _Target:
 
 
 def encode(reader: PyAVReader, first: int, last: int, short_side: int) -> Encoded:
-    """Re-encode the frames first..last of an open video; time stamps are kept, frames stand upright, sound is dropped.
+    """Re-encode the frames first..last of an open video; time stamps are kept, sound is dropped, frames are upright.
 
     Raises VideoError where the video does not decode completely.
     """
@@ -81,10 +80,10 @@ def encode(reader: PyAVReader, first: int, last: int, short_side: int) -> Encode
     source = _Source(reader, first, last, target)
     size = (target.height, target.width) if target.orientation.transposed else (target.width, target.height)
     trial = _write(source.trial, target, size, CRF_FIRST, TRIAL_PRESET)
-    crf = _round(CRF_FIRST + _room(_quality(source.trial, trial)) + TRIAL_OFFSET)
+    crf = _round(CRF_FIRST + _room(measure_quality(source.trial, trial)) + TRIAL_OFFSET)
     for attempt in range(ATTEMPTS):
         data = _write(source, target, size, crf)
-        quality = _quality(source.checked, data, source.step, len(source))
+        quality = measure_quality(source.checked, data, source.step, len(source))
         room = _room(quality)
         if room >= 0 or crf <= CRF_LEAST or attempt == ATTEMPTS - 1:
             break
@@ -142,7 +141,7 @@ def _round(crf: float) -> float:
 
 
 def _room(quality: tuple[float, float]) -> float:
-    """How many steps of CRF coarser (negative: finer) the quality asked for would be met at, by the usual slopes."""
+    """How many steps of CRF coarser (negative: finer) would still reach the requested quality, by the usual slopes."""
     psnr, ssim = quality
     return min(
         (psnr - MIN_PSNR_DB) / 0.65,
@@ -198,63 +197,3 @@ def _write(frames: Iterable[Any], target: _Target, size: tuple[int, int], crf: f
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return out.getvalue()
-
-
-def _quality(originals: list[Any], data: bytes, step: int = 1, count: int | None = None) -> tuple[float, float]:
-    """(PSNR in dB over all planes, SSIM as libavfilter measures it) of every `step`-th encoded frame.
-
-    VideoError unless exactly `count` frames decode."""
-    errors, likeness = [], []
-    compare: Callable[[Any, Any], float] | None = None
-    with av.open(io.BytesIO(data), "r") as container:
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
-        stream.codec_context.options = {"err_detect": "explode"}
-        decoded = 0
-        for frame in container.decode(stream):
-            if decoded % step == 0:
-                original = originals[decoded // step]
-                compare = compare or _Likeness(frame.width, frame.height)
-                difference = original.to_ndarray().astype(np.int32) - frame.to_ndarray()
-                errors.append(float((difference * difference).mean()))
-                likeness.append(compare(original, frame))
-            decoded += 1
-    if decoded != (count or len(originals)):
-        raise VideoError(f"{decoded} frames come out of the encoder, {count or len(originals)} went in")
-    return 10 * math.log10(255**2 / max(float(np.mean(errors)), 1e-4)), float(np.mean(likeness))
-
-
-class _Likeness:
-    """SSIM of two yuv420p frames by libavfilter's ssim filter, all planes weighted by size."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.graph = av.filter.Graph()
-        inputs = [
-            self.graph.add_buffer(
-                width=width, height=height, format=av.VideoFormat("yuv420p"), time_base=Fraction(1, 30), name=name
-            )
-            for name in ("original", "encoded")
-        ]
-        ssim, sink = self.graph.add("ssim"), self.graph.add("buffersink")
-        for pad, buffer in enumerate(inputs):
-            buffer.link_to(ssim, 0, pad)
-        ssim.link_to(sink)
-        self.graph.configure()
-        self.inputs, self.sink, self.count = inputs, sink, 0
-
-    def __call__(self, original: Any, encoded: Any) -> float:
-        # The filter pairs frames by time and gives a pair out once a later one has come: each is pushed twice.
-        kept = [(frame, frame.pts, frame.time_base) for frame in (original, encoded)]
-        value: float | None = None
-        for _ in range(2):
-            for buffer, (frame, _, _) in zip(self.inputs, kept, strict=True):
-                frame.pts, frame.time_base = self.count, Fraction(1, 30)
-                buffer.push(frame)
-            self.count += 1
-            with suppress(av.FFmpegError, BlockingIOError):
-                value = float(self.sink.pull().metadata["lavfi.ssim.All"])
-        for frame, pts, base in kept:
-            frame.pts, frame.time_base = pts, base
-        if value is None:
-            raise VideoError(words(RuntimeError("the frames could not be compared")))
-        return value

@@ -27,7 +27,7 @@ class Entry:
     path: str | None  # relative to the root; None where no file was found
     where: str  # file and line, or folder, that lists it: for messages
     why: str = ""  # why there is no file
-    start_sec: float | None = None  # the part of a longer video that is meant
+    start_sec: float | None = None  # the part of a longer video
     end_sec: float | None = None
     offset: int = 0  # where the video begins in a tar file, if `size` is given
     size: int | None = None
@@ -54,17 +54,17 @@ def split_named(name: str, where: str) -> str:
 
 
 def split_in(path: str) -> str | None:
-    """The split that a word of a file's name or path says, as in `kinetics_400_train`; None where none does."""
+    """The split in a word of a file's name or path, as in `kinetics_400_train`; None without one."""
     return next((SPLIT_NAMES[word] for word in re.split(r"[-_./ ]", path.lower()) if word in SPLIT_NAMES), None)
 
 
 def check_ids(entries: Iterable[Entry]) -> None:
     """ValueError naming both places where an id is listed twice."""
-    seen: dict[str, str] = {}
+    known: dict[str, str] = {}
     for entry in entries:
-        if entry.id in seen:
-            raise ValueError(f"{entry.where}: {entry.id!r} is listed twice, first in {seen[entry.id]}")
-        seen[entry.id] = entry.where
+        if entry.id in known:
+            raise ValueError(f"{entry.where}: {entry.id!r} is listed twice, first in {known[entry.id]}")
+        known[entry.id] = entry.where
 
 
 def number_labels(listing: Listing, classes: Sequence[str] | None) -> tuple[list[str], list[int]]:
@@ -104,11 +104,11 @@ def number_labels(listing: Listing, classes: Sequence[str] | None) -> tuple[list
 
 
 def _tell_merged(labels: set[str]) -> None:
-    """Print which labels are taken for one class though they are written differently."""
+    """Print which labels with different spellings count as one class."""
     spellings: dict[str, list[str]] = {}
     for label in sorted(labels):
         spellings.setdefault(canonical(label), []).append(label)
     merged = [" = ".join(map(repr, several)) for several in spellings.values() if len(several) > 1]
     if merged:
         more = f" and {len(merged) - 5} more" if len(merged) > 5 else ""
-        print(f"written differently, taken for one class: {', '.join(merged[:5])}{more}")
+        print(f"different spellings of one class: {', '.join(merged[:5])}{more}")

@@ -34,12 +34,12 @@ class _Worker:
         self.job: Job | None = None
         self.began = 0.0
         self.served = 0
-        self.answer = b""
+        self.reply = b""
 
     def give(self, job: Job) -> None:
         assert self.process.stdin is not None
-        self.job, self.began, self.answer = job, time.monotonic(), b""
-        with suppress(BrokenPipeError):  # it died: reading its answer says so
+        self.job, self.began, self.reply = job, time.monotonic(), b""
+        with suppress(BrokenPipeError):  # it died: reading its reply will show that
             self.process.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
             self.process.stdin.flush()
 
@@ -87,7 +87,7 @@ def run_jobs(jobs: Iterable[Job], workers: int, deadline_sec: float) -> Iterator
                 if outcome is None:
                     continue
                 busy.unregister(worker.process.stdout)
-                if outcome.why and (worker.process.poll() is not None or worker.answer == b""):
+                if outcome.why and (worker.process.poll() is not None or worker.reply == b""):
                     alive.discard(worker)
                     worker.end()
                 else:
@@ -107,11 +107,11 @@ def _answer(worker: _Worker) -> Outcome | None:
     piece = os.read(worker.process.stdout.fileno(), 1 << 16)
     if not piece:
         code = worker.end()
-        worker.answer = b""
+        worker.reply = b""
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return Outcome(worker.job.number, why=f"the decoder crashed ({name})")
-    worker.answer += piece
-    if not worker.answer.endswith(b"\n"):
+    worker.reply += piece
+    if not worker.reply.endswith(b"\n"):
         return None
-    raw: dict[str, Any] = json.loads(worker.answer)
+    raw: dict[str, Any] = json.loads(worker.reply)
     return Outcome(**raw)

@@ -14,7 +14,7 @@ from besnet.video.probe import facts_of
 from besnet.video.pyav_reader import PyAVReader, ToRGB
 
 ALONE = 8  # frames that are also decoded on their own
-KEY_FRAMES_SEC = 10  # a piece cut at key frames is longer than was asked for by less than this
+KEY_FRAMES_SEC = 10  # a piece cut at key frames is longer than requested by less than this
 
 Mode = Literal["index", "copy", "encode"]
 
@@ -25,7 +25,7 @@ class Job:
 
     number: int
     path: str  # full
-    start_sec: float | None = None  # the part that is meant, if the file turns out to be longer
+    start_sec: float | None = None  # the part to keep, if the file is longer
     end_sec: float | None = None
     offset: int = 0  # where the video begins in the file, if `size` is given
     size: int | None = None
@@ -110,7 +110,7 @@ def decode_all(reader: PyAVReader) -> None:
 
 
 def part(job: Job, reader: PyAVReader) -> tuple[int, int]:
-    """(first, last) number of the frames that are meant.
+    """(first, last) number of the frames to keep.
 
     Files named after the video alone come as the whole video or as the part already cut out; cut pieces last as long as
     the part, but for a key frame's distance. VideoError where less than half of the part is there.
@@ -122,7 +122,7 @@ def part(job: Job, reader: PyAVReader) -> tuple[int, int]:
     length, wanted = times[-1], job.end_sec - job.start_sec
     if length <= wanted + 1.5 or (length < job.end_sec - 1 and length <= wanted + KEY_FRAMES_SEC):
         if job.shared:
-            raise VideoError(f"{reader.name}: lasts {length:.0f} s, a piece already cut, but several rows mean it")
+            raise VideoError(f"{reader.name}: lasts {length:.0f} s, an already cut piece, but several rows name it")
         return whole
     if min(job.end_sec, length) - job.start_sec < wanted / 2:
         raise VideoError(

@@ -32,14 +32,14 @@ class EarlierResult:
             if self._manifest.about.encode != encode:
                 return
             for shard in self._manifest.about.shards:
-                with suppress(ValueError, OSError):  # lost or cut short: its videos are made anew
+                with suppress(ValueError, OSError):  # lost or cut short: its videos are encoded again
                     for member in members(folder / shard.path):
                         if member.ending == "json":
                             self._notes[int(member.key)] = str(folder / shard.path), member.offset, member.size
             ready = (self._manifest.columns["state"] == 0).nonzero()[0]
             self._rows = {self._manifest[int(n)].id: int(n) for n in ready}
         except ValueError:
-            # Not there, or damaged: everything is made anew.
+            # Not there, or damaged: everything is encoded again.
             self._rows = {}
 
     def of(self, id: str) -> dict[str, Any] | None:
@@ -67,7 +67,7 @@ def _load(folder: Path) -> Manifest:
 def reused_outcome(job: Job) -> Outcome | None:
     """The outcome of a job from an earlier result; None where the source or that result has changed."""
     before = job.before
-    if before is None or job.shared:  # what a file holds may look different now that several rows mean it
+    if before is None or job.shared:  # with several rows for one file, its parts may differ now
         return None
     facts = before["facts"]
     try:

@@ -1,4 +1,4 @@
-"""The unfinished state of a preparation: killed at any instant, the next run goes on and ends with the same bytes.
+"""The unfinished state of a preparation: killed at any instant, the next run resumes and writes the same bytes.
 
 `<out>/.work` holds the plan it belongs to, one line for each finished video, encoded videos until their shard is
 written, and the shards. A line is added only after its video is complete, a shard takes its name only when it is
@@ -36,8 +36,8 @@ def plan_of(jobs: Sequence[Job], settings: dict[str, Any]) -> str:
 
 def is_finished(out: Path, plan: str) -> bool:
     """Whether `out` already holds the result of this plan, with all of its manifest and shards."""
-    told = out / ".plan"
-    if not (told.exists() and told.read_text() == plan):
+    stored = out / ".plan"
+    if not (stored.exists() and stored.read_text() == plan):
         return False
     try:
         shards = Manifest.load(out).about.shards
@@ -60,10 +60,10 @@ class Staging:
             os.close(self._lock)
             raise ValueError(f"{out}: another `besnet prepare` is writing here") from None
         try:
-            told = self.folder / "plan"
-            if not (told.exists() and told.read_text() == plan):
-                self._clear(ours=told.exists())
-                write_text(told, plan)
+            stored = self.folder / "plan"
+            if not (stored.exists() and stored.read_text() == plan):
+                self._clear(ours=stored.exists())
+                write_text(stored, plan)
             self._take_back()
             self._journal = Journal(self.folder / "outcomes.jsonl")
             self._lines = self._read()

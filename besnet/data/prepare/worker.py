@@ -1,7 +1,7 @@
 """The process that touches untrusted videos: `python -m besnet.data.prepare.worker`.
 
-Reads jobs from its standard input, one JSON object a line, and answers on its standard output. Its memory is limited,
-it dies with its parent, and the parent kills it at a deadline: whatever a file does, only its own row suffers.
+Reads jobs from its standard input, one JSON object a line, and replies on its standard output. Its memory is limited,
+it ends with its parent, and the parent kills it at a deadline: a bad file affects only its own row.
 """
 
 import ctypes
@@ -25,15 +25,15 @@ def main() -> None:
     # Counts private memory only; libraries mapped from files would make a limit on addresses meaningless.
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(2, 1)  # nothing that a library prints can be taken for an answer
+    replies = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)  # so that no output of a library mixes with the replies
     for line in sys.stdin:
-        answers.write(json.dumps(asdict(serve(json.loads(line)))) + "\n")
-        answers.flush()
+        replies.write(json.dumps(asdict(serve(json.loads(line)))) + "\n")
+        replies.flush()
 
 
 def serve(raw: dict[str, Any]) -> Outcome:
-    """Do one job; what is wrong with the video becomes its answer."""
+    """Do one job; an error of the video becomes its reply."""
     job = Job(**raw)
     try:
         return reused_outcome(job) or process_video(job)

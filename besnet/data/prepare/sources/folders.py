@@ -48,7 +48,7 @@ def list_folders(files: Files) -> Listing:
 
 
 def _check_level(files: Files, labels: set[str], nested: Sequence[str]) -> None:
-    """ValueError where the folders taken for classes are something above the classes."""
+    """ValueError where the folders are not classes but something above them."""
     if len(labels) == 1 and nested:
         at = files.root / nested[0]
         what = f"give {at} instead" if "/" not in nested[0] else f"move the class folders in {at} up by one"
@@ -66,15 +66,15 @@ def _tell(files: Files, outside: int) -> None:
         parts = PurePosixPath(path).parts
         if len(parts) == (2 if parts[0].lower() in SPLIT_NAMES else 1):
             empty.append(path)
-    told = []
+    left_out = []
     if others := files.not_videos():
-        told.append(others)
+        left_out.append(others)
     if outside:
-        told.append(f"{outside} video{'s' * (outside > 1)} outside class folders")
+        left_out.append(f"{outside} video{'s' * (outside > 1)} outside class folders")
     if empty:
         more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
-        told.append(f"{len(empty)} folder{'s' * (len(empty) > 1)} without videos ({', '.join(empty[:5])}{more})")
+        left_out.append(f"{len(empty)} folder{'s' * (len(empty) > 1)} without videos ({', '.join(empty[:5])}{more})")
     if files.prepared:
-        told.append(f"what is prepared already ({', '.join(files.prepared)})")
-    if told:
-        print(f"left out: {', '.join(told)}")
+        left_out.append(f"prepared data ({', '.join(files.prepared)})")
+    if left_out:
+        print(f"left out: {', '.join(left_out)}")

@@ -98,5 +98,5 @@ def _note(where: str, file: Path, id: str, start: Any, end: Any, label: Any, spl
         raise ValueError(f"{where}: label and split are not text")
     named = split_named(split, where) if split else split_in(file.stem)
     if named is None:
-        raise ValueError(f"{where}: no split, and the file's name says none of train, val and test")
+        raise ValueError(f"{where}: no split, and no train, val or test in the file's name")
     return Note(where, id.strip(), start, end, label.strip() or None, named)

@@ -1,5 +1,5 @@
 """Lists without a first line that names columns: `path label` or `path,label`, a video a line, as other projects write
-them. The split is what the file's name says."""
+them. The split is taken from the file's name."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -26,7 +26,7 @@ def list_plain(paths: Sequence[Path], videos: Path | None) -> Listing:
     for path in paths:
         split = split_in(path.stem) or ("train" if len(paths) == 1 else None)
         if split is None:
-            raise ValueError(f"{path}: one of several lists, and its name says none of train, val and test")
+            raise ValueError(f"{path}: one of several lists, and its name has no train, val or test")
         for line, text in enumerate(read_text(path).splitlines(), 1):
             if not text.strip():
                 continue

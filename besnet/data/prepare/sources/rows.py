@@ -15,12 +15,12 @@ def read_rows(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]
     names = [name.strip().lower() for name in next(lines, (1, []))[1]]
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice:
-        raise ValueError(f"{path}: has the column {twice!r} twice: rename the one that is not meant")
+        raise ValueError(f"{path}: has the column {twice!r} twice: rename one of them")
 
     def rows() -> Iterator[tuple[int, dict[str, str]]]:
         for line, fields in lines:
             if len(fields) != len(names):
-                raise ValueError(f"{path}:{line}: has not the {len(names)} fields of the first line")
+                raise ValueError(f"{path}:{line}: not {len(names)} fields as in the first line")
             yield line, dict(zip(names, fields, strict=True))
 
     return names, rows()

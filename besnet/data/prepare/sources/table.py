@@ -7,14 +7,14 @@ from pathlib import Path
 from besnet.data.prepare.listing import Entry, Listing, split_named
 from besnet.data.prepare.sources.rows import need, read_rows
 
-PLAIN_NAMES = ("index", "train", "split1")  # say nothing of the data: its folder's name does
+PLAIN_NAMES = ("index", "train", "split1")  # no names of data: the folder's name is used
 
 
 def list_table(path: Path, videos: Path | None, held_out: dict[str, str]) -> Listing:
     """Videos of a table. Paths are relative to `videos` (by default the table's folder), or absolute.
 
     Columns other than label, path and split stay out of the data set; `held_out` ({split: "column=value,..."}) may use
-    them to say who is kept for testing.
+    them to hold out subjects for testing.
     """
     names, rows = read_rows(path)
     for column in ("label", "path"):
@@ -50,7 +50,7 @@ def locate(root: Path, entries: list[Entry]) -> tuple[Path, list[Entry]]:
         root = Path(os.path.commonpath([os.path.dirname(path) for path in whole]))
         entries = [replace(e, path=os.path.relpath(path, root)) for e, path in zip(entries, whole, strict=True)]
     located: list[Entry] = []
-    seen: dict[str, Entry] = {}
+    known: dict[str, Entry] = {}
     for e in entries:
         assert e.path is not None
         relative = os.path.normpath(e.path)
@@ -61,7 +61,7 @@ def locate(root: Path, entries: list[Entry]) -> tuple[Path, list[Entry]]:
                 relative, why = slashed, ""
         if relative.startswith(".."):
             raise ValueError(f"{e.where}: {e.path!r} leads outside {root}; name the folder above it with --videos")
-        first = seen.setdefault(relative, e)
+        first = known.setdefault(relative, e)
         if first is not e:
             raise ValueError(f"{e.where}: {e.id!r} is listed twice, first in {first.where} as {first.id!r}")
         located.append(replace(e, path=None, why=f"{why} {relative}") if why else replace(e, path=relative))

@@ -1,6 +1,6 @@
 """A folder of WebDataset tars made by others: `key.mp4` with `key.cls`, `key.txt` or `key.json`.
 
-Only members named like videos and labels are looked at, as bytes; pickles and anything else are passed over.
+Only members named like videos and labels are read, as bytes; pickles and all others are skipped.
 """
 
 import json

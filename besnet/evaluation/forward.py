@@ -1,0 +1,36 @@
+"""The one inference loop: a network on the views of a video, in chunks of one size.
+
+Evaluation, lab, prediction, features and validation all use it, so that a video's probabilities do not depend on which
+of them computes them, nor on which other videos are evaluated.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from besnet.evaluation.probabilities import check_finite, softmax
+
+VIEWS_PER_CHUNK = 10
+
+Network = Callable[[Tensor], Tensor]
+
+
+@torch.inference_mode()
+def forward(network: Network, views: Tensor) -> Tensor:
+    """A network's output (N, C) for views (N, 3, T, S, S)."""
+    return torch.cat([network(chunk) for chunk in views.split(VIEWS_PER_CHUNK)])
+
+
+def view_probabilities(network: Network, views: Tensor, what: str) -> np.ndarray:
+    """Probabilities float32 (N, C) of views. ValueError that names `what` they are of if an output is not finite."""
+    return softmax(forward(network, views), what)
+
+
+def mean_features(features: Network, views: Tensor, what: str) -> np.ndarray:
+    """Features float32 (F,), the mean over views. ValueError that names `what` they are of if one is not finite."""
+    found = forward(features, views)
+    check_finite(found, what)
+    mean: np.ndarray = found.float().mean(dim=0).cpu().numpy()
+    return mean
