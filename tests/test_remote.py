@@ -67,7 +67,7 @@ def shards(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def server(shards: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(fetching, "FIRST_PAUSE_SEC", 0.001)
-    cache._verdicts.clear()
+    cache._failures.clear()
     serving = Server(shards)
     yield serving
     serving.close()
@@ -105,7 +105,7 @@ def test_a_server_that_is_down_ends_the_job_once(remote: Manifest, server: Serve
     assert server.asked <= 2 * fetching.ATTEMPTS, "one verdict a shard"
     assert not list(cache.cache_folder().glob("*.partial*"))
     server.close()
-    cache._verdicts.clear()
+    cache._failures.clear()
     with pytest.raises(Unreachable, match="cannot be fetched"):
         views[0]
 
@@ -217,7 +217,7 @@ def test_a_shard_that_is_read_does_not_give_way(remote: Manifest, monkeypatch: p
         assert os.path.exists(path)
         assert sum(copy.stat().st_size for copy in copies()) <= most
         monkeypatch.setattr(cache, "ROOM_SEC", 60.0)
-        cache._verdicts.clear()
+        cache._failures.clear()
         waiting = threading.Thread(target=lambda: remote.held(second).__enter__())
         waiting.start()
         time.sleep(0.2)
