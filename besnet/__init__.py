@@ -1,4 +1,4 @@
-"""Trains and evaluates action-recognition networks on video. `besnet.load(path)` gives a network that answers."""
+"""Trains and evaluates action-recognition networks on video. `besnet.load(path)` gives a network that predicts."""
 
 from typing import TYPE_CHECKING, Any
 

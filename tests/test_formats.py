@@ -25,7 +25,7 @@ from besnet.data.prepare.staging import Staging
 from besnet.evaluation.stored import read_evaluation, read_results
 from besnet.formats import MIGRATIONS, config_keys, filled, stamp, upgraded
 from besnet.formats.config_keys import with_new_keys
-from besnet.formats.migrations import evaluation_1, unchanged
+from besnet.formats.migrations import evaluation_1, lab_1, unchanged
 from besnet.lab.plan import Plan
 from besnet.settings import read_settings
 from besnet.training import recipe
@@ -286,6 +286,11 @@ def test_every_kind_starts_at_format_1_and_migrations_are_pure() -> None:
 def test_the_comparison_of_an_old_evaluation_is_its_baseline() -> None:
     assert evaluation_1({"split": "val", "against": {"folder": "x"}}) == {"split": "val", "baseline": {"folder": "x"}}
     assert unchanged({"split": "val"}) == {"split": "val"}
+    old = {"differences": [{"mean": 0.1, "smallest": 0.2, "smallest_by_videos": 0.3}], "uses": {"against_averaged": 1}}
+    assert lab_1(old) == {
+        "differences": [{"mean": 0.1, "minimum_detectable": 0.2, "minimum_detectable_by_videos": 0.3}],
+        "uses": {"difference_to_averaged": 1},
+    }
     about = {"format": 0, "against": {"folder": "x"}}
     assert upgraded(about, "evaluation", "r.json") == {"baseline": {"folder": "x"}}
     assert upgraded(stamp("evaluation") | {"against": 1}, "evaluation", "r.json") == {"against": 1}

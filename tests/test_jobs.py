@@ -40,7 +40,7 @@ def test_too_many_workers_are_named_with_the_number_that_fits() -> None:
     have = machine_checks.usable_cores()
     assert not machine_checks.cores(wanted(workers=have)).fix
     assert machine_checks.cores(wanted(workers=50 * have)).fix == f"--data.workers={max(1, have - 1)}"
-    assert "2 x (8 workers + 1)" in machine_checks.cores(wanted(workers=8, local_ranks=2)).seen
+    assert "2 x (8 workers + 1)" in machine_checks.cores(wanted(workers=8, local_ranks=2)).found
 
 
 def test_a_container_may_use_fewer_cores_than_there_are(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_disk_that_cannot_hold_the_checkpoints_is_named() -> None:
 def test_several_machines_need_an_interface() -> None:
     assert not machine_checks.network(1, {}).fix
     missing = machine_checks.network(2, {"GLOO_SOCKET_IFNAME": "nosuch0"})
-    assert "nosuch0 is no interface" in missing.seen
+    assert "nosuch0 is no interface" in missing.found
     assert missing.fix.startswith("export GLOO_SOCKET_IFNAME=")
     assert not machine_checks.network(2, {"GLOO_SOCKET_IFNAME": "lo"}).fix
 

@@ -107,7 +107,7 @@ def recalibrated(
     """
     about = {
         "checkpoint": checkpoint.hash,
-        "raw_weights": raw,
+        "no_ema": raw,
         "dilations": list(trained.network.dilations),
         "videos": videos,
         "sample": "drawn",  # until revision a702f46 they were evenly spread over the list

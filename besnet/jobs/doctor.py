@@ -52,8 +52,8 @@ def run(out: Path, config: dict[str, Any], defaults: dict[str, Any], passport: d
     path, damaged = store.newest(out / "checkpoints")
     findings = [Finding("checkpoint", f"{file.name} is damaged and will be skipped", f"rm {file}") for file in damaged]
     if path is None:
-        seen = [("code", revision()), ("passport", passport["source"][:16]), ("config", f"a new run in {out}")]
-        return findings + [Finding(name, what) for name, what in seen]
+        found = [("code", revision()), ("passport", passport["source"][:16]), ("config", f"a new run in {out}")]
+        return findings + [Finding(name, what) for name, what in found]
     old = header_of(store.read(path).content, str(path))
     findings.append(Finding("checkpoint", f"{path.name} verifies"))
     now = revision()

@@ -20,11 +20,11 @@ class Finding:
     """The result of one check: `fix` is empty where there is no problem."""
 
     name: str
-    seen: str
+    found: str
     fix: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.seen}" + (f": {self.fix}" if self.fix else "")
+        return f"{self.name}: {self.found}" + (f": {self.fix}" if self.fix else "")
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,14 @@ def shared_memory(needs: Needs, folder: Path = Path("/dev/shm")) -> Finding:
     """Loader workers send their frames through shared memory; a container has 64 MB of it by default."""
     batches = needs.local_ranks * (needs.workers * (PREFETCHED + 1) + 1) if needs.workers else 0
     wanted, free = batches * needs.batch_bytes, psutil.disk_usage(str(folder)).free
-    seen = f"{gigabytes(free)} free in {folder}, about {gigabytes(wanted)} needed"
+    found = f"{gigabytes(free)} free in {folder}, about {gigabytes(wanted)} needed"
     if wanted <= free:
-        return Finding("shared memory", seen)
+        return Finding("shared memory", found)
     size = -(-2 * wanted // 2**30)
     return Finding(
-        "shared memory", seen, f"start the container with --shm-size={size}g, or mount -o remount,size={size}G {folder}"
+        "shared memory",
+        found,
+        f"start the container with --shm-size={size}g, or mount -o remount,size={size}G {folder}",
     )
 
 
@@ -63,19 +65,19 @@ def open_files(needs: Needs, limit: int | None = None) -> Finding:
     batches = needs.workers * (PREFETCHED + 1)
     wanted = OTHER_FILES + FILES_A_WORKER * needs.workers + batches
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if limit is None else limit
-    seen = f"a process may open {allowed}, about {wanted} needed"
+    found = f"a process may open {allowed}, about {wanted} needed"
     fix = "" if wanted <= allowed else f"ulimit -n {2 * wanted}, or --ulimit nofile={2 * wanted} for a container"
-    return Finding("open files", seen, fix)
+    return Finding("open files", found, fix)
 
 
 def cores(needs: Needs) -> Finding:
     """Each rank and each of its workers needs a core."""
     have, wanted = usable_cores(), needs.local_ranks * (needs.workers + 1)
-    seen = f"{needs.local_ranks} x ({needs.workers} workers + 1) processes on {have} cores"
+    found = f"{needs.local_ranks} x ({needs.workers} workers + 1) processes on {have} cores"
     fitting = max(1, have // needs.local_ranks - 1)
     if wanted <= have + needs.local_ranks or fitting >= needs.workers:
-        return Finding("cores", seen)
-    return Finding("cores", seen, f"--data.workers={fitting}")
+        return Finding("cores", found)
+    return Finding("cores", found, f"--data.workers={fitting}")
 
 
 def usable_cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -92,8 +94,8 @@ def disk(needs: Needs) -> Finding:
     """Space for the checkpoints that are kept, and one more while it is written."""
     folder = next(parent for parent in (needs.out, *needs.out.resolve().parents) if parent.is_dir())
     wanted, free = (needs.checkpoints + 1) * needs.parameters * BYTES_A_PARAMETER, psutil.disk_usage(str(folder)).free
-    seen = f"{gigabytes(free)} free for {needs.out}, about {gigabytes(wanted)} needed"
-    return Finding("disk", seen, "" if free > wanted else "free some space, or choose another disk with --out")
+    found = f"{gigabytes(free)} free for {needs.out}, about {gigabytes(wanted)} needed"
+    return Finding("disk", found, "" if free > wanted else "free some space, or choose another disk with --out")
 
 
 def network(nodes: int, environment: Mapping[str, str]) -> Finding:
@@ -112,8 +114,8 @@ def network(nodes: int, environment: Mapping[str, str]) -> Finding:
     except OSError:
         return Finding("network", f"the host name {socket.gethostname()} has no address", export(up))
     if address.startswith("127."):
-        seen = f"the host name {socket.gethostname()} has the address {address}, which other machines cannot reach"
-        return Finding("network", seen, export(up))
+        found = f"the host name {socket.gethostname()} has the address {address}, which other machines cannot reach"
+        return Finding("network", found, export(up))
     return Finding("network", f"address {address}")
 
 
