@@ -59,7 +59,7 @@ def test_a_disk_that_cannot_hold_the_checkpoints_is_named() -> None:
 def test_several_machines_need_an_interface() -> None:
     assert not machine_checks.network(1, {}).fix
     missing = machine_checks.network(2, {"GLOO_SOCKET_IFNAME": "nosuch0"})
-    assert "nosuch0 is no interface" in missing.found
+    assert "nosuch0 is not an interface" in missing.found
     assert missing.fix.startswith("export GLOO_SOCKET_IFNAME=")
     assert not machine_checks.network(2, {"GLOO_SOCKET_IFNAME": "lo"}).fix
 
