@@ -13,6 +13,15 @@ from tests import moving_squares
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the command line sets for its children ends with the test that ran it in this process."""
+    for name in ("PYTHONSAFEPATH", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # restored, or removed, after the test
+        if not os.environ[name]:
+            del os.environ[name]
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real labelled video; tests that need it are skipped where it is absent."""

@@ -77,12 +77,12 @@ class Worker:
 
 
 def serve(pipe: Connection, templates: Path, place: Path) -> None:
-    """RowPrediction cases until the pipe closes."""
+    """Run cases until the pipe closes."""
     import matplotlib.pyplot  # noqa: F401  (what is loaded late would count as a case's memory)
     import torch._refs
 
-    from besnet import cli
     from besnet.cli import training  # noqa: F401
+    from besnet.cli.verbs import Verb
     from besnet.lab import lab  # noqa: F401
     from besnet.predict import export  # noqa: F401
 
@@ -90,7 +90,7 @@ def serve(pipe: Connection, templates: Path, place: Path) -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
     pipe.send("ready")
-    real = cli.verb_function
+    real = Verb.load
     while True:
         try:
             case = pipe.recv()
@@ -102,7 +102,7 @@ def serve(pipe: Connection, templates: Path, place: Path) -> None:
         place.mkdir(exist_ok=True)
         for name, content in case.files:
             (place / name).write_bytes(content)
-        cli.verb_function = nothing_but_arguments(real) if case.parse_only else real
+        Verb.load = nothing_but_arguments(real) if case.parse_only else real  # type: ignore[method-assign]
         pipe.send(run([word.replace("PLACE", str(place)) for word in case.words]))
 
 
@@ -125,7 +125,7 @@ def run(words: list[str]) -> Ended:
 def nothing_but_arguments(real: Any) -> Any:
     """Verbs that take the same arguments and do nothing."""
 
-    def idle(verb: str) -> Any:
+    def idle(verb: Any) -> Any:
         @wraps(real(verb))
         def nothing(*arguments: Any, **named: Any) -> int:
             return 0

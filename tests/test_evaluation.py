@@ -60,7 +60,7 @@ def test_a_killed_evaluation_goes_on_without_doing_a_video_twice(
     cli.run("evaluate", [*words, f"--out={tmp_path / 'whole'}"])
     monkeypatch.setattr(inference, "PART_SEC", 0.0)
     seen: list[int] = []
-    stream = inference.stream
+    stream = inference.predict_videos
 
     def cut(network: Any, manifest: Any, rows: np.ndarray, *rest: Any) -> Any:
         for answer in stream(network, manifest, rows, *rest):
@@ -69,7 +69,7 @@ def test_a_killed_evaluation_goes_on_without_doing_a_video_twice(
             seen.append(answer.row)
             yield answer
 
-    monkeypatch.setattr(inference, "stream", cut)
+    monkeypatch.setattr(inference, "predict_videos", cut)
     assert cli.run("evaluate", [*words, f"--out={tmp_path / 'cut'}"]) == 130
     again: list[int] = []
 
@@ -77,7 +77,7 @@ def test_a_killed_evaluation_goes_on_without_doing_a_video_twice(
         again.extend(rows.tolist())
         yield from stream(network, manifest, rows, *rest)
 
-    monkeypatch.setattr(inference, "stream", count)
+    monkeypatch.setattr(inference, "predict_videos", count)
     cli.run("evaluate", [*words, f"--out={tmp_path / 'cut'}"])
     assert not set(again) & set(seen)
     assert len(again) + len(seen) == 9

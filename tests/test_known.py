@@ -57,8 +57,8 @@ def test_the_training_split_is_refused_and_allowed_only_loudly(
     assert "was trained on 24 of the videos of the split train" in said(capsys, "evaluate", *words)
     assert not (tmp_path / "out").exists()
     assert cli.run("evaluate", [*words, ALLOW]) == 0
-    assert "WARNING: 24 of these 24 videos are training videos" in capsys.readouterr().out
-    assert "24 of these 24 videos are training videos" in (tmp_path / "out" / "report.html").read_text()
+    assert "WARNING: The network was trained on 24 of these 24 videos" in capsys.readouterr().out
+    assert "trained on 24 of these 24 videos" in (tmp_path / "out" / "report.html").read_text()
     assert "are training videos of the network" in said(
         capsys, "calibrate", str(tmp_path / "out"), f"--run_folder={tmp_path}"
     )
@@ -114,4 +114,4 @@ def test_the_temperature_stays_in_its_bounds(tmp_path: Path, capsys: pytest.Capt
     assert cli.run("calibrate", [str(folder), f"--run_folder={tmp_path}"]) == 0
     out = capsys.readouterr().out
     assert "temperature 0.200" in out
-    assert "WARNING: 0.2 is the bound" in out
+    assert "WARNING: 0.2 is a limit" in out

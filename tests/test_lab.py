@@ -23,7 +23,7 @@ from besnet.lab.results import gather
 from besnet.models.besnet import BesNet
 
 CONFIG = {
-    "out": "unused", "channels_last": True, "compiled": False,
+    "out": "unused", "compile": False,
     "model": {"dilations": [1, 2], "temporal_padding": "replicate", "block": "basic", "blocks": [1, 1], "width": 8},
     "data": {"clip": {"num_frames": 4, "frame_interval": 2}, "crop": {"flip": 0.0}, "crop_size": 32, "batch_size": 8,
              "workers": 0},
@@ -198,7 +198,7 @@ def test_another_config_is_refused(
     other.write_text(config.read_text() + "# changed\n")
     with pytest.raises(SystemExit):
         cli.run("lab", words(other, small, "[none]"))
-    assert "begun with another tiny.yaml" in capsys.readouterr().err
+    assert "started with another tiny.yaml" in capsys.readouterr().err
 
 
 def test_controls_are_named_or_described() -> None:
@@ -206,5 +206,5 @@ def test_controls_are_named_or_described() -> None:
     assert find_control("wide: --model.width=32 --model.dilations=[1,3]").words == (
         "--model.width=32", "--model.dilations=[1,3]",
     )  # fmt: skip
-    with pytest.raises(ValueError, match="there is no 'fixed'"):
+    with pytest.raises(ValueError, match="unknown control 'fixed'"):
         find_control("fixed")

@@ -65,6 +65,6 @@ def test_seconds_are_seconds_where_frames_are_counted(target_fps: float | None, 
 
 
 def test_a_page_states_no_interval_that_was_not_used() -> None:
-    assert clip_line(UNIFORM) == "4 frames, one of each equal segment of the whole video"
+    assert clip_line(UNIFORM) == "4 frames, one from each equal segment of the whole video"
     assert clip_line(UNIFORM | {"sampling": "dense"}) == "4 frames, 7 apart at 30 fps"
     assert "the source's frames" in clip_line(UNIFORM | {"sampling": "dense", "target_fps": None})
