@@ -1,25 +1,19 @@
 """What the tests share: where the real videos are."""
 
 import os
+import sys
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
 # Tiny networks gain nothing from threads, and equal thread counts keep runs comparable bit by bit.
 os.environ["OMP_NUM_THREADS"] = "1"
+# The processes that tests start import from here too, also where nothing is imported from the working folder.
+sys.path.insert(0, str(ROOT))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
-import pytest
+import pytest  # noqa: E402
 
-from tests import moving_squares
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(autouse=True)
-def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the command line sets for its children ends with the test that ran it in this process."""
-    for name in ("PYTHONSAFEPATH", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))  # restored, or removed, after the test
-        if not os.environ[name]:
-            del os.environ[name]
+from tests import moving_squares  # noqa: E402
 
 
 @pytest.fixture(scope="session")
