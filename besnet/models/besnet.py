@@ -5,8 +5,8 @@ The layers carry the names of torchvision's ResNet (conv1, bn1, layer1.0.conv1, 
 inflates name by name.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from besnet.models.dilation import DilationConv, Mixture, TemporalPadding, convolve_frames
+from besnet.models.recomputation import statistics_kept
 from besnet.ranges import check_section
 
 Dilation = int | Tensor | None
@@ -179,22 +180,6 @@ def recomputed(block: nn.Module, x: Tensor, *dilations: Dilation) -> Tensor:
     return checkpoint(
         block, x, *dilations, use_reentrant=False, context_fn=lambda: (nullcontext(), statistics_kept(block))
     )
-
-
-@contextmanager
-def statistics_kept(block: nn.Module) -> Iterator[None]:
-    """BatchNorms look at a batch again without counting it a second time in their statistics."""
-    norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.training]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-            if norm.num_batches_tracked is not None:
-                norm.num_batches_tracked -= 1
 
 
 class SpatialConv(nn.Module):
