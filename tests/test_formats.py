@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -255,7 +256,7 @@ def refuse_lab(old: Path) -> None:
 def test_a_newer_format_is_refused_in_one_line(old: Path, read: Callable[[Path], None]) -> None:
     with pytest.raises(ValueError, match=r"written by besnet 9\.1\.0 in format 99; this besnet \(") as refused:
         read(old)
-    assert "reads up to 1: install a newer besnet" in str(refused.value)
+    assert re.search(r"reads up to \d: install a newer besnet", str(refused.value))
     assert "\n" not in str(refused.value)
 
 

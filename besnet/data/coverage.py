@@ -52,23 +52,37 @@ def summary(manifest: Manifest, worst: int = 5) -> str:
 
 
 def remarks(manifest: Manifest) -> list[str]:
-    """What is worth knowing of videos that are ready, a sentence each: the same bytes twice, and what was left out."""
+    """What is worth knowing of videos that are ready, a sentence each: the same bytes twice, groups, what is left out."""
     first: dict[str, Row] = {}
     pairs: dict[str, list[tuple[str, str]]] = {}
     cut: list[Row] = []
+    splits_of: dict[str, dict[str, None]] = {}  # of each group
     for number in np.flatnonzero(manifest.columns["state"] == STATES.index("ready")).tolist():
         row = manifest[number]
         if row.why:
             cut.append(row)
+        if row.group:
+            splits_of.setdefault(row.group, {})[row.split] = None
         other = first.setdefault(row.hash, row) if row.hash else row
         if other.split != row.split:
             pairs.setdefault(f"the same bytes in {other.split} and {row.split}", []).append((other.id, row.id))
         elif other.label != row.label:
             pairs.setdefault(f"the same bytes in {row.split} with two labels", []).append((other.id, row.id))
     found = [f"{len(ids):,} times {what}: {ids[0][0]} and {ids[0][1]}" for what, ids in pairs.items()]
+    if splits_of:
+        found.append(f"{len(splits_of):,} groups{shared_groups(splits_of)}")
     if cut:
         found.append(f"{len(cut):,} videos not whole, such as {cut[0].id}: {cut[0].why}")
     return found
+
+
+def shared_groups(splits_of: dict[str, dict[str, None]]) -> str:
+    """The end of a sentence on groups: whether one is in two splits, where a network knows it before it is tested."""
+    several = {group: list(splits) for group, splits in splits_of.items() if len(splits) > 1}
+    if not several:
+        return ", each in one split"
+    group, splits = next(iter(several.items()))
+    return f", {len(several):,} of them in several splits, such as {group!r} in {' and '.join(splits)}"
 
 
 def difference(manifest: Manifest) -> str:

@@ -35,8 +35,8 @@ ClassNames = Annotated[list[Name], Length(0, 100_000), Distinct()]
 
 @dataclass(frozen=True)
 class Passport:
-    """The data behind a result: `source` hashes ids, labels, splits, states and the bytes of the original videos,
-    `encode` how they were re-encoded and the outcome. Two results compare only where `source` is equal."""
+    """The data behind a result: `source` hashes ids, labels, splits, groups, states and the bytes of the original
+    videos, `encode` how they were re-encoded and the outcome. Two results compare only where `source` is equal."""
 
     source: Hash
     encode: Hash
@@ -171,6 +171,11 @@ class Manifest:
         if state is not None:
             chosen &= self.columns["state"] == STATES.index(state)
         return np.flatnonzero(chosen)
+
+    def groups(self, rows: np.ndarray) -> list[str]:
+        """The group of each of these rows; a video without one is a group of its own, by its id."""
+        facts = [self[int(row)] for row in rows]
+        return [row.group or row.id for row in facts]
 
     def open(self, row: int, backend: Backend = "pyav") -> Reader:
         """Open a video for reading. VideoError (a ValueError) or OSError where that fails.

@@ -56,7 +56,9 @@ class Summary:
         split, state = SPLITS.index(row.split), STATES.index(row.state)
         self.columns.append((self.size, row.label, split, state, row.duration_sec))
         self.size += line_size
-        self._source.update(TO_JSON([row.id, row.label, row.split, row.state, row.source_hash]).encode())
+        facts = [row.id, row.label, row.split, row.state, row.source_hash]
+        # without groups the passport is that of the releases that knew none
+        self._source.update(TO_JSON([*facts, row.group] if row.group else facts).encode())
         self._outcome.update(row.hash.encode())
 
     @property

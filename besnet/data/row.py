@@ -35,6 +35,7 @@ class Row:
     hash: str = ""  # of the bytes that are read, see hash_bytes
     source_hash: str = ""  # of the file that was prepared
     in_shard: bool = False
+    group: str = ""  # who or what it shows, where videos of one film, person or recording are alike; "" if not known
 
 
 TYPES = {field.name: {"label": int}.get(field.name, type(field.default)) for field in fields(Row)}

@@ -10,7 +10,7 @@ from typing import Any
 
 from besnet import __version__
 from besnet.formats.config_keys import with_new_keys
-from besnet.formats.migrations import evaluation_1, lab_1, unchanged
+from besnet.formats.migrations import dataset_2, evaluation_1, lab_1, unchanged
 from besnet.text import short
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
@@ -19,7 +19,7 @@ Migration = Callable[[dict[str, Any]], dict[str, Any]]
 MIGRATIONS: dict[str, list[Migration]] = {
     "checkpoint": [unchanged],  # the entry `besnet` of a checkpoint
     "run": [unchanged],  # run.json, config.yaml, metrics.csv
-    "dataset": [unchanged],  # dataset.json, manifest.jsonl, manifest.npy
+    "dataset": [unchanged, dataset_2],  # dataset.json, manifest.jsonl, manifest.npy
     "model": [unchanged],  # model.json, model.safetensors; the JSON beside an exported file
     "evaluation": [evaluation_1],  # results.json, predictions.npz
     "lab": [lab_1],  # results.json, evaluation/plan.json

@@ -8,6 +8,11 @@ def unchanged(old: dict[str, Any]) -> dict[str, Any]:
     return dict(old)
 
 
+def dataset_2(old: dict[str, Any]) -> dict[str, Any]:
+    """A row of the manifest may name its group; those of format 1 have none, which is the default."""
+    return dict(old)
+
+
 def lab_1(old: dict[str, Any]) -> dict[str, Any]:
     """results.json of a lab: the minimum detectable difference was called the smallest."""
     renamed = {

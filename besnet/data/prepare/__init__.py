@@ -33,6 +33,7 @@ def prepare(
     classes: str | None = None,
     val: str | None = None,
     test: str | None = None,
+    group: str | None = None,
     official_split: int = 1,
     index_only: bool = False,
     copy: bool = False,
@@ -48,8 +49,8 @@ def prepare(
     not changed (and needs the disk space of both until it ends).
 
     Args:
-        source: a table (CSV with label,path and perhaps split; or a folder with one), Kinetics annotations (CSV with
-            label, youtube_id, time_start, time_end; or a folder of them; or their JSON), the folder with UCF101's or
+        source: a table (CSV with label,path and perhaps split,group; or a folder with one), Kinetics annotations (CSV
+            with label, youtube_id, time_start, time_end; or a folder of them; or their JSON), the folder with UCF101's or
             HMDB51's official split files, the folder with Something-Something's JSON files, a folder of WebDataset
             tars, or a folder of class folders with or without train, val, test (whose own videos have no label).
         out: folder to write to.
@@ -59,6 +60,8 @@ def prepare(
             per line. By default the official list with exactly these labels, else the sorted training labels.
         val: rows of a table for validation, as column=value,value,... with any column of the table.
         test: rows of a table for testing, in the same way; for example person=daria,denis,eli.
+        group: column of a table that names the film, the person or the recording of each video, whose videos are alike;
+            by default `group` where there is such a column.
         official_split: the official split of UCF101 or HMDB51: 1, 2 or 3.
         index_only: write no shards; read the videos in place.
         copy: copy the original files into the shards instead of re-encoding them for fast decoding.
@@ -81,7 +84,7 @@ def prepare(
         raise ValueError(f"--name {short(name)!r}: up to {LONGEST_NAME} letters of one line, without a slash")
     held_out = {split: rule for split, rule in (("val", val), ("test", test)) if rule}
     _check_writable(out)
-    listing = list_source(source, videos, held_out, official_split, out)
+    listing = list_source(source, videos, held_out, official_split, out, group)
     check_ids(listing.entries)
     names, labels = number_labels(listing, classes_named(classes) if classes else None)
     checked(names, ClassNames, f"{classes or source}: classes")
@@ -93,7 +96,9 @@ def prepare(
         for n, e in enumerate(listing.entries)
         if e.path is not None
     ]
-    request = [name or listing.name, names, labels, [(e.id, e.split, e.why) for e in listing.entries], root]
+    request: list[Any] = [name or listing.name, names, labels, [(e.id, e.split, e.why) for e in listing.entries], root]
+    if groups := {e.id: e.group for e in listing.entries if e.group}:
+        request.append(groups)
     plan = plan_of(jobs, {"encode": encode, "videos_per_shard": videos_per_shard, "asked": request})
     if is_finished(out, plan):
         manifest = Manifest.load(out)
@@ -156,16 +161,17 @@ def _rows(entries: list[Entry], labels: list[int], staging: Staging, packer: "Pa
     for n, (entry, label) in enumerate(zip(entries, labels, strict=True)):
         outcome = staging.outcome(n)
         if outcome is None:
-            yield Row(entry.id, label, entry.split, "missing", entry.why)
+            row = Row(entry.id, label, entry.split, "missing", entry.why)
         elif outcome.facts is None:
-            yield Row(entry.id, label, entry.split, "broken", outcome.why, entry.path or "")
+            row = Row(entry.id, label, entry.split, "broken", outcome.why, entry.path or "")
         elif packer:
             path, offset = packer.places[n]
             place: dict[str, Any] = {"path": path, "offset": offset, "in_shard": True}
-            yield Row(entry.id, label, entry.split, "ready", **place, **outcome.facts)
+            row = Row(entry.id, label, entry.split, "ready", **place, **outcome.facts)
         else:
             place = {"path": entry.path or "", "offset": entry.offset, "in_shard": entry.size is not None}
-            yield Row(entry.id, label, entry.split, "ready", **place, **outcome.facts)
+            row = Row(entry.id, label, entry.split, "ready", **place, **outcome.facts)
+        yield replace(row, group=entry.group)
 
 
 def _check_writable(out: Path) -> None:

@@ -32,6 +32,7 @@ class Entry:
     offset: int = 0  # where the video begins in a tar file, if `size` is given
     size: int | None = None
     shared: bool = False  # other entries mean other parts of the same file
+    group: str = ""  # videos of one film, person or recording, where the source says so
 
 
 @dataclass(frozen=True)

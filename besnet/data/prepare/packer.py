@@ -85,6 +85,8 @@ class Packer:
             assert outcome is not None
             assert outcome.facts is not None
             about = {"id": entry.id, "label": label, "split": entry.split, **outcome.facts, **(outcome.extra or {})}
+            if entry.group:
+                about["group"] = entry.group
             if label >= 0:
                 about["class"] = self.classes[label]
             ending = "mp4"

@@ -15,26 +15,32 @@ from besnet.data.prepare.sources.webdataset import list_webdataset
 
 
 def list_source(
-    source: Path, videos: Path | None, held_out: dict[str, str], official_split: int, out: Path | None = None
+    source: Path,
+    videos: Path | None,
+    held_out: dict[str, str],
+    official_split: int,
+    out: Path | None = None,
+    group: str | None = None,
 ) -> Listing:
     """The videos that a source lists, none of them in `out`. ValueError where it is of no known layout."""
     if not source.exists():
         raise ValueError(f"{source}: no such file or folder")
     if videos is not None and not videos.is_dir():
         raise ValueError(f"{videos}: no such folder of videos")
+    by_column = held_out | ({"group": group} if group else {})
     if not source.is_dir():
         if "youtube_id" not in columns(source) and source.suffix.lower() != ".json":
             if not is_plain_list(source):
-                return list_table(source, videos, held_out)
-            _refuse(held_out, source)
+                return list_table(source, videos, held_out, group)
+            _refuse(by_column, source)
             return list_plain([source], videos)
-        _refuse(held_out, source)
+        _refuse(by_column, source)
         return list_kinetics([source], _files(videos or source.parent, out), _kinetics_name(source))
     files = _files(videos or source, out)
     published = _list_published(source, files, official_split)
     if published is None and (table := _table_in(source)):
-        return list_table(table, videos, held_out)
-    _refuse(held_out, source)
+        return list_table(table, videos, held_out, group)
+    _refuse(by_column, source)
     if published is not None:
         return published
     lists = [file for file in sorted([*source.glob("*.csv"), *source.glob("*.txt")]) if is_plain_list(file)]
@@ -77,9 +83,9 @@ def _table_in(folder: Path) -> Path | None:
     return tables[0] if tables else None
 
 
-def _refuse(held_out: dict[str, str], source: Path) -> None:
-    if held_out:
-        raise ValueError(f"--{next(iter(held_out))}: {source} has no columns of its own to hold videos out by")
+def _refuse(asked: dict[str, str], source: Path) -> None:
+    if asked:
+        raise ValueError(f"--{next(iter(asked))}: {source} has no columns of its own to tell videos by: give a table")
 
 
 def _kinetics_name(source: Path) -> str:

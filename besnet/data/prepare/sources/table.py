@@ -1,4 +1,4 @@
-"""A CSV table with the columns label, path and, if it likes, split."""
+"""A CSV table with the columns label, path and, if it likes, split and group."""
 
 import os
 from dataclasses import replace
@@ -10,14 +10,15 @@ from besnet.data.prepare.sources.rows import need, read_rows
 PLAIN_NAMES = ("index", "train", "split1")  # no names of data: the folder's name is used
 
 
-def list_table(path: Path, videos: Path | None, held_out: dict[str, str]) -> Listing:
+def list_table(path: Path, videos: Path | None, held_out: dict[str, str], group: str | None = None) -> Listing:
     """Videos of a table. Paths are relative to `videos` (by default the table's folder), or absolute.
 
-    Columns other than label, path and split stay out of the data set; `held_out` ({split: "column=value,..."}) may use
-    them to hold out subjects for testing.
+    group: the column that names each video's group, in any case; by default `group`, if there is one. Further columns
+    stay out of the data set; `held_out` ({split: "column=value,..."}) may use them to hold out subjects for testing.
     """
     names, rows = read_rows(path)
-    for column in ("label", "path"):
+    by = group.strip().lower() if group else "group"
+    for column in ("label", "path", *([by] if group else [])):
         need(names, column, path)
     root = (videos or path.parent).resolve()
     entries, columns = [], []
@@ -26,7 +27,7 @@ def list_table(path: Path, videos: Path | None, held_out: dict[str, str]) -> Lis
         if not file or not label:
             raise ValueError(f"{where}: {'label' if file else 'path'} is empty")
         split = split_named(row["split"], where) if "split" in row else "train"
-        entries.append(Entry(file, label, split, file, where))
+        entries.append(Entry(file, label, split, file, where, group=row.get(by, "").strip()))
         columns.append(row)
     if not entries:
         raise ValueError(f"{path}: no rows")

@@ -31,7 +31,8 @@ def list_webdataset(files: Files) -> Listing:
             if video is not None:
                 label = _label(folder / path, parts, where)
                 id = f"{path.removesuffix('.tar')}/{key}"
-                entries.append(Entry(id, label, split, path, where, offset=video.offset, size=video.size))
+                group = _group(folder / path, parts, where)
+                entries.append(Entry(id, label, split, path, where, offset=video.offset, size=video.size, group=group))
     if not entries:
         raise ValueError(f"{folder}: no tar holds a video (members named {', '.join(sorted(VIDEO_MEMBERS))})")
     unlabelled = [entry for entry in entries if entry.label is None]
@@ -61,18 +62,29 @@ def _label(tar: Path, parts: list[Member], where: str) -> str | None:
         for part in sorted(parts, key=lambda part: part.ending.count(".")):
             if part.ending.rpartition(".")[2] != ending:
                 continue
-            if part.size > MAX_LABEL_BYTES:
-                raise ValueError(f"{where}: its {part.ending} member has {part.size} bytes")
-            data = read_range(str(tar), part.offset, part.size)
-            try:
-                text = data.decode("utf-8-sig").strip()
-                about = json.loads(text) if ending == "json" else text
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{where}: its {part.ending} member cannot be read: {error}") from None
+            about = _content(tar, part, where)
             label = _named(about, where) if isinstance(about, dict) else about
             if isinstance(label, str | int):
                 return _text(str(label), where)
     return None
+
+
+def _group(tar: Path, parts: list[Member], where: str) -> str:
+    """The `group` in a key's JSON, where besnet's own shards have it; "" without one."""
+    found = [_content(tar, part, where) for part in parts if part.ending == "json"]
+    group = found[0].get("group") if found and isinstance(found[0], dict) else None
+    return group if isinstance(group, str) else ""
+
+
+def _content(tar: Path, part: Member, where: str) -> Any:
+    """What a label's member holds: text, or the values of its JSON."""
+    if part.size > MAX_LABEL_BYTES:
+        raise ValueError(f"{where}: its {part.ending} member has {part.size} bytes")
+    try:
+        text = read_range(str(tar), part.offset, part.size).decode("utf-8-sig").strip()
+        return json.loads(text) if part.ending.rpartition(".")[2] == "json" else text
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: its {part.ending} member cannot be read: {error}") from None
 
 
 def _named(about: dict[str, Any], where: str) -> str | int | None:
