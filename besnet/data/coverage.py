@@ -52,7 +52,7 @@ def summary(manifest: Manifest, worst: int = 5) -> str:
 
 
 def remarks(manifest: Manifest) -> list[str]:
-    """What is worth knowing of videos that are ready, a sentence each: the same bytes twice, groups, what is left out."""
+    """What is worth knowing of videos that are ready, a sentence each: the same bytes twice, groups, what is cut."""
     first: dict[str, Row] = {}
     pairs: dict[str, list[tuple[str, str]]] = {}
     cut: list[Row] = []

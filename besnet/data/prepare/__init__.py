@@ -50,8 +50,8 @@ def prepare(
 
     Args:
         source: a table (CSV with label,path and perhaps split,group; or a folder with one), Kinetics annotations (CSV
-            with label, youtube_id, time_start, time_end; or a folder of them; or their JSON), the folder with UCF101's or
-            HMDB51's official split files, the folder with Something-Something's JSON files, a folder of WebDataset
+            with label, youtube_id, time_start, time_end; or a folder of them; or their JSON), the folder with UCF101's
+            or HMDB51's official split files, the folder with Something-Something's JSON files, a folder of WebDataset
             tars, or a folder of class folders with or without train, val, test (whose own videos have no label).
         out: folder to write to.
         videos: folder with the videos of a table or of annotations; by default the folder of the table.
