@@ -20,7 +20,7 @@ class Range:
     open_below: bool = False
     open_above: bool = False
     items: tuple[int, int] | None = None
-    besides: tuple[int, ...] = ()
+    besides: tuple[int | str, ...] = ()
 
     def fault(self, value: object) -> str:
         """What a wrong value must be, to follow `must `; empty for a right one."""
@@ -34,10 +34,10 @@ class Range:
     def fault_of_one(self, value: object) -> str:
         """The same for a single value; nan, text and booleans are not numbers."""
         also = f", or {' or '.join(map(str, self.besides))}" if self.besides else ""
-        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float) or value != value:
-            return f"be a {'whole ' if self.whole else ''}number, not {shown(value)}"
-        if value in self.besides:
+        if any(type(value) is type(one) and value == one for one in self.besides):
             return ""
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float) or value != value:
+            return f"be a {'whole ' if self.whole else ''}number{also}, not {shown(value)}"
         if value < self.least or (self.open_below and value == self.least):
             return f"be {'above' if self.open_below else 'at least'} {self.least:.10g}{also}, not {shown(value)}"
         if value > self.most or (self.open_above and value == self.most):
@@ -97,7 +97,8 @@ RANGES: dict[str, Any] = {
         "lr": Range(0, 10_000, open_below=True), "momentum": OPEN_SHARE, "weight_decay": Range(0, 10),
         "warmup_epochs": Range(0, 10**6), "final_lr": SHARE, "label_smoothing": OPEN_SHARE, "mixup": ALPHA,
         "cutmix": ALPHA, "ohem": BATCH, "ema": Range(0, 1, open_below=True, open_above=True), "precise_bn": VIDEOS,
-        "lr_batch": VIDEOS,
+        "lr_batch": VIDEOS, "freeze": count(1000, least=0, besides=("backbone",)),
+        "layer_decay": Range(0, 1, open_below=True), "head_lr": Range(0, 10_000, open_below=True),
     },
     "saving": {
         "every_steps": count(10**9), "every_minutes": Range(0.001, 10**6), "keep": count(10_000),

@@ -83,6 +83,8 @@ def check_fits(
         raise ValueError(f"evaluation.pairs: {data.folder} has no class {name!r}{hint}")
     if recipe.ohem is not None and recipe.ohem > data.batch_size:
         raise ValueError(f"recipe.ohem {recipe.ohem} must be at most data.batch_size {data.batch_size}")
+    if recipe.precise_bn is not None and recipe.freeze is not None:
+        raise ValueError("recipe.precise_bn would change the statistics that recipe.freeze keeps: use only one of them")
     if recipe.precise_bn is not None and model.get("frozen_bn"):
         raise ValueError(
             "recipe.precise_bn would change the statistics that model.frozen_bn keeps: use only one of them"

@@ -1,6 +1,6 @@
 """A BesNet as a LightningModule: any `pl.Trainer` can fit it on batches of clips and labels."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytorch_lightning as pl
@@ -12,6 +12,7 @@ from besnet.data.mixing import mix
 from besnet.data.order import DILATION, MIX, NOISE, generator
 from besnet.models.besnet import BesNet
 from besnet.training.ema import Average
+from besnet.training.fine_tuning import freeze_depths
 from besnet.training.length import Length
 from besnet.training.lightning_internals import micro_batches_of_epoch
 from besnet.training.loss import clip_losses, precision, training_loss
@@ -28,11 +29,20 @@ class ActionModule(pl.LightningModule):
     def __init__(self, network: BesNet, recipe: Recipe, seed: int = 0) -> None:
         super().__init__()
         self.network = network
+        self.frozen = freeze_depths(network, recipe.freeze)  # names of modules
         self.ema = Average(network, recipe.ema) if recipe.ema is not None else None
         self.recipe = recipe
         self.seed = seed
         self.micro_batch = 0  # micro-batches done by each rank
+        self.train(network.training)  # because Lightning trains modules in the mode it finds them in
         self.of_step: list[Tensor] = []  # figures of the micro-batches of a step that is not yet made
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, but for what is frozen: its BatchNorms, dropout and stochastic depth are as in evaluation."""
+        super().train(mode)
+        for name in self.frozen:
+            self.network.get_submodule(name).eval()
+        return self
 
     @property
     def length(self) -> Length:

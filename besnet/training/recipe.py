@@ -8,6 +8,7 @@ from typing import Literal
 from torch import nn, optim
 
 from besnet.ranges import check_section
+from besnet.training.fine_tuning import Freeze, groups
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,12 @@ class Recipe:
             have a smaller decay, (1 + step) / (10 + step). null for none; 0.999 to 0.9999 are usual.
         precise_bn: training videos on which the BatchNorm statistics of the finished network (of the moving average
             where there is one) are measured, as evaluation uses them; null keeps those of the training.
+        freeze: what stays as it starts, BatchNorm's statistics included: backbone (all but the last layer), or a number
+            N of blocks (the stem and the N blocks after it); null for nothing.
+        layer_decay: factor on the learning rate from each depth to the one before it: the last layer learns with lr,
+            the block before it with layer_decay times lr, and so on to the stem; null for one rate. 0.6 to 0.9 are
+            usual.
+        head_lr: factor on the learning rate of the last layer, which starts from noise; null for 1.
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -49,6 +56,9 @@ class Recipe:
     ema: float | None = None
     precise_bn: int | None = None
     lr_batch: int | None = None
+    freeze: Freeze = None
+    layer_decay: float | None = None
+    head_lr: float | None = None
 
     def __post_init__(self) -> None:
         check_section("recipe", vars(self))
@@ -58,18 +68,21 @@ class Recipe:
         return self if self.lr_batch is None else replace(self, lr=self.lr * clips / self.lr_batch, lr_batch=clips)
 
     @property
+    def rates_by_depth(self) -> bool:
+        """Whether the learning rate differs from depth to depth."""
+        return self.layer_decay is not None or self.head_lr is not None
+
+    @property
     def mixes(self) -> bool:
         """Whether clips of a micro-batch are mixed."""
         return self.mixup is not None or self.cutmix is not None
 
     def build_optimizer(self, network: nn.Module) -> optim.Optimizer:
-        """Optimiser over two groups of parameters: those that decay (matrices, filters) and those that do not."""
-        decaying = [weight for weight in network.parameters() if weight.requires_grad and weight.ndim > 1]
-        others = [weight for weight in network.parameters() if weight.requires_grad and weight.ndim <= 1]
-        groups = [{"params": decaying, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        """Optimiser over groups of the parameters that learn; the first group has the last layer's learning rate."""
+        parts = groups(network, self.lr, self.weight_decay, self.layer_decay, self.head_lr)
         if self.optimizer == "sgd":
-            return optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0, fused=True)
-        return optim.AdamW(groups, lr=self.lr, betas=(self.momentum, 0.999), fused=True)
+            return optim.SGD(parts, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0, fused=True)
+        return optim.AdamW(parts, lr=self.lr, betas=(self.momentum, 0.999), fused=True)
 
     def schedule(self, steps_per_epoch: int, steps: int) -> Callable[[int], float]:
         """Factor on lr at each of a run's steps: linear warm-up, then a half cosine down to `final_lr`."""

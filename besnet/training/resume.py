@@ -16,7 +16,16 @@ from besnet.reading import read_json
 # the passport identifies the data.
 FREE = ("out", "accept_changes", "data.folder", "data.workers", "saving", "evaluation", "trainer.log_every_n_steps")
 # Other settings may change only with --accept_changes, and these never: the weights and moments would not fit.
-FIXED = ("model.block", "model.blocks", "model.width", "recipe.optimizer", "recipe.ema")
+FIXED = (
+    "model.block",
+    "model.blocks",
+    "model.width",
+    "recipe.optimizer",
+    "recipe.ema",
+    "recipe.freeze",
+    "recipe.layer_decay",
+    "recipe.head_lr",
+)
 
 
 def find_checkpoint(

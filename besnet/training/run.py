@@ -22,6 +22,7 @@ from besnet.training.config_checks import as_launched
 from besnet.training.data import VideoData
 from besnet.training.engine import build_trainer, quieten
 from besnet.training.exit_codes import STOPPED, RunExit, explain
+from besnet.training.fine_tuning import described
 from besnet.training.lightning_internals import add_callback
 from besnet.training.memory import keep_freed_memory
 from besnet.training.preflight import Preflight, needs
@@ -97,6 +98,9 @@ def train(
             report_start(data, parameters, checkpoint, world_size)
             if started:
                 print(started)
+            rates = scaled.build_optimizer(network).param_groups if scaled.rates_by_depth else None
+            for line in described(network, scaled.freeze, rates):
+                print(line)
             if scaled != recipe:
                 meant = f"{recipe.lr} for {recipe.lr_batch}"
                 print(f"learning rate {scaled.lr:.4g} for {scaled.lr_batch} clips a step ({meant})")
