@@ -68,15 +68,17 @@ def test_a_lab_trains_evaluates_and_compares(small: Path) -> None:
     none, random, _ = found["controls"]
     assert none["seeds"] == random["seeds"] == [0, 1]
     assert none["top1"]["mean"] == pytest.approx(np.mean(none["top1"]["by_seed"]))
-    assert none["uses"]["dilation_1"]["same_as_averaged"]
-    assert none["uses"]["padding_replicate"]["same_as_averaged"]
-    assert not random["uses"]["dilation_1"]["same_as_averaged"]
-    assert random["uses"]["interval_1"]["difference_to_averaged"]["mean"] == 0
+    assert none["variants"]["dilation_1"]["same_as_averaged"]
+    assert none["variants"]["padding_replicate"]["same_as_averaged"]
+    assert not random["variants"]["dilation_1"]["same_as_averaged"]
+    assert random["variants"]["interval_1"]["difference_to_averaged"]["mean"] == 0
     assert {"recalibrated", "dilation_2", "padding_zeros", "padding_zeros_recalibrated", "interval_2"} <= set(
-        random["uses"]
+        random["variants"]
     )
     (difference,) = found["differences"]
     assert difference["mean"] == pytest.approx(random["top1"]["mean"] - none["top1"]["mean"])
+    assert (difference["name"], difference["role"]) == ("random_12 - none", "other")
+    assert difference["verdict"] is None
     counts = {"expected": 9, "evaluated": 9, "undecodable": [], "looped": {"1": 0.0, "2": 0.0}, "trained_on": 0}
     assert found["coverage"] == counts
     assert random["all_pairs"]["videos"] == 9
@@ -180,7 +182,7 @@ def test_frames_and_a_learned_mixture_are_controls(config: Path, tmp_path: Path)
     assert cli.run("lab", words(config, tmp_path, "[frames,learned_1234]", seeds=1)) == 0
     frames, learned = figures(tmp_path)["controls"]
     assert "single frames of this data" in frames["what"]
-    assert set(frames["uses"]) == {"averaged", "interval_1", "interval_2"}
+    assert set(frames["variants"]) == {"averaged", "interval_1", "interval_2"}
     single, frozen = (store.load(tmp_path / "runs" / name) for name in ("frames-0-single_frames", "frames-0"))
     filters = [name for name in single["state_dict"] if "layer" in name]
     assert all((single["state_dict"][name] == frozen["state_dict"][name]).all() for name in filters)
@@ -188,7 +190,7 @@ def test_frames_and_a_learned_mixture_are_controls(config: Path, tmp_path: Path)
     mixtures = [value for name, value in weights.items() if name.endswith("mixture_logits")]
     assert len(mixtures) == 2
     assert all(value.abs().max() > 0 for value in mixtures), "it has learned"
-    assert {f"dilation_{d}" for d in (1, 2, 3, 4)} <= set(learned["uses"])
+    assert {f"dilation_{d}" for d in (1, 2, 3, 4)} <= set(learned["variants"])
 
 
 def test_another_config_is_refused(

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy.stats import multinomial
 
-from besnet.evaluation.statistics import estimate, least_error, paired_difference, share
+from besnet.evaluation.statistics import (
+    Estimate,
+    estimate,
+    holm,
+    minimum_detectable,
+    paired_difference,
+    paired_estimate,
+    share,
+)
 
 
 @pytest.mark.parametrize("between_seeds", [0.0, 0.03, 0.1])
@@ -49,7 +57,7 @@ def test_a_difference_holds_the_truth_with_few_discordant_videos(
     held = []
     for _ in range(300):
         values = paired(seeds, videos, lost, won, rng)
-        low, high = estimate(values, least_error(values)).interval()
+        low, high = paired_estimate(values).interval()
         held.append(low <= won - lost <= high)
     # 300 trials have a standard error of 1.3 points; without a floor 17 % held the truth in the worst case
     assert np.mean(held) >= 0.92
@@ -71,47 +79,105 @@ def coverage(videos: int, lost: float, won: float) -> float:
             chance = multinomial.pmf([gained, losses, videos - gained - losses], videos, [won, lost, 1 - won - lost])
             if chance > 1e-6:
                 values = np.array([[1.0] * gained + [-1.0] * losses + [0.0] * (videos - gained - losses)])
-                low, high = paired_difference(values)["interval"]
+                low, high = paired_estimate(values).interval()
                 held += chance * (low <= won - lost <= high)
     return held
 
 
 def test_equal_answers_do_not_prove_equal_networks() -> None:
-    found = paired_difference(np.zeros((3, 20)), 1)
+    found = paired_difference(np.zeros((3, 20)))
     assert found["mean"] == 0
     # one discordant video more would have moved the mean by a twentieth
     assert found["interval"][0] < -0.05
     assert found["interval"][1] > 0.05
-    assert found["minimum_detectable"] > found["minimum_detectable_by_videos"] > 0.1
-    assert not found["differs"]
+    assert found["minimum_detectable"] >= found["minimum_detectable_by_videos"] > 0.1
+    assert found["p"] == 1
 
 
 def test_few_videos_are_not_certain() -> None:
-    low, high = paired_difference(np.ones((3, 5)), 1)["interval"]
+    low, high = paired_difference(np.ones((3, 5)))["interval"]
     assert low < 0.5
     assert high == 1
 
 
 def test_the_floor_is_agresti_and_mins() -> None:
     """Their variance of c - b over n, with b and c discordant videos and half a video more in each of four cells."""
-    b, c, n = 3 + 0.5, 9 + 0.5, 40 + 2
-    values = np.array([[-1.0] * 3 + [1.0] * 9 + [0.0] * 28])
-    assert least_error(values) ** 2 == pytest.approx(((b + c) - (c - b) ** 2 / n) / n**2)
+    b, c, n = 1 + 0.5, 2 + 0.5, 40 + 2
+    values = np.array([[-1.0] + [1.0] * 2 + [0.0] * 37])
+    assert paired_estimate(values).videos_error ** 2 == pytest.approx(((b + c) - (c - b) ** 2 / n) / n**2)
 
 
 def test_many_discordant_videos_leave_the_floor_below() -> None:
     values = paired(1, 1000, 0.15, 0.2, np.random.default_rng(4))
-    assert paired_difference(values, 1)["error_by_videos"] == pytest.approx(estimate(values).videos_error, rel=0.01)
+    assert paired_difference(values)["error_by_videos"] == pytest.approx(estimate(values).videos_error, rel=0.01)
 
 
-def test_the_minimum_detectable_difference_is_found_four_times_out_of_five() -> None:
+@pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (3, 0.02), (3, 0.1), (8, 0.04)])
+def test_the_minimum_detectable_difference_is_found_four_times_out_of_five(seeds: int, spread: float) -> None:
     rng = np.random.default_rng(2)
-    truth = estimate(rng.normal(0, 0.5, size=(1, 1000))).minimum_detectable_by_videos()
-    shown = []
-    for _ in range(500):
-        low, _ = estimate(rng.normal(truth, 0.5, size=(1, 1000))).interval()
-        shown.append(low > 0)
-    assert np.mean(shown) == pytest.approx(0.8, abs=0.06)
+    truth = minimum_detectable(spread, seeds, 0.5 / np.sqrt(1000), 1000)
+    found = []
+    for _ in range(600):
+        # a video is changed alike for every seed
+        values = rng.normal(truth, 0.5, size=1000) + rng.normal(0, spread, size=(seeds, 1))
+        found.append(estimate(values).interval()[0] > 0)
+    assert np.mean(found) == pytest.approx(0.8, abs=0.06)
+
+
+def test_more_seeds_and_more_groups_find_smaller_differences() -> None:
+    effects = [minimum_detectable(0.05, seeds, 0.01, 200) for seeds in (3, 5, 10, 100)]
+    assert effects == sorted(effects, reverse=True)
+    assert minimum_detectable(0.05, 5, 0.01, 5) > minimum_detectable(0.05, 5, 0.01, 50)
+    assert minimum_detectable(0.05, 5, 0.01, 1) == np.inf
+
+
+def test_a_p_value_is_the_level_at_which_the_interval_meets_zero() -> None:
+    found = estimate(np.random.default_rng(5).normal(0.05, 0.4, size=(4, 300)))
+    level = 1 - found.p_value()
+    assert min(map(abs, found.interval(level))) == pytest.approx(0, abs=1e-9)
+    assert Estimate(0.0, 0.1, 10, 0.1, 3).p_value() == 1
+    assert Estimate(1.0, 0.0, 10, 0.0, 3).p_value() == pytest.approx(0, abs=1e-11)
+
+
+def test_videos_of_a_group_count_together() -> None:
+    """Ten copies of each video say nothing more than the videos themselves."""
+    values = np.random.default_rng(6).normal(size=(1, 40))
+    copies, groups = np.repeat(values, 10, axis=1), np.repeat(np.arange(40), 10)
+    single, together = estimate(values), estimate(copies, groups)
+    assert together.interval() == pytest.approx(single.interval())
+    assert estimate(copies).videos_error < 0.5 * single.videos_error
+    # any values may name a group
+    names = np.array([f"film {number}" for number in groups])
+    assert estimate(copies, names) == together
+
+
+def test_groups_without_effect_are_rarely_called_a_difference() -> None:
+    rng, wrong = np.random.default_rng(7), []
+    groups = np.repeat(np.arange(40), 5)
+    for _ in range(400):
+        shift = rng.normal(0, 0.3, size=40)[groups]  # a film is changed as a whole
+        values = (rng.random((4, 200)) < 0.5 + shift / 2).astype(float) - (rng.random((4, 200)) < 0.5 - shift / 2)
+        wrong.append([paired_difference(values, of)["p"] < 0.05 for of in (groups, None)])
+    with_groups, without = np.mean(wrong, axis=0)
+    assert with_groups <= 0.06
+    assert without > 2 * with_groups
+
+
+def test_holms_procedure_is_that_of_the_paper() -> None:
+    found = holm([0.01, 0.04, 0.03, 0.005])
+    assert [holds for holds, _ in found] == [True, False, False, True]
+    assert [1 - level for _, level in found] == pytest.approx([0.05 / 3, 0.05 / 2, 0.05 / 2, 0.05 / 4])
+    assert holm([]) == []
+
+
+def test_labs_without_effect_rarely_have_a_verdict() -> None:
+    from benchmarks.lab_statistics import errors
+
+    for seeds in (3, 5):
+        primary, family, _ = errors(150, seeds, np.repeat(np.arange(60), 3), 0.09, 0.5)
+        # 150 labs have a standard error of 1.8 points
+        assert primary <= 0.09
+        assert family <= 0.09
 
 
 def test_one_seed_says_nothing_about_seeds() -> None:

@@ -20,6 +20,9 @@ def arguments(verb: str, words: list[str]) -> dict[str, Any]:
     listed: set[str | int] = {"videos"} if verb in ("predict", "features") else set()
     for name in listed:
         parser.add_argument(str(name), nargs="+", type=Path, help="video files, or folders of them")
+    if VERBS[verb].arguments_file:
+        parser.add_argument(f"--{VERBS[verb].arguments_file}", action="config",
+                            help="YAML file of these arguments; the command line overrides it")  # fmt: skip
     names = parser.add_function_arguments(
         VERBS[verb].load(), as_positional=VERBS[verb].positional, fail_untyped=True, skip=listed
     )
@@ -43,12 +46,27 @@ def prepare(verb: str, words: list[str]) -> int:
 
 
 def lab(verb: str, words: list[str]) -> int:
-    """Check the config as a training would, then start the lab."""
+    """Check the config as a training would, then start the lab; or say what a lab can find:
+    `besnet lab --power PILOT --effect 4`."""
     from besnet.cli.training import train_parser
 
+    if any(word.partition("=")[0] == "--power" for word in words):
+        return lab_power(verb, words)
     settings = arguments(verb, words)
     parse(train_parser("train"), ["--config", str(settings["config"]), "--out", str(settings["out"])], "train")
     return finish(VERBS[verb].load()(**settings))
+
+
+def lab_power(verb: str, words: list[str]) -> int:
+    """The smallest effects that plans of a lab find, from the spread of a pilot."""
+    from besnet.lab.power import power
+
+    parser = new_parser(verb)
+    parser.add_function_arguments(power, fail_untyped=True, skip={"pilot"})
+    parser.add_argument("--power", type=Path, required=True, help="folder of a finished lab: the pilot")
+    settings = parser.instantiate(parse(parser, words, verb))
+    check_arguments(verb, vars(settings))
+    return finish(power(settings.power, settings.effect, settings.comparison, settings.videos))
 
 
 def evaluate(verb: str, words: list[str]) -> int:

@@ -14,9 +14,10 @@ class Verb:
 
     group: its heading in the usage. function: `module:name` of the function whose typed arguments are the command line;
     imported only when the verb runs, so that usage and errors come at once. positional: its required arguments are
-    given by position. reader: `module:name` of the function that parses the command line. shown: the arguments of
-    `--help`, where `--help_all` shows more; empty for all. after: what its command line ends with. renamed: old flags
-    that still work, and their new names. dropped: old flags without effect, and why.
+    given by position. reader: `module:name` of the function that parses the command line. arguments_file: an argument
+    that names a YAML file of the others. shown: the arguments of `--help`, where `--help_all` shows more; empty for
+    all. after: what its command line ends with. renamed: old flags that still work, and their new names. dropped: old
+    flags without effect, and why.
     """
 
     group: str
@@ -24,6 +25,7 @@ class Verb:
     function: str
     positional: bool = False
     reader: str = "besnet.cli.commands:call"
+    arguments_file: str = ""
     shown: tuple[str, ...] = ()
     after: str = ""
     renamed: Mapping[str, str] = field(default_factory=dict)
@@ -120,9 +122,10 @@ VERBS = {
     ),
     "lab": Verb(
         TRAIN,
-        "train networks that differ in one thing, over seeds, and compare them on one page",
+        "train networks that differ in one thing, over seeds, and compare them; --power PILOT plans a lab",
         "besnet.lab.lab:lab",
         reader="besnet.cli.commands:lab",
+        arguments_file="plan",
         renamed={"at_once": "max_parallel", "factors": "frame_interval_scales"},
     ),
     "evaluate": Verb(

@@ -10,7 +10,7 @@ from typing import Any
 
 from besnet import __version__
 from besnet.formats.config_keys import with_new_keys
-from besnet.formats.migrations import dataset_2, evaluation_1, lab_1, unchanged
+from besnet.formats.migrations import dataset_2, evaluation_1, lab_1, lab_2, unchanged
 from besnet.text import short
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
@@ -22,7 +22,7 @@ MIGRATIONS: dict[str, list[Migration]] = {
     "dataset": [unchanged, dataset_2],  # dataset.json, manifest.jsonl, manifest.npy
     "model": [unchanged],  # model.json, model.safetensors; the JSON beside an exported file
     "evaluation": [evaluation_1],  # results.json, predictions.npz
-    "lab": [lab_1],  # results.json, evaluation/plan.json
+    "lab": [lab_1, lab_2],  # results.json, evaluation/plan.json
     "calibration": [unchanged],  # calibration.json
     "predictions": [unchanged],  # what `besnet predict --json` writes
     "benchmark": [unchanged],  # what `besnet bench model --json` writes

@@ -30,6 +30,31 @@ def lab_1(old: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def lab_2(old: dict[str, Any]) -> dict[str, Any]:
+    """results.json of a lab: `uses` and `asked` have the field's names; a comparison has a name, and no verdict by
+    today's rule."""
+    found = {"arguments" if name == "asked" else name: value for name, value in old.items()}
+    if isinstance(found.get("controls"), list):
+        found["controls"] = [
+            {"variants" if name == "uses" else name: value for name, value in control.items()}
+            for control in found["controls"]
+        ]
+    if isinstance(found.get("differences"), list):
+        videos = (found.get("coverage") or {}).get("evaluated")
+        found["differences"] = [lab_2_comparison(row, videos) for row in found["differences"]]
+    return found
+
+
+def lab_2_comparison(old: dict[str, Any], videos: int | None) -> dict[str, Any]:
+    """One comparison of a lab's results.json."""
+    found = dict(old)
+    if "first" in old and "second" in old:
+        found |= {"name": f"{old['second']} - {old['first']}", "role": "other", "verdict": None, "groups": videos}
+    if isinstance(old.get("seeds"), list) and isinstance(old.get("error_by_seeds"), float):
+        found["seeds_deviation"] = old["error_by_seeds"] * len(old["seeds"]) ** 0.5
+    return found
+
+
 def evaluation_1(old: dict[str, Any]) -> dict[str, Any]:
     """results.json of an evaluation: the comparison is called `baseline`."""
     return {"baseline" if name == "against" else name: value for name, value in old.items()}

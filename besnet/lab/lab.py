@@ -20,6 +20,7 @@ from besnet.files import write_json, write_text
 from besnet.formats import stamp
 from besnet.lab import results
 from besnet.lab.arguments import check_data, clip_and_views, find_controls, sort_factors, trained_and_evaluated
+from besnet.lab.comparisons import Comparisons
 from besnet.lab.inference_variants import loaded
 from besnet.lab.plan import Checkpoint, Plan, chunks
 from besnet.lab.queue import Attempts, Job, Slot, work
@@ -43,6 +44,10 @@ def lab(
     num_clips: int | None = None,
     frame_interval_scales: list[float] = [0.5, 1.0, 1.5, 2.0, 3.0],  # noqa: B006
     recalibration_videos: int = 256,
+    primary: list[str] | None = None,
+    secondary: list[list[str]] = [],  # noqa: B006
+    question: str = "",
+    stopping_rule: str = "",
 ) -> int:
     """Train every control with every seed on one config, evaluate all networks, and write a page that compares them.
 
@@ -64,9 +69,17 @@ def lab(
         frame_interval_scales: factors on the frame interval of the test clips; those that would need frames between the
             clip's own are left out.
         recalibration_videos: training videos that BatchNorm is recalibrated on.
+        primary: the one comparison that the lab is made for: [A, B] for A - B. A term is a control, or
+            CONTROL@VARIANT for one of its inference variants, such as none@dilation_2 or none@interval_2. Four terms
+            [A, B, C, D] compare (A - B) - (C - D). By default, of two controls, the second minus the first.
+        secondary: further comparisons, [[A, B], ...]; their verdicts are corrected for their number (Holm). All others
+            are shown without a verdict.
+        question: what the lab asks, for its page.
+        stopping_rule: when the lab ends, for its page.
     """
     text, settings = read_settings(config)
     chosen = [replace(control, what=origin(control, settings)) for control in find_controls(controls)]
+    comparisons = Comparisons.read(primary, secondary, [control.name for control in chosen])
     shape, views = clip_and_views(config, settings, num_clips)
     shown, left_out = sort_factors(shape, frame_interval_scales)
     manifest = Manifest.load(data_folder(config, settings))
@@ -95,7 +108,7 @@ def lab(
             evaluate_all(plan, manifest, out, slots, attempts)
             labels = own_labels(manifest, plan.rows(manifest), manifest.classes)
             predictions, videos = results.gather(plan, out / "evaluation", manifest, labels)
-            found = results.summarize(chosen, seeds, predictions, videos, manifest.classes, views.pairs)
+            found = results.summarize(chosen, seeds, predictions, videos, manifest.classes, views.pairs, comparisons)
             found["coverage"] = {
                 "expected": len(manifest.select(split, state=None)),
                 "evaluated": len(videos.labels),
@@ -109,7 +122,13 @@ def lab(
         report = {
             "data": {"name": manifest.name, "passport": asdict(manifest.passport), "split": split},
             "config": text,
-            "asked": {"controls": [control.name for control in chosen], "seeds": seeds, "factors_left_out": left_out},
+            "arguments": {
+                "controls": [control.name for control in chosen],
+                "seeds": seeds,
+                "factors_left_out": left_out,
+                "question": question,
+                "stopping_rule": stopping_rule,
+            },
             "runs": [run_facts(name, job) for name, job in jobs.items()],
             **found,
             "run": {

@@ -1,7 +1,6 @@
 """Predictions of all checkpoints → the figures of the lab's page, as plain values."""
 
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from besnet.data.manifest import Manifest
 from besnet.evaluation.metrics import top_k
 from besnet.evaluation.probabilities import check_probabilities
 from besnet.evaluation.statistics import paired_difference, share
+from besnet.lab.comparisons import TRAINED, Comparisons, compare
 from besnet.lab.controls import Control
 from besnet.lab.inference_variants import InferenceVariant, inference_variants, loaded, network_for
 from besnet.lab.plan import Plan, chunk_file, chunks
@@ -32,15 +32,20 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Videos:
-    """The videos that were read: labels; the ids and reasons of those that were not; the share looped per factor."""
+    """The videos that were read: labels, and groups where the data set has them; the ids and reasons of those that
+    were not; the share looped per factor."""
 
     labels: np.ndarray
+    groups: np.ndarray | None
     unread: list[dict[str, str]]
     looped: dict[str, float]
 
 
-def gather(plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray) -> tuple[dict[str, Predictions], Videos]:
-    """Read the predictions of every checkpoint, by run; labels (videos of the split,) in the classifier's numbers.
+def gather(
+    plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray, groups: np.ndarray | None = None
+) -> tuple[dict[str, Predictions], Videos]:
+    """Read the predictions of every checkpoint, by run; labels (videos of the split,) in the classifier's numbers, and
+    the videos' groups where the data set has them.
 
     A video that could not be read for one checkpoint is left out for all: every figure is over the same videos.
     """
@@ -77,7 +82,8 @@ def gather(plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray) -> tu
     unread = [{"id": manifest[row].id, "why": reason} for row, reason in sorted(why.items())]
     looped = np.concatenate([chunk["looped"] for chunk in full])[common]
     shares = {f"{factor:g}": float(looped[:, place].mean()) for place, factor in enumerate(full[0]["factors"])}
-    return found, Videos(labels[np.searchsorted(rows, read)], unread, shares)
+    place = np.searchsorted(rows, read)
+    return found, Videos(labels[place], chosen(groups, place), unread, shares)
 
 
 def read_chunk(path: Path) -> dict[str, np.ndarray]:
@@ -92,6 +98,7 @@ def summarize(
     videos: Videos,
     classes: list[str],
     pairs: list[tuple[str, str]],
+    comparisons: Comparisons,
 ) -> dict[str, Any]:
     """Every figure with its interval; a control without any network has only its name."""
     by_control = {
@@ -100,18 +107,25 @@ def summarize(
         }
         for control in controls
     }
+
+    def of(control: str, variant: str, seeds: list[int]) -> np.ndarray:
+        networks = {seed: by_control[control][seed] for seed in seeds}
+        for network in networks.values():
+            if variant not in network.probabilities:
+                known = ", ".join(network.probabilities)
+                raise ValueError(f"--primary, --secondary: {control}@{variant}: its inference variants are {known}")
+        return right(networks, variant, videos.labels)
+
     return {
-        "controls": [
-            of_control(control, by_control[control.name], videos.labels, classes, pairs) for control in controls
-        ],
-        "differences": differences(by_control, videos.labels),
+        "controls": [of_control(control, by_control[control.name], videos, classes, pairs) for control in controls],
+        "differences": compare(comparisons, by_control, of, videos.groups),
     }
 
 
 def of_control(
     control: Control,
     networks: dict[int, Predictions],
-    labels: np.ndarray,
+    videos: Videos,
     classes: list[str],
     pairs: list[tuple[str, str]],
 ) -> dict[str, Any]:
@@ -119,36 +133,44 @@ def of_control(
     facts: dict[str, Any] = {"name": control.name, "what": control.what, "seeds": sorted(networks)}
     if not networks:
         return facts
+    labels, groups = videos.labels, videos.groups
     first = next(iter(networks.values()))
-    averaged = right(networks, "averaged", labels)
+    averaged = right(networks, TRAINED, labels)
     facts |= {
         "parameters": first.parameters,
-        "top1": share(averaged) | {"by_seed": averaged.mean(axis=1).tolist()},
-        "top5": share(right(networks, "averaged", labels, 5)),
-        "uses": {},
+        "top1": share(averaged, groups) | {"by_seed": averaged.mean(axis=1).tolist()},
+        "top5": share(right(networks, TRAINED, labels, 5), groups),
+        "variants": {},
         "classes": {},
         "pairs": [],
     }
     for name in first.probabilities:
         values = right(networks, name, labels)
-        same = all(network.probabilities[name] is network.probabilities["averaged"] for network in networks.values())
-        facts["uses"][name] = share(values) | {"same_as_averaged": same}
-        facts["uses"][name]["difference_to_averaged"] = paired_difference(values - averaged)
+        same = all(network.probabilities[name] is network.probabilities[TRAINED] for network in networks.values())
+        facts["variants"][name] = share(values, groups) | {"same_as_averaged": same}
+        facts["variants"][name]["difference_to_averaged"] = paired_difference(values - averaged, groups)
     for number, name in enumerate(classes):
-        if (labels == number).any():
-            facts["classes"][name] = share(averaged[:, labels == number])
-    pairwise = [pairwise_accuracy(networks, labels, (classes.index(a), classes.index(b))) for a, b in pairs]
-    for pair, values in zip(pairs, pairwise, strict=True):
-        facts["pairs"].append({"pair": list(pair), "videos": values.shape[1]} | share(values))
+        if (of := labels == number).any():
+            facts["classes"][name] = share(averaged[:, of], chosen(groups, of))
+    numbers = [(classes.index(a), classes.index(b)) for a, b in pairs]
+    pairwise = [(pairwise_accuracy(networks, labels, pair), np.isin(labels, pair)) for pair in numbers]
+    for pair, (values, of) in zip(pairs, pairwise, strict=True):
+        facts["pairs"].append({"pair": list(pair), "videos": values.shape[1]} | share(values, chosen(groups, of)))
     if pairwise:
-        together = np.concatenate(pairwise, axis=1)
-        facts["all_pairs"] = {"videos": together.shape[1]} | share(together)
+        together = np.concatenate([values for values, _ in pairwise], axis=1)
+        of_all = None if groups is None else np.concatenate([groups[of] for _, of in pairwise])
+        facts["all_pairs"] = {"videos": together.shape[1]} | share(together, of_all)
     return facts
 
 
-def right(networks: dict[int, Predictions], use: str, labels: np.ndarray, k: int = 1) -> np.ndarray:
+def chosen(groups: np.ndarray | None, of: np.ndarray) -> np.ndarray | None:
+    """The groups of some of the videos."""
+    return None if groups is None else groups[of]
+
+
+def right(networks: dict[int, Predictions], variant: str, labels: np.ndarray, k: int = 1) -> np.ndarray:
     """Whether each network (seeds in order) was right about each video: float (seeds, videos)."""
-    return np.array([top_k(networks[seed].probabilities[use], labels, k) for seed in sorted(networks)], dtype=float)
+    return np.array([top_k(networks[seed].probabilities[variant], labels, k) for seed in sorted(networks)], dtype=float)
 
 
 def pairwise_accuracy(networks: dict[int, Predictions], labels: np.ndarray, pair: tuple[int, int]) -> np.ndarray:
@@ -161,17 +183,3 @@ def pairwise_accuracy(networks: dict[int, Predictions], labels: np.ndarray, pair
         each = np.arange(len(own))
         found.append(shares[each, own] > shares[each, other])
     return np.array(found, dtype=float)
-
-
-def differences(by_control: dict[str, dict[int, Predictions]], labels: np.ndarray) -> list[dict[str, Any]]:
-    """Every two controls compared, by the seeds and the videos that both have; positive where the second is better."""
-    there = [name for name, networks in by_control.items() if networks]
-    pairs = list(combinations(there, 2))
-    found = []
-    for first, second in pairs:
-        common = sorted(by_control[first].keys() & by_control[second].keys())
-        if not common:
-            continue
-        a, b = (right({s: by_control[name][s] for s in common}, "averaged", labels) for name in (first, second))
-        found.append({"first": first, "second": second, "seeds": common} | paired_difference(b - a, len(pairs)))
-    return found

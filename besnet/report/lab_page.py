@@ -3,25 +3,29 @@
 from collections.abc import Mapping
 from typing import Any
 
+from besnet.evaluation.statistics import FEWEST_SEEDS
 from besnet.progress import clock
 from besnet.report.evaluation_page import clip_line
+from besnet.report.lab_comparisons import comparison_table, verdict_line
 from besnet.report.lab_plots import Curve, by_class, curves, means, over_intervals
 from besnet.report.numbers import between, estimate, points, signed
 from besnet.report.page import Cell, Page, Strong
 
 STATISTICS = (
-    "Means are over the seeds and the test videos. The 95 % interval combines two standard errors: that of the mean "
-    "over videos and that of the mean over seeds. They are added as variances and multiplied by Student's t with the "
-    "degrees of freedom of Welch and Satterthwaite. Videos count as independent. With one seed the interval covers the "
-    "videos only. Where all predictions are right or all are wrong, the interval is Wilson's. Differences are paired "
-    "by seed and video. Their standard error by videos is at least that with half a discordant video added each way "
-    "(Agresti and Min, 2005), so that a few videos do not look certain."
+    "Means are over the seeds and the test videos. There are two standard errors: that of the mean over videos, where "
+    "videos of one group (a film, a person) count together, and that of the mean over seeds. Each is multiplied by "
+    "Student's t for its own degrees of freedom (groups - 1, seeds - 1); half the interval is the root of the sum of "
+    "their squares. With one seed the interval covers the videos only. Where all predictions are right or all are "
+    "wrong, the interval is Wilson's. Differences are paired by seed and video. Their standard error by videos is at "
+    "least that with half a discordant group added each way (Agresti and Min, 2005), so that a few videos do not look "
+    "certain. Verdict, interval and minimum detectable difference follow from the same rule. With fewer than three "
+    "seeds there is no verdict."
 )
 
 
 def lab_page(report: dict[str, Any], runs: Mapping[str, Curve]) -> Page:
     """Build the page from a lab's results (besnet.lab.lab) and the training curves by run."""
-    data, asked = report["data"], report["asked"]
+    data, asked = report["data"], report["arguments"]
     names = ", ".join(asked["controls"])
     page = Page(f"{data['name']} · lab", f"{names}; {asked['seeds']} seed{'s' * (asked['seeds'] != 1)} each")
     controls = report["controls"]
@@ -35,9 +39,9 @@ def lab_page(report: dict[str, Any], runs: Mapping[str, Curve]) -> Page:
         [_line(control, asked["seeds"]) for control in controls],
     )
     if report["differences"]:
-        _differences(page, report["differences"])
+        comparison_table(page, report["differences"])
     if known:
-        _uses(page, known)
+        _variants(page, known)
         _intervals(page, report, known)
         _pairs(page, known)
         page.heading("Per-class accuracy")
@@ -53,6 +57,8 @@ def lab_page(report: dict[str, Any], runs: Mapping[str, Curve]) -> Page:
     page.heading("Statistics")
     page.text(STATISTICS)
     page.heading("Setup")
+    if asked["stopping_rule"]:
+        page.text(f"Stopping rule: {asked['stopping_rule']}")
     rows: list[list[Cell]] = [
         ["data passport, source", data["passport"]["source"]],
         ["data passport, encode", data["passport"]["encode"]],
@@ -79,21 +85,20 @@ def _summary(page: Page, report: dict[str, Any], known: list[dict[str, Any]]) ->
     cards = [(f"{finished} of {len(runs)}", "runs finished")]
     if coverage is not None:
         cards.append((f"{coverage['evaluated']} of {coverage['expected']}", "test videos evaluated"))
-    differences = report["differences"]
-    if differences:
-        detectable = max(pair["minimum_detectable_by_videos"] for pair in differences)
-        holding = sum(pair["differs_among_all"] for pair in differences)
-        cards.append((f"{points(detectable)} points", "minimum detectable difference with these videos"))
-        cards.append((f"{holding} of {len(differences)}", "differences significant after correction"))
+    primary = next((pair for pair in report["differences"] if pair["role"] == "primary"), None)
+    if primary:
+        cards.append((signed(primary["mean"]), f"points: {primary['name']}"))
+        cards.append((f"{points(primary['minimum_detectable'])} points", "minimum detectable difference"))
     page.cards(cards)
-    bold = [pair for pair in differences if pair["differs_among_all"]]
-    for pair in bold:
-        better, worse = (pair["second"], pair["first"]) if pair["mean"] > 0 else (pair["first"], pair["second"])
-        page.text(f"{better} is better than {worse}: {points(abs(pair['mean']))} points.")
-    if differences and not bold:
-        page.text(
-            "No difference is significant: these runs show neither that a control is better nor that they are equal."
-        )
+    if report["arguments"]["question"]:
+        page.text(report["arguments"]["question"])
+    for pair in report["differences"]:
+        if pair["verdict"] is not None:
+            page.text(verdict_line(pair))
+    if not primary:
+        page.text("No primary comparison was named (--primary): the page gives no verdict on it.")
+    elif primary["verdict"] is None:
+        page.text(f"{primary['name']}: no verdict with fewer than {FEWEST_SEEDS} seeds.")
 
 
 def _failures(page: Page, report: dict[str, Any]) -> None:
@@ -123,27 +128,7 @@ def _line(control: dict[str, Any], asked: int) -> list[Cell]:
             points(control["top5"]["mean"]), f"{control['parameters'] / 1e6:.2f}"]  # fmt: skip
 
 
-def _differences(page: Page, differences: list[dict[str, Any]]) -> None:
-    page.heading("Comparison")
-    page.text(
-        f"Bold: the interval corrected for all {len(differences)} comparisons (Bonferroni) excludes 0. The minimum "
-        "detectable difference is the smallest true difference that these seeds and videos would show in 80 % of "
-        "trials; the last column gives it for any number of seeds on these videos."
-    )
-    rows: list[list[Cell]] = []
-    for pair in differences:
-        mark = Strong if pair["differs_among_all"] else str
-        rows.append([
-            f"{pair['second']} – {pair['first']}", len(pair["seeds"]), mark(signed(pair["mean"])),
-            mark(between(pair["interval"], signed)), mark(between(pair["interval_among_all"], signed)),
-            points(pair["minimum_detectable"]), points(pair["minimum_detectable_by_videos"]),
-        ])  # fmt: skip
-    detectable = ["minimum detectable difference", "the same, any number of seeds"]
-    headers = ["top-1, points", "seeds", "difference", "95 % interval", "corrected interval", *detectable]
-    page.table(headers, rows)
-
-
-def _uses(page: Page, known: list[dict[str, Any]]) -> None:
+def _variants(page: Page, known: list[dict[str, Any]]) -> None:
     page.heading("Inference variants")
     page.text(
         "Top-1 of the same weights with other settings at inference, and the paired difference from averaged "
@@ -151,13 +136,13 @@ def _uses(page: Page, known: list[dict[str, Any]]) -> None:
         "“recalibrated”: BatchNorm statistics measured again on training videos with these settings. A dash: the same "
         "as averaged, or not possible."
     )
-    names = [name for control in known for name in control["uses"] if not name.startswith("interval_")]
+    names = [name for control in known for name in control["variants"] if not name.startswith("interval_")]
     names = list(dict.fromkeys(names))
     rows: list[list[Cell]] = []
     for control in known:
         cells: list[Cell] = [control["name"]]
         for name in names:
-            use = control["uses"].get(name)
+            use = control["variants"].get(name)
             if use is None or (use["same_as_averaged"] and name != "averaged"):
                 cells.append("–")
                 continue
@@ -171,7 +156,7 @@ def _uses(page: Page, known: list[dict[str, Any]]) -> None:
 def _intervals(page: Page, report: dict[str, Any], known: list[dict[str, Any]]) -> None:
     factors = report["plan"]["factors"]
     page.heading("Frame intervals")
-    left_out = report["asked"].get("factors_left_out", {})
+    left_out = report["arguments"].get("factors_left_out", {})
     if left_out:
         page.text("Left out: " + "; ".join(f"x {factor}: {why}" for factor, why in left_out.items()) + ".")
     if not factors:
@@ -186,7 +171,7 @@ def _intervals(page: Page, report: dict[str, Any], known: list[dict[str, Any]]) 
     page.table(
         ["control", *(f"x {factor:g}" for factor in factors)],
         [
-            [control["name"], *(estimate(control["uses"][f"interval_{factor:g}"]) for factor in factors)]
+            [control["name"], *(estimate(control["variants"][f"interval_{factor:g}"]) for factor in factors)]
             for control in known
         ],
     )
@@ -216,7 +201,7 @@ def _cost(page: Page, report: dict[str, Any]) -> None:
     cost = report["run"]["cost"]
     page.heading("Cost")
     rows: list[list[Cell]] = []
-    for name in report["asked"]["controls"]:
+    for name in report["arguments"]["controls"]:
         mine = [value for run, value in cost.items() if run.rsplit("-", 1)[0] == name]
         rows.append([name, len(mine), *(clock(sum(value[key] for value in mine)) for key in ("cpu_sec", "wall_sec"))])
     rows.append(["evaluation", None, clock(cost["evaluation"]["cpu_sec"]), clock(cost["evaluation"]["wall_sec"])])

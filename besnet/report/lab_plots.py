@@ -43,7 +43,7 @@ def over_intervals(controls: list[dict[str, Any]], factors: Sequence[float]) -> 
     """Top-1 of the averaged networks when the frames of a clip are closer together or further apart."""
     figure, axes = blank(figsize=(8, 4.2))
     for number, (name, colour) in enumerate(colours([control["name"] for control in controls]).items()):
-        found = controls[number].get("uses")
+        found = controls[number].get("variants")
         if not found:
             continue
         values = [found[f"interval_{factor:g}"] for factor in factors]
