@@ -52,7 +52,7 @@ def test_help_lists_the_verbs_and_every_argument_with_its_default(capsys: pytest
         ("evaluate", "needs --ckpt_path"),
         ("prepare", "needs SOURCE and OUT"),
         ("draw", "needs OUT"),
-        ("lab", "needs --config and --out; see"),
+        ("lab", "needs --config and --out, on the command line or in --plan FILE; see"),
         ("predict", "needs VIDEOS and --ckpt_path"),
     ],
 )

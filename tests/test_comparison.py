@@ -18,6 +18,9 @@ def stored(folder: Path, guesses: list[int], labels: list[int], classes: str = "
     return evaluated.write(folder, arrays(guesses, labels)["probabilities"], labels, list(classes), split=split)
 
 
+OWN = {f"video{number}": f"video{number}" for number in range(10)}  # each is a group of its own
+
+
 def arrays(guesses: list[int], labels: list[int]) -> dict[str, np.ndarray]:
     return {
         "ids": np.array([f"video{number}" for number in range(len(labels))]),
@@ -29,7 +32,7 @@ def arrays(guesses: list[int], labels: list[int]) -> dict[str, np.ndarray]:
 def test_gains_and_losses_are_counted_video_by_video(tmp_path: Path) -> None:
     before = stored(tmp_path / "before", guesses=[0, 0, 1, 2, 2, 0], labels=[0, 0, 1, 1, 2, -1])
     mine = arrays(guesses=[0, 1, 1, 1, 2, 0], labels=[0, 0, 1, 1, 2, -1])
-    found = compared(read_evaluation(before), {"classes": list("abc"), "split": "test"}, mine)
+    found = compared(read_evaluation(before), {"classes": list("abc"), "split": "test"}, mine, OWN)
     assert (found["videos"], found["gained"], found["lost"]) == (5, 1, 1)
     assert found["difference"] == 0
     assert {row["class"]: row["gained"] for row in found["per_class"]} == {"a": -0.5, "c": 0.0, "b": 0.5}
@@ -53,9 +56,20 @@ def test_the_interval_of_a_difference_covers_the_truth() -> None:
 def test_an_evaluation_compared_with_itself_is_not_certain_of_no_difference(tmp_path: Path) -> None:
     labels = [0, 0, 1, 1, 2, 2]
     own = stored(tmp_path / "own", guesses=labels, labels=labels)
-    found = compared(read_evaluation(own), {"classes": list("abc"), "split": "test"}, arrays(labels, labels))
+    found = compared(read_evaluation(own), {"classes": list("abc"), "split": "test"}, arrays(labels, labels), OWN)
     assert (found["difference"], found["gained"], found["lost"]) == (0, 0, 0)
-    assert found["interval"] == pytest.approx([-0.245, 0.245], abs=0.001)
+    assert found["interval"] == pytest.approx([-0.321, 0.321], abs=0.001)
+
+
+def test_the_baselines_interval_counts_groups(tmp_path: Path) -> None:
+    labels = [0] * 8
+    before = read_evaluation(stored(tmp_path / "before", [0, 1] * 4, labels))
+    mine, films = arrays([0] * 8, labels), {name: str(int(name[5:]) // 4) for name in OWN}
+    about = {"classes": list("abc"), "split": "test"}
+    alone, together = (compared(before, about, mine, groups) for groups in (OWN, films))
+    assert (alone["groups"], together["groups"]) == (8, 2)
+    assert alone["difference"] == together["difference"] == 0.5
+    assert np.ptp(together["interval"]) > np.ptp(alone["interval"])
 
 
 @pytest.mark.parametrize(

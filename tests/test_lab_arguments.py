@@ -130,7 +130,7 @@ def test_a_factor_that_is_left_out_is_said(squares: Path, tmp_path: Path, capsys
     assert cli.run("lab", [*words, "--frame_interval_scales=[0.5,1,2]"]) == 1
     why = "0.5 frames apart cannot be picked with data.clip.target_fps null"
     assert f"left out: frame interval x 0.5: {why}\n" in capsys.readouterr().out
-    assert json.loads((out / "results.json").read_text())["asked"]["factors_left_out"] == {"0.5": why}
+    assert json.loads((out / "results.json").read_text())["arguments"]["factors_left_out"] == {"0.5": why}
 
 
 @pytest.mark.parametrize("factors", [[1.0, 2.0], []])
@@ -138,7 +138,7 @@ def test_the_page_says_what_is_left_out(factors: list[float], tmp_path: Path) ->
     kept = ROOT / "benchmarks" / "results" / "lab_stick_figures_hard.json"  # of 0.1
     report = upgraded(json.loads(kept.read_text()), "lab", str(kept))
     report["plan"]["factors"] = factors
-    report["asked"]["factors_left_out"] = {"0.5": "such clips do not exist"}
+    report["arguments"]["factors_left_out"] = {"0.5": "such clips do not exist"}
     lab_page(report, {}).write(tmp_path / "page.html")
     assert "Left out: x 0.5: such clips do not exist." in (tmp_path / "page.html").read_text()
 

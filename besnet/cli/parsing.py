@@ -133,8 +133,8 @@ def lacking(parser: "ArgumentParser", names: list[str]) -> str:
 
     by_position = {action.dest for action in parser._actions if not action.option_strings}
     shown = [name.upper() if name in by_position else f"--{name}" for name in names]
-    reads_config = any(isinstance(action, ActionConfigFile) for action in parser._actions)
-    config = ", on the command line or in --config FILE" if reads_config else ""
+    files = [action.option_strings[0] for action in parser._actions if isinstance(action, ActionConfigFile)]
+    config = f", on the command line or in {files[0]} FILE" if files else ""
     return f"{parser.prog.removeprefix('besnet ')}: needs {' and '.join(shown)}{config}; see {parser.prog} --help"
 
 

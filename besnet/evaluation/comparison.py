@@ -1,5 +1,6 @@
 """An evaluation compared with others: a baseline, fewer clips, other dilations. Nothing is computed again."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ def check_comparable(baseline: Evaluation, classes: list[str], split: str, ids: 
         raise ValueError(f"{folder}: no video in common with this evaluation: choose an evaluation of the same data")
 
 
-def compared(baseline: Evaluation, results: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def compared(
+    baseline: Evaluation, results: dict[str, Any], arrays: dict[str, np.ndarray], groups: Mapping[str, str]
+) -> dict[str, Any]:
     """What an evaluation gained and lost compared with a baseline, over the labelled videos that both evaluated.
 
-    It must be comparable, see check_comparable.
+    It must be comparable, see check_comparable. groups: of each video by its id; videos of a group count together.
     """
     place = {name: number for number, name in enumerate(baseline.ids.tolist())}
     both = [(n, place[name]) for n, name in enumerate(arrays["ids"].tolist()) if name in place]
@@ -35,7 +38,8 @@ def compared(baseline: Evaluation, results: dict[str, Any], arrays: dict[str, np
     theirs = baseline.probabilities[there].mean(axis=1).argmax(axis=1) == labels
     change = mine.astype(float) - theirs
     count = len(labels)
-    difference = paired_difference(change[None]) if count else {"mean": 0.0, "interval": [-1.0, 1.0]}
+    of = np.array([groups[name] for name in arrays["ids"][here].tolist()])
+    difference = paired_difference(change[None], of) if count else {"mean": 0.0, "interval": [-1.0, 1.0], "groups": 0}
     per_class = []
     for number, name in enumerate(results["classes"]):
         of = labels == number
@@ -46,6 +50,7 @@ def compared(baseline: Evaluation, results: dict[str, Any], arrays: dict[str, np
         "folder": str(baseline.folder),
         "checkpoint": baseline.about["checkpoint"],
         "videos": count,
+        "groups": difference["groups"],
         "gained": int((change > 0).sum()),
         "lost": int((change < 0).sum()),
         "difference": difference["mean"],

@@ -42,7 +42,8 @@ def finish(
     if results["accuracy"] is not None:
         results["over_clips"] = comparison.over_clips(arrays, about["views"]["num_clips"])
     if baseline is not None:
-        results["baseline"] = comparison.compared(baseline, results, arrays)
+        groups = dict(zip((manifest[int(row)].id for row in rows), manifest.groups(rows), strict=True))
+        results["baseline"] = comparison.compared(baseline, results, arrays, groups)
     results["run"] = {
         "revision": revision(),
         "command": shlex.join(["besnet", *(["evaluate"] if sys.argv[1:2] != ["evaluate"] else []), *sys.argv[1:]]),

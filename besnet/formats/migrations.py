@@ -34,6 +34,8 @@ def lab_2(old: dict[str, Any]) -> dict[str, Any]:
     """results.json of a lab: `uses` and `asked` have the field's names; a comparison has a name, and no verdict by
     today's rule."""
     found = {"arguments" if name == "asked" else name: value for name, value in old.items()}
+    if isinstance(found.get("arguments"), dict):
+        found["arguments"] = {"question": "", "stopping_rule": ""} | found["arguments"]
     if isinstance(found.get("controls"), list):
         found["controls"] = [
             {"variants" if name == "uses" else name: value for name, value in control.items()}
@@ -50,6 +52,7 @@ def lab_2_comparison(old: dict[str, Any], videos: int | None) -> dict[str, Any]:
     found = dict(old)
     if "first" in old and "second" in old:
         found |= {"name": f"{old['second']} - {old['first']}", "role": "other", "verdict": None, "groups": videos}
+        found |= {"terms": [old["second"], old["first"]], "level": 0.95, "p": None}
     if isinstance(old.get("seeds"), list) and isinstance(old.get("error_by_seeds"), float):
         found["seeds_deviation"] = old["error_by_seeds"] * len(old["seeds"]) ** 0.5
     return found

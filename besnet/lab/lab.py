@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from besnet.checkpoints.header import header_of
@@ -107,7 +108,8 @@ def lab(
             plan = view_plan(finished, manifest, split, num_clips, shown, recalibration_videos)
             evaluate_all(plan, manifest, out, slots, attempts)
             labels = own_labels(manifest, plan.rows(manifest), manifest.classes)
-            predictions, videos = results.gather(plan, out / "evaluation", manifest, labels)
+            groups = np.array(manifest.groups(plan.rows(manifest)))
+            predictions, videos = results.gather(plan, out / "evaluation", manifest, labels, groups)
             found = results.summarize(chosen, seeds, predictions, videos, manifest.classes, views.pairs, comparisons)
             found["coverage"] = {
                 "expected": len(manifest.select(split, state=None)),

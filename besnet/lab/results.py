@@ -32,20 +32,20 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Videos:
-    """The videos that were read: labels, and groups where the data set has them; the ids and reasons of those that
+    """The videos that were read: labels and groups; the ids and reasons of those that
     were not; the share looped per factor."""
 
     labels: np.ndarray
-    groups: np.ndarray | None
+    groups: np.ndarray
     unread: list[dict[str, str]]
     looped: dict[str, float]
 
 
 def gather(
-    plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray, groups: np.ndarray | None = None
+    plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray, groups: np.ndarray
 ) -> tuple[dict[str, Predictions], Videos]:
     """Read the predictions of every checkpoint, by run; labels (videos of the split,) in the classifier's numbers, and
-    the videos' groups where the data set has them.
+    the videos' groups.
 
     A video that could not be read for one checkpoint is left out for all: every figure is over the same videos.
     """
@@ -83,7 +83,7 @@ def gather(
     looped = np.concatenate([chunk["looped"] for chunk in full])[common]
     shares = {f"{factor:g}": float(looped[:, place].mean()) for place, factor in enumerate(full[0]["factors"])}
     place = np.searchsorted(rows, read)
-    return found, Videos(labels[place], chosen(groups, place), unread, shares)
+    return found, Videos(labels[place], groups[place], unread, shares)
 
 
 def read_chunk(path: Path) -> dict[str, np.ndarray]:
@@ -151,21 +151,16 @@ def of_control(
         facts["variants"][name]["difference_to_averaged"] = paired_difference(values - averaged, groups)
     for number, name in enumerate(classes):
         if (of := labels == number).any():
-            facts["classes"][name] = share(averaged[:, of], chosen(groups, of))
+            facts["classes"][name] = share(averaged[:, of], groups[of])
     numbers = [(classes.index(a), classes.index(b)) for a, b in pairs]
     pairwise = [(pairwise_accuracy(networks, labels, pair), np.isin(labels, pair)) for pair in numbers]
     for pair, (values, of) in zip(pairs, pairwise, strict=True):
-        facts["pairs"].append({"pair": list(pair), "videos": values.shape[1]} | share(values, chosen(groups, of)))
+        facts["pairs"].append({"pair": list(pair), "videos": values.shape[1]} | share(values, groups[of]))
     if pairwise:
         together = np.concatenate([values for values, _ in pairwise], axis=1)
-        of_all = None if groups is None else np.concatenate([groups[of] for _, of in pairwise])
+        of_all = np.concatenate([groups[of] for _, of in pairwise])
         facts["all_pairs"] = {"videos": together.shape[1]} | share(together, of_all)
     return facts
-
-
-def chosen(groups: np.ndarray | None, of: np.ndarray) -> np.ndarray | None:
-    """The groups of some of the videos."""
-    return None if groups is None else groups[of]
 
 
 def right(networks: dict[int, Predictions], variant: str, labels: np.ndarray, k: int = 1) -> np.ndarray:

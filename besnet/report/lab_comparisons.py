@@ -33,7 +33,8 @@ def comparison_table(page: Page, differences: list[dict[str, Any]]) -> None:
         mark = Strong if pair["verdict"] in ("better", "worse") else str
         rows.append([
             pair["name"], pair["role"], len(pair["seeds"]), pair["groups"], mark(signed(pair["mean"])),
-            mark(between(pair["interval"], signed)), f"{100 * pair['level']:.1f} %", f"{pair['p']:.2g}",
+            mark(between(pair["interval"], signed)), f"{100 * pair['level']:.1f} %",
+            "–" if pair["p"] is None else f"{pair['p']:.2g}",
             points(pair["minimum_detectable"]), points(pair["minimum_detectable_by_videos"]),
         ])  # fmt: skip
     headers = ["comparison", "role", "seeds", "groups", "difference", "interval", "level", "p"]

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from besnet.evaluation.statistics import FEWEST_SEEDS
 from besnet.progress import clock
 from besnet.report.evaluation_page import clip_line
 from besnet.report.lab_comparisons import comparison_table, verdict_line
 from besnet.report.lab_plots import Curve, by_class, curves, means, over_intervals
-from besnet.report.numbers import between, estimate, points, signed
+from besnet.report.numbers import between, estimate, excludes, points, signed
 from besnet.report.page import Cell, Page, Strong
 
 STATISTICS = (
@@ -98,7 +97,7 @@ def _summary(page: Page, report: dict[str, Any], known: list[dict[str, Any]]) ->
     if not primary:
         page.text("No primary comparison was named (--primary): the page gives no verdict on it.")
     elif primary["verdict"] is None:
-        page.text(f"{primary['name']}: no verdict with fewer than {FEWEST_SEEDS} seeds.")
+        page.text(f"{primary['name']}: no verdict with fewer than three seeds.")
 
 
 def _failures(page: Page, report: dict[str, Any]) -> None:
@@ -148,7 +147,7 @@ def _variants(page: Page, known: list[dict[str, Any]]) -> None:
                 continue
             change = use["difference_to_averaged"]
             text = points(use["mean"]) + ("" if name == "averaged" else f" ({signed(change['mean'])})")
-            cells.append(Strong(text) if change["differs"] and name != "averaged" else text)
+            cells.append(Strong(text) if excludes(change["interval"]) and name != "averaged" else text)
         rows.append(cells)
     page.table(["control", *(name.replace("_", " ") for name in names)], rows)
 
@@ -187,8 +186,7 @@ def _pairs(page: Page, known: list[dict[str, Any]]) -> None:
     )
 
     def cell(pair: dict[str, Any]) -> Cell:
-        low, high = pair["interval"]
-        return (Strong if low > 0.5 or high < 0.5 else str)(estimate(pair))
+        return (Strong if excludes(pair["interval"], 0.5) else str)(estimate(pair))
 
     headers = [" / ".join(pair["pair"]) for pair in known[0]["pairs"]]
     page.table(

@@ -26,3 +26,8 @@ def between(interval: list[float], how: Any = points) -> str:
 def estimate(values: dict[str, Any]) -> str:
     """A mean with its interval."""
     return f"{points(values['mean'])} ({between(values['interval'])})"
+
+
+def excludes(interval: list[float], value: float = 0.0) -> bool:
+    """Whether an interval excludes a value."""
+    return interval[0] > value or interval[1] < value
