@@ -17,6 +17,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from besnet.cli.process import short_waits
 
@@ -28,53 +29,80 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from besnet.bench.timing import alternate
-from besnet.models.besnet import BesNet, SpatialConv
-from besnet.models.dilation import DilationConv
+from besnet.models.besnet import BesNet
 from besnet.models.folding import fold
+from besnet.models.inflate import InflatedConv
+from besnet.models.network import lay_channels_last
 
 
 class PlainConv(nn.Module):
-    """A DilationConv or SpatialConv as 3D convolutions, one a dilation."""
+    """An InflatedConv or a 2D convolution as 3D convolutions, one a dilation."""
 
-    def __init__(self, conv: DilationConv | SpatialConv) -> None:
+    def __init__(self, conv: InflatedConv | nn.Conv2d) -> None:
         super().__init__()
-        self.weight, self.stride, self.padding = conv.weight, conv.stride, conv.padding
-        self.dilations = conv.dilations if isinstance(conv, DilationConv) else None
+        self.in_time = isinstance(conv, InflatedConv)
+        self.weight = conv.weight if self.in_time else nn.Parameter(conv.weight.unsqueeze(2))
+        self.stride = int(conv.stride if isinstance(conv, InflatedConv) else conv.stride[0])
+        self.padding = int(conv.padding if isinstance(conv, InflatedConv) else conv.padding[0])
+        self.dilations = conv.dilations if isinstance(conv, InflatedConv) else ()
+        self.replicate = isinstance(conv, InflatedConv) and conv.temporal_padding == "replicate"
 
     def forward(self, x: Tensor, dilation: int | None = None) -> Tensor:
         stride = (1, self.stride, self.stride)
-        if self.dilations is None:
+        if not self.in_time:
             return F.conv3d(x, self.weight, stride=stride, padding=(0, self.padding, self.padding))
-        outputs = [
-            F.conv3d(x, self.weight, stride=stride, padding=(d, self.padding, self.padding), dilation=(d, 1, 1))
-            for d in ([dilation] if dilation is not None else self.dilations)
-        ]
+        outputs = []
+        for d in [dilation] if dilation is not None else self.dilations:
+            clips = F.pad(x, (0, 0, 0, 0, d, d), mode="replicate" if self.replicate else "constant")
+            space = (0, self.padding, self.padding)
+            outputs.append(F.conv3d(clips, self.weight, stride=stride, padding=space, dilation=(d, 1, 1)))
         return outputs[0] if len(outputs) == 1 else sum(outputs[1:], outputs[0]) / len(outputs)
 
 
+class PlainNorm(nn.Module):
+    """A BatchNorm in evaluation mode, of clips."""
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = self.norm
+        return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
+
+
 class PlainBesNet(nn.Module):
-    """The same network and weights with plain layers, in whatever memory format it is given."""
+    """The same network and weights with plain layers on whole clips, in whatever memory format it is given."""
 
     def __init__(self, network: BesNet) -> None:
         super().__init__()
-        self.network = copy.deepcopy(network)
-        for parent in list(self.network.modules()):
+        own = copy.deepcopy(network)
+        self.fc, self.flat = own.fc, own.backbone
+        for parent in list(self.flat.modules()):
             for name, child in list(parent.named_children()):
-                if isinstance(child, DilationConv | SpatialConv):
+                if isinstance(child, InflatedConv | nn.Conv2d):
                     setattr(parent, name, PlainConv(child))
+                elif isinstance(child, nn.BatchNorm2d):
+                    setattr(parent, name, PlainNorm(child))
 
     def forward(self, x: Tensor, draws: list[int] | None = None) -> Tensor:
-        net, spacing = self.network, iter(draws or [])
+        net: Any = self.flat
+        spacing = iter(draws or [])
+
+        def convolved(conv: PlainConv, x: Tensor) -> Tensor:
+            return conv(x, next(spacing, None)) if conv.in_time else conv(x)
+
         x = F.relu_(net.bn1(net.conv1(x)))
         x = F.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1))
         for name in net.stages:
             for block in getattr(net, name):
-                y = F.relu_(block.bn1(block.conv1(x, next(spacing, None))))
-                y = F.relu_(block.bn2(block.conv2(y)))
-                y = block.bn3(block.conv3(y, next(spacing, None)))
+                y = F.relu_(block.bn1(convolved(block.conv1, x)))
+                y = block.bn2(convolved(block.conv2, y))
+                if hasattr(block, "conv3"):
+                    y = block.bn3(convolved(block.conv3, F.relu_(y)))
                 y += x if block.downsample is None else block.downsample(x)
                 x = F.relu_(y)
-        return net.fc(x.mean((3, 4)).amax(2))
+        return self.fc(x.mean((3, 4)).amax(2))
 
 
 def spin() -> None:
@@ -135,7 +163,8 @@ def compare(batch: int, dilations: tuple[int, ...], busy: bool, rounds: int, qui
     torch.manual_seed(0)
     shape: dict = {"blocks": (1, 1), "width": 8} if quick else {}
     size = 32 if quick else 112
-    network = BesNet(400, dilations, **shape).eval().to(memory_format=torch.channels_last_3d)
+    network = BesNet(400, dilations, **shape).eval()
+    lay_channels_last(network)
     draws = torch.randint(len(dilations), (network.num_temporal_layers,))
     cases = cases_of(network, torch.randn(batch, 3, 16, size, size), draws)
     flops, answers = {}, {}

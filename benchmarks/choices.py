@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from besnet.bench.costs import kept_for_backward
 from besnet.bench.timing import alternate
 from besnet.models.besnet import BesNet
+from besnet.models.network import lay_channels_last
 from besnet.training.memory import keep_freed_memory
 
 Step = Callable[[], None]
@@ -31,7 +32,7 @@ Step = Callable[[], None]
 def step_of(
     shape: dict,
     clips: torch.Tensor,
-    memory_format: torch.memory_format = torch.channels_last_3d,
+    channels_last: bool = True,
     optimiser: dict | None = None,
     bf16: bool = False,
     compiled: bool = False,
@@ -41,7 +42,8 @@ def step_of(
 ) -> Step:
     torch.manual_seed(0)
     network = BesNet(400, (1, 2), **shape, **arguments).train()
-    network.to(memory_format=memory_format)
+    if channels_last:
+        lay_channels_last(network)
     updates = torch.optim.SGD(
         [p for p in network.parameters() if p.requires_grad],
         1e-4,
@@ -69,7 +71,7 @@ def step_of(
 
 CHOICES: dict[str, dict[str, Any]] = {
     "the same again (A/A)": {},
-    "contiguous filters": {"memory_format": torch.contiguous_format},
+    "contiguous filters": {"channels_last": False},
     "SGD foreach": {"optimiser": {"foreach": True}},
     "SGD one by one": {"optimiser": {"foreach": False}},
     "draws as tensors": {"draws_as_tensors": True},

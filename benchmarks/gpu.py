@@ -29,10 +29,11 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import profile
 
-from besnet.bench.cases import OUR_I3D, PEER_I3D, Case, Cases, channels_last
+from besnet.bench.cases import OUR_I3D, PEER_I3D, Case, Cases
 from besnet.bench.costs import AGAIN, Cost, measure, table
 from besnet.models.besnet import BesNet
 from besnet.models.folding import fold
+from besnet.models.network import lay_channels_last
 from tests import command
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -163,7 +164,8 @@ def timings(batch_size: int, tiny: bool) -> tuple[list[Line], list[Cost], list[s
     device = torch.device("cpu" if tiny else "cuda")
     shape: dict[str, Any] = {"blocks": (1, 1), "width": 8} if tiny else {}
     bench = Cases(device, "fp32", 1, 4, 32, 5) if tiny else Cases(device, "bf16", batch_size, 16, 224, 400)
-    network = channels_last(BesNet(bench.num_classes, (1, 2), **shape).to(device))
+    network = BesNet(bench.num_classes, (1, 2), **shape).to(device)
+    lay_channels_last(network)
     bench.networks["BesNet"] = network
     host = torch.arange(network.num_temporal_layers) % 2
     draws = host.to(device)

@@ -27,7 +27,7 @@ import torch
 from besnet.cli.parsing import parse, plain
 from besnet.cli.training import train_parser
 from besnet.data.failures import FailureLog
-from besnet.models.besnet import BesNet
+from besnet.models.build import build
 from besnet.training.engine import build_trainer, quieten
 from besnet.training.task import ActionTraining
 from besnet.training.tensorboard import TensorBoardPictures
@@ -90,7 +90,7 @@ def fit(parser: Any, parsed: Any, folder: Path, steps: int, guarded: bool) -> tu
     settings = config["trainer"] | {"max_steps": steps, "limit_val_batches": 0}
     folder.mkdir(exist_ok=True)
     pl.seed_everything(0, verbose=False)
-    network = BesNet(**config["model"], num_classes=len(built.data.manifest.classes))
+    network = build(config["model"] | {"num_classes": len(built.data.manifest.classes)})
     clock, spans = Steps(), Spans()
     with warnings.catch_warnings():
         quieten()

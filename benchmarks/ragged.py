@@ -15,6 +15,7 @@ from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from besnet.data.clips import ClipBatch
 from besnet.data.transforms import normalise, training_batch
+from besnet.models.network import IMAGENET
 
 SIZE = 224
 
@@ -33,7 +34,7 @@ def boxes(device: torch.device) -> ClipBatch:
 
 def shipped(batch: ClipBatch) -> Tensor:
     """One antialiased uint8 resize a clip, then one stack."""
-    return training_batch(batch, SIZE)
+    return training_batch(batch, SIZE, IMAGENET)
 
 
 def resized_as_float(batch: ClipBatch) -> Tensor:
@@ -43,7 +44,7 @@ def resized_as_float(batch: ClipBatch) -> Tensor:
         pictures = frames.permute(0, 3, 1, 2).float()
         clip = interpolate(pictures, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)
         clips.append(clip.flip(-1) if flip else clip)
-    return normalise(torch.stack(clips))
+    return normalise(torch.stack(clips), IMAGENET)
 
 
 def padded(batch: ClipBatch) -> Tensor:
@@ -59,7 +60,7 @@ def padded(batch: ClipBatch) -> Tensor:
         scales[number, :, 2] = share - 1
     grid = affine_grid(scales, [8, 48, SIZE, SIZE], align_corners=False)
     out = grid_sample(whole, grid, padding_mode="border", align_corners=False)
-    return normalise(out.unflatten(1, (16, 3)))
+    return normalise(out.unflatten(1, (16, 3)), IMAGENET)
 
 
 def time_of(way: Callable[[ClipBatch], Tensor], batch: ClipBatch) -> float:

@@ -39,7 +39,9 @@ def test_a_bare_trainer_makes_ten_steps(tmp_path: Path, accumulate: int) -> None
     assert engine.global_step == 10
     assert task.micro_batch == 10 * accumulate
     now = task.state_dict()
-    assert any(not torch.equal(value, now[name]) for name, value in before.items() if name.startswith("network.conv1"))
+    assert any(
+        not torch.equal(value, now[name]) for name, value in before.items() if name.startswith("network.backbone.conv1")
+    )
     assert any(not torch.equal(value, now[name]) for name, value in before.items() if name.startswith("ema.network"))
     assert sum(losses[-3:]) < sum(losses[:3])
     assert {"Val/Loss", "Val/Prec@1", "Train/Prec@5"} <= engine.callback_metrics.keys()

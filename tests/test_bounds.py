@@ -14,6 +14,7 @@ from besnet.data.evaluation_clips import read_clips
 from besnet.data.paths import read_range, read_text
 from besnet.data.shards import members
 from besnet.data.transforms import evaluation_views
+from besnet.models.network import IMAGENET
 from besnet.video.container import VideoError
 from besnet.video.opening import open_video
 from tests.drawn import draw
@@ -29,8 +30,8 @@ def test_a_frame_that_is_all_length_is_refused(codec: str, size: tuple[int, int]
 
 def test_the_crops_of_a_long_frame_hold_no_more_than_the_crops() -> None:
     frames = torch.randint(256, (3, 2, 16, 256, 3), dtype=torch.uint8)
-    views = evaluation_views(frames, 32, 3)
-    alone = torch.cat([evaluation_views(frames[n : n + 1], 32, 3) for n in range(3)])
+    views = evaluation_views(frames, 32, 3, IMAGENET)
+    alone = torch.cat([evaluation_views(frames[n : n + 1], 32, 3, IMAGENET) for n in range(3)])
     assert torch.equal(views, alone)
     assert views.untyped_storage().nbytes() == 4 * 9 * 3 * 2 * 32 * 32
 

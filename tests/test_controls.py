@@ -4,8 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from besnet.models.besnet import Bottleneck
-from besnet.models.controls import I3DResNet50
+from besnet.models.controls import Bottleneck, I3DResNet50
 
 
 def reference(model: I3DResNet50, x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from besnet.data.evaluation_clips import EvaluationClips
 from besnet.data.manifest import Manifest
 from besnet.data.transforms import evaluation_views
 from besnet.models.besnet import BesNet
+from besnet.models.network import IMAGENET
 from besnet.training.ema import Average
 from besnet.video.sampling import ClipShape
 from tests import command
@@ -49,7 +50,7 @@ def validation_loss(network: BesNet, squares: Path) -> float:
     views = EvaluationClips(manifest, rows, ClipShape(4, 2), 1)
     frames = [views[number].frames for number in range(len(rows))]
     with torch.no_grad():
-        logits = network(torch.cat([evaluation_views(video, 32, 1) for video in frames if video is not None]))
+        logits = network(torch.cat([evaluation_views(video, 32, 1, IMAGENET) for video in frames if video is not None]))
     chances = logits.log_softmax(1)[torch.arange(len(rows)), torch.from_numpy(manifest.labels[rows])]
     return -chances.mean().item()
 

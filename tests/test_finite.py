@@ -45,7 +45,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 def test_weights_that_are_not_finite_are_refused_by_every_verb(
     value: float, squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bad = untrained.checkpoint(tmp_path, Manifest.load(squares).classes, spoil("conv1.weight", value))
+    bad = untrained.checkpoint(tmp_path, Manifest.load(squares).classes, spoil("backbone.conv1.weight", value))
     video = next((squares.parent / "test").iterdir())
     for words in (
         ["evaluate", f"--data={squares}", "--workers=0"],
@@ -59,7 +59,7 @@ def test_weights_that_are_not_finite_are_refused_by_every_verb(
 
 def test_a_variance_below_zero_is_refused(tmp_path: Path) -> None:
     bad = untrained.content(["a", "b"])
-    spoil("bn1.running_var", -1.0)(bad)
+    spoil("backbone.bn1.running_var", -1.0)(bad)
     with pytest.raises(ValueError, match="variance below 0"):
         rebuild(bad)
 
@@ -77,7 +77,7 @@ def test_weights_that_overflow_are_noticed_in_the_answers(
     squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every weight is finite, and the logits are not."""
-    bad = untrained.checkpoint(tmp_path, Manifest.load(squares).classes, spoil("bn1.weight", 3e38))
+    bad = untrained.checkpoint(tmp_path, Manifest.load(squares).classes, spoil("backbone.bn1.weight", 3e38))
     said = refused(capsys, "evaluate", f"--data={squares}", "--workers=0", f"--ckpt_path={bad}", f"--out={tmp_path}")
     assert "not finite" in said
     assert not (tmp_path / "results.json").exists()

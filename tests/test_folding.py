@@ -16,6 +16,7 @@ from besnet.data.manifest import Manifest
 from besnet.data.transforms import evaluation_views, normalise
 from besnet.models.besnet import BesNet
 from besnet.models.folding import fold
+from besnet.models.network import IMAGENET
 from besnet.video.opening import open_video
 from besnet.video.sampling import ClipShape, uniform_clips
 from tests import command
@@ -27,7 +28,7 @@ def trained(**arguments: object) -> BesNet:
     arguments = {"blocks": (2, 1), "width": 8} | arguments
     model = BesNet(5, **arguments)  # type: ignore[arg-type]
     for parameter in model.parameters():
-        if parameter.ndim < 5:
+        if parameter.ndim < 4:
             nn.init.uniform_(parameter, 0.2, 1.5)
     with torch.no_grad():
         for _ in range(3):
@@ -86,7 +87,7 @@ def test_folded_checkpoint_answers_alike_on_videos(squares: Path, tmp_path: Path
     for position in range(len(videos)):
         frames = videos[position].frames
         assert frames is not None
-        clips = evaluation_views(frames, 32, 1)
+        clips = evaluation_views(frames, 32, 1, IMAGENET)
         torch.testing.assert_close(fold(network)(clips), network(clips), rtol=0, atol=1e-4)
 
 
@@ -99,7 +100,7 @@ def real_clips(shared_data: Path) -> Tensor:
             frames = uniform_clips(reader.times_sec, ClipShape(8, 2), 1)[0]
             clips.append(torch.from_numpy(reader.read(frames, (20, 40, 64, 64))))
     assert len(clips) == 20
-    return normalise(torch.stack(clips).permute(0, 1, 4, 2, 3)).contiguous()
+    return normalise(torch.stack(clips).permute(0, 1, 4, 2, 3), IMAGENET).contiguous()
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from torchvision.models import ResNet, resnet18, resnet50
 
 from besnet.checkpoints.imagenet import load_imagenet
 from besnet.models.besnet import BesNet
-from besnet.models.inflation import inflate
+from besnet.models.inflation import inflate_weights
 
 
 def settled(network: ResNet) -> ResNet:
@@ -39,13 +39,13 @@ def image() -> Tensor:
 
 def inflated(flat: nn.Module, **arguments: object) -> BesNet:
     model = BesNet(7, **arguments).double()  # type: ignore[arg-type]
-    model.load_state_dict(inflate(flat.state_dict(), model.state_dict()))
+    model.load_state_dict(inflate_weights(flat.state_dict(), model))
     return model.eval()
 
 
 def frame_features(model: BesNet, video: Tensor, dilations: Tensor | None) -> Tensor:
     """(T, C): each frame's own pooled features."""
-    return model.feature_maps(video, dilations).mean((3, 4))[0].T
+    return model.frame_features(video, dilations)[0]
 
 
 def flat_features(network: nn.Module, image: Tensor) -> Tensor:
@@ -100,10 +100,10 @@ def test_basic_blocks_and_the_c2d_control_inflate_too(image: Tensor) -> None:
 def test_another_number_of_classes_keeps_the_new_last_layer(flat50: ResNet) -> None:
     model = BesNet(4).double()
     before = model.fc.weight.clone()
-    model.load_state_dict(inflate(flat50.state_dict(), model.state_dict()))
+    model.load_state_dict(inflate_weights(flat50.state_dict(), model))
     assert torch.equal(model.fc.weight, before)
     weight = flat50.layer1[0].conv1.weight
-    torch.testing.assert_close(model.layer1[0].conv1.weight.sum(2), weight)
+    torch.testing.assert_close(model.backbone.get_submodule("layer1.0.conv1").weight.sum(2), weight)
 
 
 @pytest.fixture
@@ -173,6 +173,6 @@ def test_what_cannot_be_used_is_refused_in_one_line(small: BesNet, tmp_path: Pat
 def test_the_same_names_with_other_shapes_are_refused(small: BesNet) -> None:
     narrow = BesNet(3, block="basic", blocks=(2, 2, 2, 2), width=32)
     with pytest.raises(
-        ValueError, match=r"'conv1.weight' has shape \(64, 3, 7, 7\), which cannot fill \(32, 3, 1, 7, 7\)"
+        ValueError, match=r"'conv1.weight' has shape \(64, 3, 7, 7\), which cannot fill \(32, 3, 7, 7\)"
     ):
-        inflate(resnet18(num_classes=3).state_dict(), narrow.state_dict())
+        inflate_weights(resnet18(num_classes=3).state_dict(), narrow)

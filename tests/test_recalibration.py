@@ -12,25 +12,29 @@ def network() -> BesNet:
     return BesNet(3, dilations=(1, 2), blocks=(1, 1), width=8, zero_init_residual=False, dropout=0.5)
 
 
+def first_norm(model: BesNet) -> nn.Module:
+    return model.backbone.get_submodule("bn1")
+
+
 def test_one_batch_gives_its_own_mean_and_variance() -> None:
     """The first BatchNorm sees the same values whatever the statistics: the oracle is the mean and variance of them."""
     model, clips = network(), torch.randn(4, 3, 5, 32, 32) * 2 + 1
     with torch.no_grad():
-        values = model.conv1(clips)
+        values = model.backbone.get_submodule("conv1")(clips.transpose(1, 2).flatten(0, 1))
     set_statistics(model, measure_batch(model, clips).unsqueeze(0), torch.tensor([4]))
-    torch.testing.assert_close(model.bn1.running_mean, values.mean((0, 2, 3, 4)))
-    torch.testing.assert_close(model.bn1.running_var, values.var((0, 2, 3, 4)))
+    torch.testing.assert_close(first_norm(model).running_mean, values.mean((0, 2, 3)))
+    torch.testing.assert_close(first_norm(model).running_var, values.var((0, 2, 3)))
 
 
 def test_batches_combine_by_their_size() -> None:
     model = network()
     batches = [torch.randn(n, 3, 5, 32, 32) + shift for n, shift in ((3, 0.0), (1, 2.0))]
     with torch.no_grad():
-        values = model.conv1(torch.cat(batches))
+        values = model.backbone.get_submodule("conv1")(torch.cat(batches).transpose(1, 2).flatten(0, 1))
     measured = torch.stack([measure_batch(model, clips) for clips in batches])
     set_statistics(model, measured, torch.tensor([3, 1]))
-    torch.testing.assert_close(model.bn1.running_mean, values.mean((0, 2, 3, 4)))
-    torch.testing.assert_close(model.bn1.running_var, values.var((0, 2, 3, 4), correction=0), rtol=1e-3, atol=0)
+    torch.testing.assert_close(first_norm(model).running_mean, values.mean((0, 2, 3)))
+    torch.testing.assert_close(first_norm(model).running_var, values.var((0, 2, 3), correction=0), rtol=1e-3, atol=0)
 
 
 def test_every_layer_is_measured_as_it_is_used() -> None:
@@ -53,4 +57,4 @@ def test_measuring_leaves_the_model_alone_and_is_the_same_every_time() -> None:
     assert [module.training for module in model.modules()] == modes
     assert model.state_dict().keys() == before.keys()
     assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
-    assert all(norm.momentum == nn.BatchNorm3d(1).momentum for norm in batch_norms(model))
+    assert all(norm.momentum == nn.BatchNorm2d(1).momentum for norm in batch_norms(model))

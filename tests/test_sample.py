@@ -19,6 +19,7 @@ from besnet.data.order import sample
 from besnet.data.transforms import evaluation_views
 from besnet.evaluation.metrics import accuracies
 from besnet.evaluation.recalibration import BATCH_SIZE, drawn_rows, equal_batches
+from besnet.models.network import IMAGENET
 from besnet.training.data import VideoData
 from besnet.training.validation_metrics import Tally
 from besnet.video.sampling import ClipShape
@@ -85,7 +86,7 @@ def test_validation_is_over_the_videos_that_were_read_as_evaluation_sees_them(
     assert len(read) == 4
     network = rebuild(store.load(tmp_path)).network
     with torch.no_grad():
-        logits = network(torch.cat([evaluation_views(v.frames, 48, 1) for v in read if v.frames is not None]))
+        logits = network(torch.cat([evaluation_views(v.frames, 48, 1, IMAGENET) for v in read if v.frames is not None]))
     labels = torch.tensor([int(manifest.labels[video.row]) for video in read])
     assert float(row["Val/Loss"]) == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-4)
     assert float(row["Val/Prec@1"]) == pytest.approx(100 * (logits.argmax(1) == labels).float().mean().item())

@@ -15,6 +15,7 @@ from besnet.checkpoints.header import header
 from besnet.checkpoints.pretrained import load_pretrained
 from besnet.data.transforms import normalise, pixels
 from besnet.models.besnet import BesNet
+from besnet.models.network import IMAGENET
 from besnet.training.batch_preview import draw_batch_preview, text
 from besnet.training.config_checks import as_launched
 from besnet.training.recipe import Recipe
@@ -40,7 +41,7 @@ def test_another_run_s_weights_but_for_the_last_layer_of_other_classes(tmp_path:
     torch.manual_seed(1)
     network = BesNet(len(classes), blocks=(1, 1), width=8)
     fresh = network.fc.weight.clone()
-    said, _ = load_pretrained(network, str(tmp_path), classes)
+    said = load_pretrained(network, str(tmp_path), classes).said
     for name, value in network.state_dict().items():
         if not name.startswith("fc."):
             assert torch.equal(value, other.state_dict()[name]), name
@@ -56,8 +57,8 @@ def test_a_2d_run_is_inflated_and_another_network_refused(tmp_path: Path) -> Non
     flat = save(tmp_path / "flat", ["a", "b"], MODEL | {"dilations": []}, seed=0)
     network = BesNet(2, blocks=(1, 1), width=8)
     load_pretrained(network, str(tmp_path / "flat"), ["b", "a"])
-    inflated = network.state_dict()["layer1.0.conv1.weight"].sum(2)
-    torch.testing.assert_close(inflated, flat.state_dict()["layer1.0.conv1.weight"].squeeze(2))
+    inflated = network.state_dict()["backbone.layer1.0.conv1.weight"].sum(2)
+    torch.testing.assert_close(inflated, flat.state_dict()["backbone.layer1.0.conv1.weight"])
     assert not torch.equal(network.fc.weight, flat.fc.weight)
     save(tmp_path / "wide", ["a", "b"], MODEL | {"width": 16}, seed=0)
     with pytest.raises(ValueError, match=r"weights of another network than the config's model .*conv1.weight"):
@@ -89,9 +90,9 @@ def test_a_run_says_where_it_starts_and_shows_what_it_sees(
 
 def test_a_contact_sheet_shows_the_batch(tmp_path: Path) -> None:
     frames = torch.randint(256, (2, 3, 84, 84, 3), dtype=torch.uint8)
-    clips = normalise(frames.permute(0, 1, 4, 2, 3))
-    assert torch.equal(pixels(clips), frames)
-    draw_batch_preview(tmp_path / "sheet.png", clips, torch.tensor([1, 0]), ["left", "right"])
+    clips = normalise(frames.permute(0, 1, 4, 2, 3), IMAGENET)
+    assert torch.equal(pixels(clips, IMAGENET), frames)
+    draw_batch_preview(tmp_path / "sheet.png", clips, torch.tensor([1, 0]), ["left", "right"], IMAGENET)
     with Image.open(tmp_path / "sheet.png") as sheet:
         shown = np.asarray(sheet)
     assert np.array_equal(shown[20:104, :84], frames[0, 0].numpy())

@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from besnet.checkpoints import store
 from besnet.checkpoints.header import rebuild
+from besnet.models.besnet import BesNet
 from tests import command
 
 # Each of these makes the host wait until a GPU has done all that it was given.
@@ -65,7 +66,7 @@ def test_activation_checkpointing_by_stage_gives_the_same_bits(squares: Path, tm
 def test_frozen_batchnorm_stays_as_it_was(squares: Path, tmp_path: Path) -> None:
     assert command.train(squares, tmp_path, "--trainer.max_epochs=1", "--model.frozen_bn=true") == 0
     network = rebuild(store.load(tmp_path)).network
-    fresh = type(network)(network.num_classes, blocks=(1, 1), width=8).state_dict()
+    fresh = BesNet(network.num_classes, blocks=(1, 1), width=8).state_dict()
     norms = {name: value for name, value in network.state_dict().items() if "bn" in name}
     assert norms
     assert all(torch.equal(value, fresh[name]) for name, value in norms.items())

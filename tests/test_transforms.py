@@ -6,7 +6,8 @@ import torch
 
 from besnet.data.clips import Clip, collate
 from besnet.data.crop import RandomCrop
-from besnet.data.transforms import MEAN, STD, evaluation_views, normalise, training_batch
+from besnet.data.transforms import evaluation_views, normalise, training_batch
+from besnet.models.network import IMAGENET
 
 
 def clip(frames: torch.Tensor, flip: bool = False) -> Clip:
@@ -15,13 +16,13 @@ def clip(frames: torch.Tensor, flip: bool = False) -> Clip:
 
 def pixels(batch: torch.Tensor) -> torch.Tensor:
     """Back to 0..255."""
-    mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in (MEAN, STD))
+    mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in IMAGENET)
     return (batch * std + mean) * 255
 
 
 def test_a_box_of_the_right_size_passes_unchanged() -> None:
     frames = torch.randint(256, (5, 16, 16, 3), dtype=torch.uint8)
-    batch = training_batch(collate([clip(frames), clip(frames, flip=True)]), crop_size=16)
+    batch = training_batch(collate([clip(frames), clip(frames, flip=True)]), crop_size=16, normalisation=IMAGENET)
     assert batch.shape == (2, 3, 5, 16, 16)
     torch.testing.assert_close(pixels(batch[0]), frames.permute(3, 0, 1, 2).float(), atol=1e-3, rtol=0)
     torch.testing.assert_close(batch[1], batch[0].flip(-1))
@@ -32,7 +33,7 @@ def test_ragged_boxes_become_one_batch_that_keeps_what_is_where() -> None:
     for height, width in ((20, 20), (33, 21), (8, 12)):
         ramp = torch.linspace(0, 255, width).round().to(torch.uint8)
         frames.append(ramp.view(1, 1, width, 1).expand(4, height, width, 3).contiguous())
-    batch = training_batch(collate([clip(f) for f in frames]), crop_size=16)
+    batch = training_batch(collate([clip(f) for f in frames]), crop_size=16, normalisation=IMAGENET)
     assert batch.shape == (3, 3, 4, 16, 16)
     wanted = torch.linspace(0, 255, 16)
     for one in pixels(batch):
@@ -41,22 +42,22 @@ def test_ragged_boxes_become_one_batch_that_keeps_what_is_where() -> None:
 
 def test_crops_lie_evenly_along_the_longer_side() -> None:
     ramp = torch.arange(64, dtype=torch.uint8).view(1, 1, 1, 64, 1).expand(2, 3, 16, 64, 3)
-    views = evaluation_views(ramp, crop_size=16, num_crops=3)
+    views = evaluation_views(ramp, crop_size=16, num_crops=3, normalisation=IMAGENET)
     assert views.shape == (6, 3, 3, 16, 16)
     lefts = pixels(views[0])[0, 0, 0, 0], pixels(views[1])[0, 0, 0, 0], pixels(views[2])[0, 0, 0, 0]
     assert [round(float(left)) for left in lefts] == [0, 24, 48]
-    centre = evaluation_views(ramp, crop_size=16, num_crops=1)
+    centre = evaluation_views(ramp, crop_size=16, num_crops=1, normalisation=IMAGENET)
     torch.testing.assert_close(centre[1], views[4])
-    tall = evaluation_views(ramp.transpose(2, 3), crop_size=16, num_crops=3)
+    tall = evaluation_views(ramp.transpose(2, 3), crop_size=16, num_crops=3, normalisation=IMAGENET)
     torch.testing.assert_close(tall, views.transpose(-1, -2))
 
 
 def test_normalise_moves_time_behind_channels() -> None:
     clips = torch.randint(256, (2, 5, 3, 4, 6), dtype=torch.uint8)
-    out = normalise(clips)
+    out = normalise(clips, IMAGENET)
     assert out.shape == (2, 3, 5, 4, 6)
     for channel in range(3):
-        wanted = (clips[:, :, channel].float() / 255 - MEAN[channel]) / STD[channel]
+        wanted = (clips[:, :, channel].float() / 255 - IMAGENET.mean[channel]) / IMAGENET.std[channel]
         torch.testing.assert_close(out[:, channel], wanted)
 
 

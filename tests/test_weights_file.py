@@ -17,7 +17,7 @@ from besnet.checkpoints.lite import HASHES, MEAN, STD, lite_weights
 from besnet.checkpoints.weights_file import read_weights
 from besnet.models.backbones import backbone_named
 from besnet.models.inflate import InflatedNetwork
-from besnet.models.inflated_weights import inflate_weights
+from besnet.models.inflation import inflate_weights
 
 DAISY, HONEYCOMB = 985, 599  # of ImageNet's classes; lite2 takes the flower's pattern for the other one
 STATE = {"conv.weight": torch.randn(2, 3, 1, 1), "bn.num_batches_tracked": torch.tensor(3)}

@@ -53,8 +53,9 @@ def test_precise_statistics_are_those_of_the_drawn_videos_at_the_size_of_evaluat
     views = EvaluationClips(manifest, rows, ClipShape(4, 2), 1)
     frames = [views[number].frames for number in range(20)]
     with torch.no_grad():
-        said = network.conv1(torch.cat([evaluation_views(video, 40, 1) for video in frames if video is not None]))
-    torch.testing.assert_close(network.bn1.running_mean, said.mean((0, 2, 3, 4)))
-    torch.testing.assert_close(network.bn1.running_var, said.var((0, 2, 3, 4)), rtol=1e-3, atol=1e-6)
+        clips = [evaluation_views(video, 40, 1, network.normalisation) for video in frames if video is not None]
+        said = network.backbone.conv1(torch.cat(clips).transpose(1, 2).flatten(0, 1))
+    torch.testing.assert_close(network.backbone.bn1.running_mean, said.mean((0, 2, 3)))
+    torch.testing.assert_close(network.backbone.bn1.running_var, said.var((0, 2, 3)), rtol=1e-3, atol=1e-6)
     raw = rebuild(store.load(run), raw=True).network
-    assert not torch.allclose(raw.bn1.running_mean, network.bn1.running_mean, rtol=1e-3)
+    assert not torch.allclose(raw.backbone.bn1.running_mean, network.backbone.bn1.running_mean, rtol=1e-3)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from besnet.data.manifest import Manifest
-from besnet.models.besnet import BesNet
+from besnet.models.build import build_shapes
 from besnet.settings import data_folder, read_settings
 from besnet.training.length import Length
 
@@ -100,12 +100,11 @@ def whole_number(config: Path, settings: dict[str, Any], name: str, otherwise: i
 def training_gflops(model: dict[str, Any], num_frames: int, crop_size: int) -> float:
     """GFLOP of a training step with one clip, counted by torch without computing anything.
 
-    model: arguments of BesNet as a config has them. The last layer's size hardly matters: 400 classes are counted.
+    model: a config's section `model`. The last layer's size hardly matters: 400 classes are counted.
     """
-    with torch.device("meta"):
-        network = BesNet(400, **model)
-        clips = torch.empty(1, 3, num_frames, crop_size, crop_size)
-        labels = torch.zeros(1, dtype=torch.int64)
+    network = build_shapes(model | {"num_classes": 400})
+    clips = torch.empty(1, 3, num_frames, crop_size, crop_size, device="meta")
+    labels = torch.zeros(1, dtype=torch.int64, device="meta")
     draws = torch.zeros(network.num_temporal_layers, dtype=torch.int64)
     with FlopCounterMode(display=False) as counter:
         F.cross_entropy(network(clips, draws), labels).backward()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from besnet.bench.peers import difference, our_i3d, pytorchvideo_peers, torchvision_peers
 from besnet.models.besnet import BesNet
 from besnet.models.folding import fold
+from besnet.models.network import lay_channels_last
 
 PEER_I3D = "PyTorchVideo I3D-R50"
 OUR_I3D = "our I3D-R50"
@@ -60,7 +61,7 @@ class Cases:
 
     def add_besnet(self, name: str, network: BesNet, compiled: bool) -> None:
         """Forward with one dilation per layer, averaged, folded, and a training step."""
-        network = channels_last(network.to(self.device))
+        lay_channels_last(network.to(self.device))
         self.networks[name] = network
         choices, layers = max(1, len(network.dilations)), network.num_temporal_layers
         host = torch.randint(choices, (layers,), generator=torch.Generator().manual_seed(0))
@@ -95,7 +96,8 @@ class Cases:
             apart = difference(ours, theirs[PEER_I3D], self.clips[:1].cpu())
             notes.append(f"{OUR_I3D} with the weights of {PEER_I3D}: logits differ by at most {apart:.1e}")
             peers |= theirs if published else {PEER_I3D: theirs[PEER_I3D]}
-            peers[OUR_I3D] = channels_last(ours)
+            lay_channels_last(ours)
+            peers[OUR_I3D] = ours
         for name, network in peers.items():
             self.networks[name] = network.to(self.device)
             self.cases.append(Case(name, "forward", "eager", self.forward(network, network)))
@@ -127,8 +129,3 @@ class Cases:
 
     def autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
-
-
-def channels_last(network: Network) -> Network:
-    """As training sets the networks up."""
-    return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from besnet.checkpoints.weights import fill
 from besnet.formats import stamp
-from besnet.models.besnet import BesNet
+from besnet.models.build import ModelArguments, applicable
+from besnet.models.network import Network
 from besnet.schema import Classes, Count, Hash, Name, Within, checked
 from besnet.version import revision, versions
 
@@ -28,8 +29,9 @@ class PassportValues(TypedDict):
 class Header(TypedDict):
     """The `besnet` entry of a checkpoint: plain values, and the fingerprints of the training videos.
 
-    model: keyword arguments of BesNet. config: the run's resolved configuration. ema: the decay of the moving average
-    that is beside the weights. trained_on: see besnet.data.known. revision, versions: of the code that trained it.
+    model: what the network is built from, see besnet.models.build. config: the run's resolved configuration. ema: the
+    decay of the moving average that is beside the weights. trained_on: see besnet.data.known. revision, versions: of
+    the code that trained it.
     """
 
     model: dict[str, Any]
@@ -47,12 +49,12 @@ class Header(TypedDict):
 class LoadedCheckpoint:
     """A network with what it was trained on: `config` is the run's resolved configuration.
 
-    model: keyword arguments of BesNet. ema: the decay of the moving average that its weights are; None for the weights
-    as the optimiser left them. trained_on: fingerprints of its training videos; None if unknown.
-    revision, versions: of the code that trained it.
+    model: what the network is built from, see besnet.models.build. ema: the decay of the moving average that its
+    weights are; None for the weights as the optimiser left them. trained_on: fingerprints of its training videos; None
+    if unknown. revision, versions: of the code that trained it.
     """
 
-    network: BesNet
+    network: Network
     model: dict[str, Any]
     classes: list[str]
     passport: dict[str, str]
@@ -69,7 +71,7 @@ def header(
 ) -> dict[str, Any]:
     """The `besnet` entry of a checkpoint: plain values only.
 
-    model: keyword arguments of BesNet, num_classes among them.
+    model: what the network is built from (see besnet.models.build), num_classes among them.
     """
     return stamp("checkpoint") | {
         "model": model,
@@ -92,8 +94,12 @@ def header_of(checkpoint: dict[str, Any], where: str = "the checkpoint") -> Head
 
 
 def model_of(model: dict[str, Any], classes: list[str], where: str) -> dict[str, Any]:
-    """Keyword arguments of BesNet that fit its schema and a list of classes. ValueError names `where` and the field."""
-    found: dict[str, Any] = checked(model, BesNet.__init__, f"{where}: model")
+    """A network's arguments that fit their schema and a list of classes. ValueError names `where` and the field."""
+    found: dict[str, Any] = checked(model, ModelArguments.__init__, f"{where}: model")
+    try:
+        found = applicable(found)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
     if len(classes) != found["num_classes"]:
         raise ValueError(f"{where}: {len(classes)} class names for a network of {found['num_classes']} classes")
     return found
@@ -104,21 +110,25 @@ def rebuild(
     raw: bool = False,
     where: str = "the checkpoint",
     changed: Mapping[str, Any] = MappingProxyType({}),
+    named: str | None = None,
 ) -> LoadedCheckpoint:
     """The network of a checkpoint, in evaluation mode. ValueError if its weights do not fit its description, or hold a
     number that is not finite.
 
     raw: take the weights as the optimiser left them, even where the checkpoint has their moving average.
-    where: the file, for messages. changed: arguments of BesNet that take the place of the network's own.
+    where: the file, for messages. changed: arguments that take the place of the network's own. named: what the user
+    calls the network: a class of his own is imported only if he does.
     """
     entry = header_of(checkpoint, where)
+    for name in changed.keys() - ModelArguments(**entry["model"]).applicable:
+        raise ValueError(f"{where}: its network has no {name}: leave --{name} out")
     entry["model"] |= changed
     ema = None if raw else entry.get("ema")
     prefix = TRAINED if ema is None else AVERAGED
     weights = checked(checkpoint.get("state_dict"), dict[str, Tensor], f"{where}: state_dict")
     weights = {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
     return LoadedCheckpoint(
-        network=fill(entry["model"], weights, where),
+        network=fill(entry["model"], weights, where, named),
         ema=ema,
         position=entry.get("position", {}),
         trained_on=entry.get("trained_on"),

@@ -1,4 +1,4 @@
-"""Starts a BesNet from torchvision's ImageNet weights, by name or from a local file."""
+"""Starts a network from torchvision's ImageNet weights, by name or from a local file."""
 
 import hashlib
 import re
@@ -16,12 +16,11 @@ from besnet.checkpoints import store
 from besnet.checkpoints.arrays import check_zip
 from besnet.checkpoints.header import rebuild
 from besnet.checkpoints.weights import check_finite
-from besnet.models.besnet import BesNet
-from besnet.models.inflation import inflate
+from besnet.models.network import Network
 from besnet.text import short
 
 
-def load_imagenet(model: BesNet, weights: str | Path) -> None:
+def load_imagenet(model: Network, weights: str | Path) -> None:
     """Fill the network with inflated 2D weights; its last layer stays as it is where the number of classes differs.
 
     weights: a name that torchvision knows ("ResNet50_Weights.IMAGENET1K_V2"), downloaded once and checked against its
@@ -33,11 +32,11 @@ def load_imagenet(model: BesNet, weights: str | Path) -> None:
     inflate_into(model, fetch(str(weights)) if named else read(Path(weights)), str(weights))
 
 
-def inflate_into(model: BesNet, flat: dict[str, Tensor], where: str) -> None:
+def inflate_into(model: Network, flat: dict[str, Tensor], where: str) -> None:
     """Fill the network with these 2D weights. ValueError that names `where` they come from if they do not fit it."""
     check_finite(flat, where)
     try:
-        model.load_state_dict(inflate(flat, model.state_dict()))
+        model.load_flat(flat)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
 
@@ -100,14 +99,9 @@ def state_dict_of(content: Any, file: Path) -> dict[str, Tensor]:
 
 
 def read_run(folder: Path) -> dict[str, Tensor]:
-    """The state dict of the 2D network that a run trained, as torchvision would have it."""
+    """The state dict of the 2D network that a run trained, as its library would have it."""
     stored = store.read(folder)
-    network = rebuild(stored.content, where=str(stored.path)).network
-    if network.dilations or network.hidden is not None:
+    flat = rebuild(stored.content, where=str(stored.path)).network.flat_weights()
+    if flat is None:
         raise ValueError(f"{folder}: not the run of a 2D network (model.dilations []), which alone can be inflated")
-    return flattened(network.state_dict())
-
-
-def flattened(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of a BesNet without temporal taps, as torchvision's 2D network has it."""
-    return {name: value.squeeze(2) if value.ndim == 5 else value for name, value in weights.items()}
+    return flat

@@ -12,9 +12,9 @@ from besnet.checkpoints.header import LoadedCheckpoint, PassportValues, model_of
 from besnet.checkpoints.temperature import Temperature
 from besnet.checkpoints.weights import check_model, fill
 from besnet.files import replacing, write_json
-from besnet.formats import stamp
-from besnet.reading import read_bytes, read_json
-from besnet.schema import Classes, Count, Hash, Name, Within
+from besnet.formats import stamp, upgraded, upgraded_tensors
+from besnet.reading import parse_json, read_bytes
+from besnet.schema import Classes, Count, Hash, Name, Within, checked
 
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
 LARGEST_WEIGHTS = 16 * 2**30  # bytes
@@ -86,9 +86,13 @@ def write(folder: Path, given: LoadedModel, transforms: dict[str, Any], metrics:
     write_json(folder / ABOUT, about)
 
 
-def read(folder: Path) -> LoadedModel:
-    """The network of a model folder. ValueError if a file is missing, damaged, or does not fit the other."""
-    about: About = read_json(folder / ABOUT, About, "model")
+def read(folder: Path, named: str | None = None) -> LoadedModel:
+    """The network of a model folder. ValueError if a file is missing, damaged, or does not fit the other.
+
+    named: what the user calls the network, see besnet.checkpoints.weights.fill.
+    """
+    stored = parse_json(folder / ABOUT)
+    about: About = checked(upgraded(stored, "model", str(folder / ABOUT)), About, str(folder / ABOUT))
     model = model_of(about["model"], about["classes"], str(folder / ABOUT))
     file = folder / WEIGHTS
     if not file.is_file():
@@ -101,7 +105,8 @@ def read(folder: Path) -> LoadedModel:
         weights = load(data)
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file}: not readable as safetensors ({str(error).splitlines()[0]})") from None
-    network = fill(model, weights, f"{file} with {ABOUT}")
+    weights = upgraded_tensors(weights, stored, "model")
+    network = fill(model, weights, f"{file} with {ABOUT}", named)
     trained = LoadedCheckpoint(
         network=network,
         model=model,
@@ -116,16 +121,16 @@ def read(folder: Path) -> LoadedModel:
     return LoadedModel(trained, about["checkpoint"], None, str(folder / ABOUT), about["temperature"])
 
 
-def given(path: Path) -> LoadedModel:
+def given(path: Path, named: str | None = None) -> LoadedModel:
     """The network at a path: a model folder, a run folder (its newest good checkpoint) or a checkpoint.
 
-    ValueError names the fault.
+    named: what the user calls the network, see besnet.checkpoints.weights.fill. ValueError names the fault.
     """
     if is_model_folder(path):
-        return read(path)
+        return read(path, named)
     stored = store.read(path)
     name = str(stored.path)
-    return LoadedModel(rebuild(stored.content, where=name), stored.hash, run_of(stored.path), name)
+    return LoadedModel(rebuild(stored.content, where=name, named=named), stored.hash, run_of(stored.path), name)
 
 
 def run_of(checkpoint: Path) -> Path:

@@ -18,7 +18,7 @@ import torch
 
 from besnet.checkpoints.arrays import check_zip
 from besnet.files import replacing
-from besnet.formats import upgraded
+from besnet.formats import upgraded, upgraded_tensors
 from besnet.text import short
 
 NAME = re.compile(r"step_(\d{9})-([0-9a-f]{16})\.ckpt")
@@ -202,7 +202,10 @@ def _read(path: Path, file: BufferedReader, device: Any) -> Stored:
     after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise ValueError(f"{path}: changed while it was read: try again")
-    content["besnet"] = upgraded(content["besnet"], "checkpoint", str(path))
+    about = content["besnet"]
+    content["besnet"] = upgraded(about, "checkpoint", str(path))
+    if isinstance(about, dict):
+        content = upgraded_tensors(content, about, "checkpoint")
     return Stored(path, digest, content)
 
 

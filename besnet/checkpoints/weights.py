@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from besnet.models.besnet import BesNet
+from besnet.models.build import build, build_shapes
+from besnet.models.network import Network
 from besnet.schema import said
 
 # what a description may ask for; the weights have to fit it besides
@@ -14,26 +15,39 @@ MOST_BLOCKS, MOST_STAGES = 2000, 8
 MOST_DILATIONS, LONGEST_DILATION = 64, 4096
 
 
-def fill(model: dict[str, Any], weights: dict[str, Tensor], where: str) -> BesNet:
-    """A BesNet with these keyword arguments and weights, in evaluation mode.
+def fill(model: dict[str, Any], weights: dict[str, Tensor], where: str, named: str | None = None) -> Network:
+    """The network of these arguments (see besnet.models.build) with these weights, in evaluation mode.
 
-    ValueError that names `where` and the weight that is missing, too much, of another size or not finite. Until the
-    names and sizes are seen to fit, nothing takes memory.
+    named: what the user calls the network, which alone lets a class of his own be imported. ValueError that names
+    `where` and the weight that is missing, too much, of another size or not finite. Until the names and sizes are seen
+    to fit, nothing takes memory.
     """
     check_model(model, where)
+    check_named(model, where, named)
     if sum(model.get("blocks", ())) > len(weights):
         raise ValueError(f"{where}: the weights do not fit the network: {sum(model['blocks'])} blocks, and "
                          f"{len(weights)} tensors")  # fmt: skip
     try:
-        with torch.device("meta"):
-            expected = BesNet(**model).state_dict()
+        expected = build_shapes(model).state_dict()
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{where}: model: {error}") from None
     check_fit(expected, weights, where)
     check_finite(weights, where)
-    network = BesNet(**model)
+    network = build(model)
     network.load_state_dict(weights)
     return network.eval()
+
+
+def check_named(model: dict[str, Any], where: str, named: str | None) -> None:
+    """ValueError for a class that the user has not named, and for a network that is another one than he says."""
+    own = model.get("network", "besnet")
+    if named is not None and named != own:
+        raise ValueError(f"--network {named}: {where} holds the network {own}")
+    if ":" in own and named is None:
+        raise ValueError(
+            f"{where}: its network is the class {said(own)}, and a checkpoint imports nothing: if you trust that code, "
+            f"name it with --network {own}"
+        )
 
 
 def check_model(model: dict[str, Any], where: str) -> None:

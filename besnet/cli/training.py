@@ -91,7 +91,7 @@ def train_parser(verb: str) -> "ArgumentParser":
     from pytorch_lightning import Trainer
 
     from besnet.evaluation.views import ViewPlan
-    from besnet.models.besnet import BesNet
+    from besnet.models.build import ModelArguments
     from besnet.training.data import VideoData
     from besnet.training.recipe import Recipe
     from besnet.training.saving import Saving
@@ -111,7 +111,7 @@ def train_parser(verb: str) -> "ArgumentParser":
     parser.add_argument(
         "--accept_changes", type=bool, default=False, help="resume a run although its settings or data have changed"
     )
-    parser.add_class_arguments(BesNet, "model", skip={"num_classes"}, instantiate=False)
+    parser.add_class_arguments(ModelArguments, "model", skip={"num_classes"}, instantiate=False)
     parser.add_class_arguments(VideoData, "data")
     parser.add_class_arguments(Recipe, "recipe")
     parser.add_class_arguments(Saving, "saving")

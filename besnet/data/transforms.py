@@ -8,32 +8,30 @@ from torchvision.transforms.v2 import functional
 
 from besnet.data.augment import changed
 from besnet.data.clips import ClipBatch
-
-# Mean and standard deviation of ImageNet's pixels, in 0..1: what torchvision's weights expect.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+from besnet.models.network import Normalisation
 
 
-def normalise(clips: Tensor) -> Tensor:
-    """uint8 0..255 (..., T, 3, H, W) → float32 (..., 3, T, H, W), zero mean and unit variance on ImageNet."""
-    mean, std = mean_and_std(clips.device)
+def normalise(clips: Tensor, normalisation: Normalisation) -> Tensor:
+    """uint8 0..255 (..., T, 3, H, W) → float32 (..., 3, T, H, W), as the network expects them."""
+    mean, std = mean_and_std(normalisation, clips.device)
     return clips.float().sub_(mean.view(3, 1, 1)).div_(std.view(3, 1, 1)).transpose(-4, -3)
 
 
 @cache
-def mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
+def mean_and_std(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
     """Of pixels 0..255, (3,) each. Made once: a copy to a GPU in every step would wait for all that it has to do."""
     with torch.inference_mode(False):
-        return torch.tensor(MEAN, device=device).mul(255), torch.tensor(STD, device=device).mul(255)
+        mean, std = (torch.tensor(values, device=device).mul(255) for values in normalisation)
+        return mean, std
 
 
-def pixels(clips: Tensor) -> Tensor:
+def pixels(clips: Tensor, normalisation: Normalisation) -> Tensor:
     """The inverse of `normalise`, as pictures: (..., 3, T, H, W) → uint8 0..255 (..., T, H, W, 3)."""
-    mean, std = mean_and_std(clips.device)
+    mean, std = mean_and_std(normalisation, clips.device)
     return clips.movedim(-4, -1).float().mul(std).add(mean).round().clamp(0, 255).to(torch.uint8)
 
 
-def training_batch(batch: ClipBatch, crop_size: int) -> Tensor:
+def training_batch(batch: ClipBatch, crop_size: int, normalisation: Normalisation) -> Tensor:
     """Resize every clip's box to crop_size, mirror the drawn ones, make the drawn changes and normalise.
 
     list of uint8 (T, h, w, 3) → float32 (B, 3, T, crop_size, crop_size).
@@ -42,10 +40,10 @@ def training_batch(batch: ClipBatch, crop_size: int) -> Tensor:
     for frames, flip, changes in zip(batch.frames, batch.flips, batch.changes, strict=True):
         clip = functional.resize(frames.permute(0, 3, 1, 2), [crop_size, crop_size], antialias=True)
         clips.append(changed(clip.flip(-1) if flip else clip, changes))
-    return normalise(torch.stack(clips))
+    return normalise(torch.stack(clips), normalisation)
 
 
-def evaluation_views(frames: Tensor, crop_size: int, num_crops: int) -> Tensor:
+def evaluation_views(frames: Tensor, crop_size: int, num_crops: int, normalisation: Normalisation) -> Tensor:
     """Square crops of a video's clips: short side resized to crop_size, crops evenly along the longer side.
 
     uint8 (num_clips, T, H, W, 3) → float32 (num_clips * num_crops, 3, T, crop_size, crop_size); clip-major.
@@ -62,4 +60,4 @@ def evaluation_views(frames: Tensor, crop_size: int, num_crops: int) -> Tensor:
     for clip in frames:
         resized = functional.resize(clip.permute(0, 3, 1, 2), size, antialias=True)
         crops += [resized.narrow(axis, round(room * share), crop_size).clone() for share in shares]
-    return normalise(torch.stack(crops))
+    return normalise(torch.stack(crops), normalisation)

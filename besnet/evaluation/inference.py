@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
 
 from besnet.checkpoints.arrays import read_arrays
@@ -20,6 +19,7 @@ from besnet.evaluation.probabilities import check_probabilities
 from besnet.evaluation.ranks import Ranks
 from besnet.evaluation.views import ViewPlan
 from besnet.files import sync_folder, write_arrays
+from besnet.models.network import Network
 from besnet.progress import Meter
 from besnet.reading import read_bytes
 from besnet.video.reader import Backend
@@ -52,7 +52,7 @@ class InferenceSettings:
 
 
 def run_inference(
-    network: nn.Module,
+    network: Network,
     manifest: Manifest,
     rows: np.ndarray,
     settings: InferenceSettings,
@@ -93,7 +93,7 @@ def run_inference(
 
 
 def predict_videos(
-    network: nn.Module,
+    network: Network,
     manifest: Manifest,
     rows: np.ndarray,
     settings: InferenceSettings,
@@ -106,7 +106,8 @@ def predict_videos(
         if video.frames is None:
             yield RowPrediction(video.row, None, why=video.why)
             continue
-        views = evaluation_views(video.frames.to(device), settings.crop_size, settings.plan.num_crops)
+        frames, crops = video.frames.to(device), settings.plan.num_crops
+        views = evaluation_views(frames, settings.crop_size, crops, network.normalisation)
         yield RowPrediction(video.row, view_probabilities(network, views, manifest[video.row].id), video.looped)
 
 

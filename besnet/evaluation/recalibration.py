@@ -27,7 +27,7 @@ from besnet.data.transforms import evaluation_views
 from besnet.evaluation.inference import InferenceSettings
 from besnet.evaluation.ranks import Ranks
 from besnet.files import replacing
-from besnet.models.besnet import BesNet
+from besnet.models.network import Network
 from besnet.models.recalibration import load_statistics, mean_of_batches, measure_batch, norm_channels
 from besnet.reading import read_bytes
 
@@ -36,7 +36,7 @@ LARGEST = 64 * 2**20  # bytes of a file of statistics
 
 
 def recalibrate(
-    network: BesNet,
+    network: Network,
     manifest: Manifest,
     videos: int,
     settings: InferenceSettings,
@@ -58,7 +58,9 @@ def recalibrate(
     found: list[tuple[int, int, Tensor]] = []
     for number, batch in zip(mine, loader, strict=True):
         clips = [
-            evaluation_views(v.frames.to(ranks.device), settings.crop_size, 1) for v in batch if v.frames is not None
+            evaluation_views(v.frames.to(ranks.device), settings.crop_size, 1, network.normalisation)
+            for v in batch
+            if v.frames is not None
         ]
         if clips:
             found.append((number, len(clips), measure_batch(network, torch.cat(clips))))

@@ -11,21 +11,27 @@ from typing import Any
 from besnet import __version__
 from besnet.formats.config_keys import with_new_keys
 from besnet.formats.migrations import dataset_2, evaluation_1, lab_1, lab_2, unchanged
+from besnet.formats.tensors import checkpoint_2, weights_2
 from besnet.text import short
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
 # The migration at place n makes format n + 1 of format n; the newest format is the length of the list.
 MIGRATIONS: dict[str, list[Migration]] = {
-    "checkpoint": [unchanged],  # the entry `besnet` of a checkpoint
+    "checkpoint": [unchanged, unchanged],  # the entry `besnet` of a checkpoint
     "run": [unchanged],  # run.json, config.yaml, metrics.csv
     "dataset": [unchanged, dataset_2],  # dataset.json, manifest.jsonl, manifest.npy
-    "model": [unchanged],  # model.json, model.safetensors; the JSON beside an exported file
+    "model": [unchanged, unchanged],  # model.json, model.safetensors; the JSON beside an exported file
     "evaluation": [evaluation_1],  # results.json, predictions.npz
     "lab": [lab_1, lab_2],  # results.json, evaluation/plan.json
     "calibration": [unchanged],  # calibration.json
     "predictions": [unchanged],  # what `besnet predict --json` writes
     "benchmark": [unchanged],  # what `besnet bench model --json` writes
+}
+# The same of the tensors that go with a description: all that a checkpoint holds, the weights of a model folder.
+TENSORS: dict[str, list[Migration]] = {
+    "checkpoint": [unchanged, checkpoint_2],
+    "model": [unchanged, weights_2],
 }
 STAMP = ("format", "besnet")
 
@@ -54,6 +60,13 @@ def upgraded(content: Any, kind: str, where: str) -> Any:
         content = migration(content)
     content = {name: value for name, value in content.items() if name not in STAMP}
     return with_todays_arguments(content) if kind in ("checkpoint", "model") else content
+
+
+def upgraded_tensors(content: dict[str, Any], about: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Tensors in the newest format of their kind; about: their description as it was read, which `upgraded` takes."""
+    for migration in TENSORS[kind][about.get("format", 0) :]:
+        content = migration(content)
+    return content
 
 
 def with_todays_arguments(about: dict[str, Any]) -> dict[str, Any]:

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from besnet.checkpoints import store
 from besnet.checkpoints.arrays import read_arrays
 from besnet.checkpoints.header import header_of, rebuild
 from besnet.checkpoints.weights import check_finite
 from besnet.lab.plan import Checkpoint
-from besnet.models.besnet import BesNet
 from besnet.models.folding import fold
+from besnet.models.network import Network
 from besnet.models.recalibration import set_statistics
 from besnet.reading import read_bytes
 from besnet.video.sampling import ClipShape
@@ -39,12 +38,12 @@ class InferenceVariant:
 def inference_variants(model: dict[str, Any], fixed: list[int], factors: list[float]) -> dict[str, InferenceVariant]:
     """Every inference variant of a network by name; equal ones share one object.
 
-    model: the keyword arguments that the network was made with. fixed: dilations to evaluate one at a time.
+    model: what the network was built from. fixed: dilations to evaluate one at a time.
     """
     found = {"averaged": InferenceVariant()}
     if not model.get("frame_features"):  # its BatchNorms are frozen by definition
         found["recalibrated"] = InferenceVariant(recalibrated=True)
-    own = list(model["dilations"])
+    own = list(model.get("dilations", ()))
     for dilation in fixed if own else []:
         found[f"dilation_{dilation}"] = (
             InferenceVariant() if own == [dilation] else InferenceVariant(dilations=(dilation,))
@@ -65,7 +64,7 @@ def loaded(checkpoint: Checkpoint) -> dict[str, Any]:
     return stored.content
 
 
-def network_for(checkpoint: dict[str, Any], variant: InferenceVariant) -> BesNet:
+def network_for(checkpoint: dict[str, Any], variant: InferenceVariant) -> Network:
     """The network of a checkpoint as a variant, with the BatchNorm statistics of its training."""
     entry = checkpoint["besnet"]
     model, weights = dict(entry["model"]), checkpoint["state_dict"]
@@ -80,7 +79,7 @@ def network_for(checkpoint: dict[str, Any], variant: InferenceVariant) -> BesNet
 
 def ready_network(
     checkpoint: dict[str, Any], variant: InferenceVariant, statistics: Path, device: torch.device
-) -> nn.Module:
+) -> Network:
     """The folded network of a variant; statistics: the file of its BatchNorm statistics, if it is recalibrated."""
     network = network_for(checkpoint, variant)
     if variant.recalibrated:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from besnet.data.evaluation_clips import read_clips
@@ -32,6 +32,7 @@ from besnet.lab.inference_variants import (
     ready_network,
 )
 from besnet.lab.plan import CHUNK, Checkpoint, Plan, chunk_file, chunks
+from besnet.models.network import Network, Normalisation
 from besnet.models.recalibration import measure_batch
 from besnet.supervision import end_with_launcher
 from besnet.video.sampling import ClipShape, is_short, uniform_clips
@@ -106,7 +107,12 @@ def recalibrate(plan: Plan, root: Path, worker: int, workers: int, pulse: Pulse)
         pulse(f"recalibration of {checkpoint.run}")
         network = network_for(loaded(checkpoint), variant).to(device)
         measured = [
-            measure_batch(network, torch.cat([evaluation_views(clip.to(device), plan.crop_size, 1) for clip in batch]))
+            measure_batch(
+                network,
+                torch.cat(
+                    [evaluation_views(clip.to(device), plan.crop_size, 1, network.normalisation) for clip in batch]
+                ),
+            )
             for batch in batches
         ]
         write_arrays(path, measured=torch.stack(measured).numpy(), clips=np.array([len(batch) for batch in batches]))
@@ -129,7 +135,7 @@ def predict_group(
 ) -> None:
     """Predict chunk by chunk; todo: (number of a chunk, checkpoint that lacks it), in the order of the chunks."""
     device = choose_device("auto")
-    networks: dict[Checkpoint, dict[str, tuple[InferenceVariant, nn.Module]]] = {}
+    networks: dict[Checkpoint, dict[str, tuple[InferenceVariant, Network]]] = {}
     for checkpoint in dict.fromkeys(checkpoint for _, checkpoint in todo):
         networks[checkpoint] = built(plan, root, checkpoint, device)
     factors = sorted({one.factor for variants in networks.values() for one, _ in variants.values()})
@@ -145,11 +151,16 @@ def predict_group(
         for video, intervals in read:
             pulse(f"evaluation of chunk {number}")
             for clips, factor in zip(intervals, factors, strict=True):
-                views = evaluation_views(clips.to(device), plan.crop_size, plan.num_crops)
+                views: dict[Normalisation, Tensor] = {}
                 for checkpoint in mine:
                     for variant, network in networks[checkpoint].values():
                         if variant.factor == factor:
-                            shares = view_probabilities(network, views, f"{manifest[video.row].id}: {checkpoint.run}")
+                            own = network.normalisation
+                            if own not in views:
+                                frames = clips.to(device)
+                                views[own] = evaluation_views(frames, plan.crop_size, plan.num_crops, own)
+                            what = f"{manifest[video.row].id}: {checkpoint.run}"
+                            shares = view_probabilities(network, views[own], what)
                             kept[checkpoint].setdefault(variant, []).append(shares.mean(axis=0))
         facts = {
             "rows": np.array([video.row for video in decoded]),
@@ -173,13 +184,13 @@ def chosen(plan: Plan, content: dict[str, Any]) -> dict[str, InferenceVariant]:
 
 def built(
     plan: Plan, root: Path, checkpoint: Checkpoint, device: torch.device
-) -> dict[str, tuple[InferenceVariant, nn.Module]]:
+) -> dict[str, tuple[InferenceVariant, Network]]:
     """The inference variants of a checkpoint by name, with their networks; those that differ only in the frame interval
     share one."""
     content = loaded(checkpoint)
     place = plan.place(root, checkpoint)
-    made: dict[InferenceVariant, nn.Module] = {}
-    found: dict[str, tuple[InferenceVariant, nn.Module]] = {}
+    made: dict[InferenceVariant, Network] = {}
+    found: dict[str, tuple[InferenceVariant, Network]] = {}
     first: dict[InferenceVariant, str] = {}
     for name, variant in chosen(plan, content).items():
         if variant in first:

@@ -200,7 +200,7 @@ def view_plan(
         crop_size=evaluation_crop_size(configs[0]),
         num_clips=views.num_clips,
         num_crops=views.num_crops,
-        fixed=sorted({dilation for entry in entries for dilation in entry["model"]["dilations"]}),
+        fixed=sorted({dilation for entry in entries for dilation in entry["model"].get("dilations", ())}),
         factors=factors,
         recalibration_videos=recalibration_videos,
         backend=data.get("backend", "pyav"),

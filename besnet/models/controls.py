@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from besnet.models.besnet import Bottleneck, SpatialConv, max_pool
-from besnet.models.dilation import convolve_frames, shift
+from besnet.models.dilation import DilationConv, convolve_frames, shift
 
 # In which blocks of each stage the first convolution convolves along time.
 I3D_BLOCKS = ((0, 1, 2), (0, 2), (0, 2, 4), (1,))
@@ -18,7 +17,7 @@ SLOW_BLOCKS = ((), (), (0, 1, 2, 3, 4, 5), (0, 1, 2))
 
 
 class PublishedResNet50(nn.Module):
-    """A ResNet-50 with few temporal taps and average pooling over space and time, built from BesNet's parts."""
+    """A ResNet-50 with few temporal taps and average pooling over space and time, of 2D convolutions of the frames."""
 
     def __init__(
         self, num_classes: int, dropout: float, stem: nn.Module, temporal_blocks: Sequence[Sequence[int]]
@@ -31,12 +30,9 @@ class PublishedResNet50(nn.Module):
         for i, depth in enumerate((3, 4, 6, 3)):
             stage = nn.Sequential()
             for j in range(depth):
-                dilations = (1,) if j in temporal_blocks[i] else ()
                 stride = 2 if i > 0 and j == 0 else 1
-                block = Bottleneck(in_channels, 64 * 2**i, stride, dilations, "zeros", "uniform")
-                block.conv3 = SpatialConv(64 * 2**i, block.out_channels, 1)
-                in_channels = block.out_channels
-                stage.append(block)
+                stage.append(Bottleneck(in_channels, 64 * 2**i, stride, in_time=j in temporal_blocks[i]))
+                in_channels = 4 * 64 * 2**i
             stages.append(stage)
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.dropout = nn.Dropout(dropout)
@@ -91,3 +87,54 @@ class StemConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         neighbours = torch.cat([shift(x, offset, "zeros") for offset in range(-2, 3)], 1)
         return convolve_frames(neighbours, self.weight.transpose(1, 2).flatten(1, 2), None, stride=2, padding=3)
+
+
+class Bottleneck(nn.Module):
+    """1x1 or, in time, 3x1x1; then 1x3x3, which strides; then 1x1."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int, in_time: bool) -> None:
+        super().__init__()
+        self.conv1 = DilationConv(in_channels, channels, (1,)) if in_time else SpatialConv(in_channels, channels, 1)
+        self.bn1 = nn.BatchNorm3d(channels)
+        self.conv2 = SpatialConv(channels, channels, 3, stride)
+        self.bn2 = nn.BatchNorm3d(channels)
+        self.conv3 = SpatialConv(channels, 4 * channels, 1)
+        self.bn3 = nn.BatchNorm3d(4 * channels)
+        self.downsample = shortcut(in_channels, 4 * channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu_(self.bn1(self.conv1(x)))
+        y = F.relu_(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        y += x if self.downsample is None else self.downsample(x)
+        return F.relu_(y)
+
+
+class SpatialConv(nn.Module):
+    """A 1 x k x k convolution of (B, C, T, H, W) without bias, padded to keep the size at stride 1."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
+        super().__init__()
+        self.stride, self.padding = stride, kernel_size // 2
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 1, kernel_size, kernel_size))
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+
+    def extra_repr(self) -> str:
+        out_channels, in_channels, *kernel = self.weight.shape
+        return f"{in_channels}, {out_channels}, kernel={tuple(kernel)}, stride={self.stride}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve_frames(x, self.weight.squeeze(2), None, self.stride, self.padding)
+
+
+def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
+    """A 1x1x1 projection where the shape changes, else None: the identity."""
+    if stride == 1 and in_channels == out_channels:
+        return None
+    return nn.Sequential(SpatialConv(in_channels, out_channels, 1, stride), nn.BatchNorm3d(out_channels))
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """3x3 in space with stride 2. In 2D over the frames, because on CUDA 3D pooling has no deterministic backward."""
+    frames = F.max_pool2d(x.transpose(1, 2).flatten(0, 1), kernel_size=3, stride=2, padding=1)
+    return frames.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)

@@ -1,19 +1,16 @@
-"""The inference form of a trained BesNet: the same outputs with less work, and nothing random.
+"""The inference form of a trained network: the same answers with less work, and nothing random or undecided in it.
 
 Every BatchNorm is folded into the convolution before it, which is exact because its statistics are fixed; the dilations
 are settled (averaged by one pair of shifts, or fixed); the filters lie in memory as the layer uses them.
 """
 
 import copy
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from besnet.models.besnet import BasicBlock, BesNet, Bottleneck, SpatialConv
 from besnet.models.dilation import (
-    DilationConv,
     TemporalPadding,
     Terms,
     convolve_frames,
@@ -22,81 +19,112 @@ from besnet.models.dilation import (
     stack_of_shifts,
     sum_of_shifts,
 )
+from besnet.models.inflate import InflatedConv, InflatedNetwork
+from besnet.models.network import Network
 
 
-def fold(model: BesNet, dilations: Tensor | None = None) -> BesNet:
+def fold(model: Network, dilations: Tensor | None = None) -> Network:
     """A copy of the network for inference, on the same device; the original stays as it is.
 
-    dilations: int64 (num_temporal_layers,), as in BesNet.forward: the dilations to settle on; None: on the average.
-    The copy takes clips only: its forward(x) accepts no draws, and train() changes nothing in it.
+    dilations: int64 (num_temporal_layers,), as in forward: the dilations to settle on; None: on the average.
+    The copy takes clips only: its forward(x) accepts no draws, and train() changes nothing in it. A network without
+    dilations is copied as it is.
     """
-    spacing = iter(model.in_frames(dilations))
-    # Filters are replaced one by one, so what is copied is the structure and not the parameters.
-    memo: dict[int, object] = {id(p): p for p in model.parameters()}
-    folded = copy.deepcopy(model, memo).eval()
-    for parent, conv_name, bn_name in list(convolutions(folded)):
-        conv, bn = parent.get_submodule(conv_name), parent.get_submodule(bn_name)
-        assert isinstance(conv, DilationConv | SpatialConv)
-        assert isinstance(bn, _BatchNorm)
-        terms: Terms | None = None
-        if isinstance(conv, DilationConv):
-            terms = [(d, float(a)) for d, a in conv.terms(next(spacing))]
-        setattr(parent, conv_name, FoldedConv(conv, bn, terms))
-        setattr(parent, bn_name, nn.Identity())
-    for module in folded.modules():
-        if isinstance(module, Bottleneck | BasicBlock | BesNet):
-            module.num_temporal_layers = 0
-    folded.dropout = nn.Identity()  # type: ignore[assignment]
-    folded.hidden, folded.fc = copy.deepcopy(model.hidden), copy.deepcopy(model.fc)
+    if isinstance(model, InflatedNetwork):
+        folded = folded_layers(model, dilations)
+    else:
+        folded = copy.deepcopy(model).eval()
+    folded.for_inference = True
     return folded.requires_grad_(False)
 
 
-def convolutions(model: BesNet) -> Iterator[tuple[nn.Module, str, str]]:
-    """Every convolution with its BatchNorm, as (parent, name, name), the temporal ones in the order of the draws."""
-    for parent in model.modules():
-        names = [name for name, _ in parent.named_children()]
-        if isinstance(parent, nn.Sequential):
-            yield parent, "0", "1"
+def folded_layers(model: InflatedNetwork, dilations: Tensor | None) -> Network:
+    """A copy with folded convolutions and settled dilations."""
+    spacing = dict(zip(model.temporal_layers, model.in_frames(dilations), strict=True))
+    # Filters are replaced one by one, so what is copied is the structure and not the parameters.
+    memo: dict[int, object] = {id(p): p for p in model.parameters()}
+    folded = copy.deepcopy(model, memo).eval()
+    network, norms = folded.backbone, dict(folded.anatomy.norms)
+    for name, module in list(network.named_modules()):
+        norm = network.get_submodule(norms[name]) if name in norms else None
+        if not isinstance(module, InflatedConv | nn.Conv2d) or (norm is None and name not in spacing):
+            continue
+        assert norm is None or isinstance(norm, _BatchNorm)
+        if isinstance(module, InflatedConv):
+            terms = [(d, float(a)) for d, a in module.terms(spacing[name])]
+            network.set_submodule(name, FoldedConv(module, norm, terms))
         else:
-            yield from ((parent, name, name.replace("conv", "bn")) for name in names if name.startswith("conv"))
+            weight, bias = normalised(module.weight, module.bias, norm)
+            module.weight, module.bias = nn.Parameter(weight), nn.Parameter(bias)
+        if norm is not None:
+            network.set_submodule(norms[name], activation(norm))
+    folded.temporal_layers, folded.num_temporal_layers = (), 0
+    folded.dropout = nn.Identity()  # type: ignore[assignment]
+    for name, head in model.named_children():
+        if isinstance(head, nn.Linear):
+            folded.add_module(name, copy.deepcopy(head))
+    return folded
+
+
+def normalised(weight: Tensor, bias: Tensor | None, norm: _BatchNorm | None) -> tuple[Tensor, Tensor]:
+    """A filter (C_out, ...) and its bias with the BatchNorm that follows; folded in float64, to round once."""
+    with torch.no_grad():
+        filters = weight.double()
+        offset = torch.zeros(len(weight), dtype=torch.float64, device=weight.device) if bias is None else bias.double()
+        if norm is not None:
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            scale = (norm.running_var.double() + norm.eps).rsqrt()
+            if norm.affine:
+                scale = scale * norm.weight.double()
+            filters = filters * scale.view(-1, *[1] * (weight.ndim - 1))
+            offset = (offset - norm.running_mean.double()) * scale
+            if norm.affine:
+                offset = offset + norm.bias.double()
+        return filters.to(weight.dtype), offset.to(weight.dtype)
+
+
+def activation(norm: _BatchNorm) -> nn.Module:
+    """What stays of a BatchNorm that has been folded: the activation that some libraries' BatchNorms bring along."""
+    act = getattr(norm, "act", None)
+    return act if isinstance(act, nn.Module) else nn.Identity()
 
 
 class FoldedConv(nn.Module):
-    """A DilationConv or SpatialConv with its BatchNorm in its filters and its dilations settled.
+    """An InflatedConv with the BatchNorm after it in its filters and its dilations settled.
 
     For inference only: no gradients.
     """
 
-    def __init__(self, conv: DilationConv | SpatialConv, bn: _BatchNorm, terms: Terms | None) -> None:
+    def __init__(self, conv: InflatedConv, norm: _BatchNorm | None, terms: Terms) -> None:
         super().__init__()
-        assert bn.running_mean is not None
-        assert bn.running_var is not None
-        with torch.no_grad():
-            # In float64, so that folding adds no rounding of its own.
-            scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
-            bias = bn.bias.double() - bn.running_mean.double() * scale
-            weight = conv.weight.double() * scale.view(-1, 1, 1, 1, 1)
-            self.narrows = isinstance(conv, DilationConv) and conv.narrows
-            if self.narrows:
-                weight = outputs_side_by_side(weight)
-                bias = torch.cat([torch.zeros_like(bias), bias, torch.zeros_like(bias)])
-            else:
-                weight = inputs_side_by_side(weight)
-        dtype = conv.weight.dtype
-        self.weight = nn.Parameter(weight.to(dtype).contiguous(memory_format=torch.channels_last))
-        self.bias = nn.Parameter(bias.to(dtype))
-        self.stride, self.padding = conv.stride, conv.padding
+        weight, bias = normalised(conv.weight, conv.bias, norm)
+        self.narrows = conv.narrows
+        if self.narrows:
+            weight = outputs_side_by_side(weight)
+            bias = torch.cat([torch.zeros_like(bias), bias, torch.zeros_like(bias)])
+        else:
+            weight = inputs_side_by_side(weight)
+        self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
+        self.bias = nn.Parameter(bias)
+        self.stride, self.padding, self.channels_innermost = conv.stride, conv.padding, conv.channels_innermost
         self.terms = terms
-        self.temporal_padding: TemporalPadding = conv.temporal_padding if isinstance(conv, DilationConv) else "zeros"
+        self.temporal_padding: TemporalPadding = conv.temporal_padding
+        self.num_frames = 1
+        self.dilation = None  # told as to an InflatedConv, and settled already
 
     def extra_repr(self) -> str:
         return f"{tuple(self.weight.shape)}, stride={self.stride}, dilations and weights={self.terms}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, T, H, W) → (B, C_out, T, h, w)."""
-        if self.terms is not None and not self.narrows:
-            x = stack_of_shifts(x, self.terms, self.temporal_padding)
-        y = convolve_frames(x, self.weight, self.bias, self.stride, self.padding)
-        if self.terms is not None and self.narrows:
+        """(B * T, C_in, H, W) → (B * T, C_out, h, w), or both with the channels innermost."""
+        if self.channels_innermost:
+            x = x.permute(0, 3, 1, 2)
+        clips = x.unflatten(0, (-1, self.num_frames)).transpose(1, 2)
+        if not self.narrows:
+            clips = stack_of_shifts(clips, self.terms, self.temporal_padding)
+        y = convolve_frames(clips, self.weight, self.bias, self.stride, self.padding)
+        if self.narrows:
             y = sum_of_shifts(y, self.terms, self.temporal_padding)
-        return y
+        y = y.transpose(1, 2).flatten(0, 1)
+        return y.permute(0, 2, 3, 1) if self.channels_innermost else y

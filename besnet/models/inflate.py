@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from besnet.models.anatomy import Anatomy, anatomy
 from besnet.models.dilation import DilationConv, Mixture, TemporalPadding
+from besnet.models.network import Network
 from besnet.models.recomputation import recompute_blocks
 
 Dilation = int | Tensor | None
@@ -59,7 +59,7 @@ class InflatedConv(DilationConv):
         return y.permute(0, 2, 3, 1) if self.channels_innermost else y
 
 
-class InflatedNetwork(nn.Module):
+class InflatedNetwork(Network):
     """Classifies clips: (B, 3, T, H, W), normalised, any T >= 1 → logits (B, num_classes).
 
     Args:
@@ -77,6 +77,7 @@ class InflatedNetwork(nn.Module):
     """
 
     dilation_table: Tensor
+    head = "fc"
 
     def __init__(
         self,
@@ -101,8 +102,6 @@ class InflatedNetwork(nn.Module):
             raise ValueError(f"{type(backbone).__name__} has no layer that can have taps in time: use dilations []")
         self.num_classes = num_classes
         self.dilations = tuple(dilations)
-        self.frozen_bn = frozen_bn
-        self.for_inference = False  # a folded copy never trains
         self.learns_mixture = mixture == "learned" and bool(dilations)
         self.temporal_layers = self.anatomy.temporal if dilations else ()
         self.num_temporal_layers = len(self.temporal_layers)
@@ -130,17 +129,11 @@ class InflatedNetwork(nn.Module):
             names = self.anatomy.blocks[number - 1]
             recompute_blocks([backbone.get_submodule(name) for name in names], settled_as_now)
         if frozen_bn:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.requires_grad_(False)
+            self.freeze_norms()
         self.train()  # because Lightning trains modules in the mode it finds them in
 
     def forward(self, x: Tensor, dilations: Tensor | None = None) -> Tensor:
-        """Logits (B, num_classes) of clips (B, 3, T, H, W).
-
-        dilations: int64 (num_temporal_layers,), for each temporal layer an index into the set; None averages over the
-        set in every layer.
-        """
+        """Logits (B, num_classes) of clips (B, 3, T, H, W), see Network."""
         return self.fc(self.dropout(self.features(x, dilations)))
 
     def features(self, x: Tensor, dilations: Tensor | None = None) -> Tensor:
@@ -159,14 +152,25 @@ class InflatedNetwork(nn.Module):
 
     def feature_maps(self, x: Tensor, dilations: Tensor | None = None) -> Tensor:
         """(B, C, T, h, w): the last feature maps before the backbone pools over space."""
+        return self._maps_and_features(x, dilations)[0]
+
+    def class_activation(self, x: Tensor, number: int) -> Tensor | None:
+        """(B, T, h, w); None where the backbone does more with its last maps than to average them over space."""
+        maps, features = self._maps_and_features(x, None)
+        pooled = maps.mean((3, 4)).transpose(1, 2)
+        if pooled.shape != features.shape or not torch.allclose(pooled, features, rtol=1e-3, atol=1e-4):
+            return None
+        return torch.einsum("c,bcthw->bthw", self.fc.weight[number], maps)
+
+    def _maps_and_features(self, x: Tensor, dilations: Tensor | None) -> tuple[Tensor, Tensor]:
         kept: list[Tensor] = []
         module = self.backbone.get_submodule(self.anatomy.maps)
         hook = module.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
         try:
-            self.frame_features(x, dilations)
+            features = self.frame_features(x, dilations)
         finally:
             hook.remove()
-        return kept[-1].unflatten(0, (-1, x.shape[2])).transpose(1, 2)
+        return kept[-1].unflatten(0, (-1, x.shape[2])).transpose(1, 2), features
 
     def in_frames(self, draws: Tensor | None) -> Sequence[Dilation]:
         """Each temporal layer's dilation in frames: Python integers where the draws are at hand on the host (each layer
@@ -180,14 +184,6 @@ class InflatedNetwork(nn.Module):
         if draws.device.type == "cpu" and not torch.compiler.is_compiling():
             return [self.dilations[i] for i in draws.tolist()]
         return self.dilation_table[draws.to(self.dilation_table.device, non_blocking=True)].unbind()
-
-    def train(self, mode: bool = True) -> "InflatedNetwork":
-        super().train(mode and not self.for_inference)
-        if self.frozen_bn:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):  # also one that is synchronised between ranks
-                    module.eval()
-        return self
 
 
 @contextmanager

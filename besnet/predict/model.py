@@ -124,7 +124,7 @@ class Model:
 
     def views(self, clips: Tensor) -> Tensor:
         """uint8 (num_clips, T, H, W, 3) → float32 (num_clips * num_crops, 3, T, crop_size, crop_size)."""
-        return evaluation_views(clips.to(self.device), self.crop_size, self.plan.num_crops)
+        return evaluation_views(clips.to(self.device), self.crop_size, self.plan.num_crops, self.network.normalisation)
 
 
 def with_temperature(given: model_folder.LoadedModel) -> model_folder.LoadedModel:

@@ -8,7 +8,7 @@ from PIL import Image
 from torch.nn import functional
 
 from besnet.data.evaluation_clips import read_clips
-from besnet.data.transforms import MEAN, STD
+from besnet.data.transforms import pixels
 from besnet.predict.model import Model, Prediction, open_reader
 from besnet.report.plots import timeline_plot
 from besnet.report.sheet import contact_sheet
@@ -41,14 +41,13 @@ def evidence(model: Model, prediction: Prediction) -> tuple[np.ndarray, np.ndarr
         clips = read_clips(reader, prediction.numbers[best : best + 1])
     views = model.views(clips)
     view = views[model.plan.num_crops // 2][None]
-    spread = view.new_tensor(STD).view(3, 1, 1, 1), view.new_tensor(MEAN).view(3, 1, 1, 1)
-    frames = ((view[0] * spread[0] + spread[1]) * 255).round().clamp(0, 255).byte().permute(1, 2, 3, 0).cpu().numpy()
+    frames = pixels(view[0], model.network.normalisation).cpu().numpy()
     kept = np.linspace(0, len(frames) - 1, min(MOST_FRAMES, len(frames))).round().astype(int)
-    if model.network.hidden is not None:
-        return frames[kept], None
     with torch.inference_mode():
-        maps = model.network.feature_maps(view)[0]
-        heat = torch.einsum("c,cthw->thw", model.network.fc.weight[number], maps).clamp(min=0)
+        activation = model.network.class_activation(view, number)
+        if activation is None:
+            return frames[kept], None
+        heat = activation[0].clamp(min=0)
         heat = functional.interpolate(heat[:, None], size=view.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
         heat = heat / heat.max().clamp(min=1e-9)
     return frames[kept], heat.cpu().numpy()[kept]

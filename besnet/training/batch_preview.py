@@ -7,17 +7,20 @@ from torch import Tensor
 
 from besnet.data.transforms import pixels
 from besnet.files import replacing
+from besnet.models.network import Normalisation
 from besnet.report.sheet import contact_sheet
 
 MOST_CLIPS, MOST_FRAMES = 16, 16
 
 
-def draw_batch_preview(path: Path, clips: Tensor, targets: Tensor, classes: list[str]) -> None:
+def draw_batch_preview(
+    path: Path, clips: Tensor, targets: Tensor, classes: list[str], normalisation: Normalisation
+) -> None:
     """Write a contact sheet as PNG: one clip per row, frames from left to right, with its label or mixture above.
 
     clips: (B, 3, T, H, W), normalised; targets: class numbers (B,) or probabilities (B, C).
     """
-    frames = pixels(clips[:MOST_CLIPS]).cpu().numpy()
+    frames = pixels(clips[:MOST_CLIPS], normalisation).cpu().numpy()
     chosen = np.linspace(0, frames.shape[1] - 1, min(MOST_FRAMES, frames.shape[1])).round().astype(int)
     strips = [(text(target, classes), clip[chosen]) for clip, target in zip(frames, targets, strict=False)]
     with replacing(path) as file:

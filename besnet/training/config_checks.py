@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 from besnet.environment import refuse_bare_srun, started_as
+from besnet.models.network import Network
 from besnet.ranges import shown
 from besnet.training.data import VideoData
 from besnet.training.recipe import Recipe
@@ -58,6 +59,12 @@ def check_devices(devices: Any) -> None:
         raise ValueError(
             f"trainer.devices must be auto, a number from 1 to {MOST_DEVICES} or a list, not {shown(devices)}"
         )
+
+
+def check_clips(network: Network, data: VideoData, config: dict[str, Any]) -> None:
+    """ValueError, before anything is decoded, if the clips of a config do not go into the network."""
+    for size in {data.crop_size, config["evaluation"]["crop_size"] or data.crop_size}:
+        network.check_clip(data.clip.num_frames, size)
 
 
 def check_fits(

@@ -1,4 +1,4 @@
-"""A BesNet as a LightningModule: any `pl.Trainer` can fit it on batches of clips and labels."""
+"""A network as a LightningModule: any `pl.Trainer` can fit it on batches of clips and labels."""
 
 from typing import Any, Self
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn, optim
 
 from besnet.data.mixing import mix
 from besnet.data.order import DILATION, MIX, NOISE, generator
-from besnet.models.besnet import BesNet
+from besnet.models.network import Network
 from besnet.training.ema import Average
 from besnet.training.fine_tuning import freeze_depths
 from besnet.training.length import Length
@@ -26,7 +26,7 @@ class ActionModule(pl.LightningModule):
     added by besnet.training.task.ActionTraining.
     """
 
-    def __init__(self, network: BesNet, recipe: Recipe, seed: int = 0) -> None:
+    def __init__(self, network: Network, recipe: Recipe, seed: int = 0) -> None:
         super().__init__()
         self.network = network
         self.frozen = freeze_depths(network, recipe.freeze)  # names of modules
@@ -129,10 +129,10 @@ class ActionModule(pl.LightningModule):
             self.ema.update(self.network, self.trainer.global_step)
 
     @property
-    def eval_network(self) -> BesNet:
+    def eval_network(self) -> Network:
         """The network that is validated and evaluated: the moving average where there is one."""
         network = self.network if self.ema is None else self.ema.network
-        assert isinstance(network, BesNet)
+        assert isinstance(network, Network)
         return network
 
     def draw_dilations(self) -> Tensor | None:

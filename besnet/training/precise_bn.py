@@ -4,7 +4,7 @@ from besnet.evaluation.inference import InferenceSettings
 from besnet.evaluation.ranks import Ranks
 from besnet.evaluation.recalibration import recalibrate
 from besnet.evaluation.views import ViewPlan
-from besnet.models.besnet import BesNet
+from besnet.models.build import build
 from besnet.training.step_timer import StepTimer
 from besnet.training.task import ActionTraining
 
@@ -15,7 +15,7 @@ def measure_statistics(task: ActionTraining, phases: StepTimer) -> None:
     if videos is None:
         return
     # a plain copy: the BatchNorms may be synchronised between ranks, which get different batches here
-    plain = BesNet(**task.header["model"]).to(task.device)
+    plain = build(task.header["model"]).to(task.device)
     plain.load_state_dict(task.eval_network.state_dict())
     data, ranks = task.data, Ranks(task.global_rank, task.trainer.world_size, task.device)
 

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn, optim
+from torch import nn, optim
 
 from besnet.checkpoints import store
 from besnet.checkpoints.header import TRAINED, header_of
+from besnet.checkpoints.pretrained import Start
 from besnet.formats import filled
+from besnet.models.network import IMAGENET, Normalisation, lay_channels_last
 from besnet.reading import read_json
 
 # Settings that may change between a run and its resume without changing the result. The data folder is one of them:
@@ -17,6 +19,8 @@ from besnet.reading import read_json
 FREE = ("out", "accept_changes", "data.folder", "data.workers", "saving", "evaluation", "trainer.log_every_n_steps")
 # Other settings may change only with --accept_changes, and these never: the weights and moments would not fit.
 FIXED = (
+    "model.network",
+    "model.backbone",
     "model.block",
     "model.blocks",
     "model.width",
@@ -74,16 +78,22 @@ def located(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def videos_of(checkpoint: Path) -> Tensor | None:
-    """What tells the videos that a checkpoint's network was trained on from others; None where it does not say."""
-    return header_of(store.read(checkpoint).content, str(checkpoint)).get("trained_on")
+def resumed_from(checkpoint: Path) -> Start:
+    """What a run goes on from."""
+    old = header_of(store.read(checkpoint).content, str(checkpoint))
+    mean, std = old["model"].get("mean"), old["model"].get("std")
+    return Start(
+        "",
+        Normalisation(tuple(mean), tuple(std)) if mean and std else IMAGENET,
+        old.get("trained_on"),
+    )
 
 
 def lay_out(network: nn.Module, checkpoint: Path | None) -> None:
     """Lay the weights channels-last in memory, or as they lie in a checkpoint: a run that began with the other layout,
     as it could until besnet 0.1, then resumes to the same bits."""
     if checkpoint is None:
-        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        lay_channels_last(network)
         return
     saved = store.read(checkpoint).content["state_dict"]
     for name, weight in network.named_parameters():

@@ -13,12 +13,13 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from besnet.checkpoints.header import header
 from besnet.checkpoints.lock import only_writer
-from besnet.checkpoints.pretrained import load_pretrained
+from besnet.checkpoints.pretrained import Start, load_pretrained
 from besnet.data.failures import FailureLog
 from besnet.data.known import fingerprints
-from besnet.models.besnet import BesNet
+from besnet.models.build import applicable, build
+from besnet.models.network import Network
 from besnet.supervision import start_fork_server
-from besnet.training.config_checks import as_launched
+from besnet.training.config_checks import as_launched, check_clips
 from besnet.training.data import VideoData
 from besnet.training.engine import build_trainer, quieten
 from besnet.training.exit_codes import STOPPED, RunExit, explain
@@ -27,7 +28,7 @@ from besnet.training.lightning_internals import add_callback
 from besnet.training.memory import keep_freed_memory
 from besnet.training.preflight import Preflight, needs
 from besnet.training.recipe import Recipe
-from besnet.training.resume import find_checkpoint, lay_out, located, videos_of
+from besnet.training.resume import find_checkpoint, lay_out, located, resumed_from
 from besnet.training.saving import Saving
 from besnet.training.starting import describe, report_start
 from besnet.training.task import ActionTraining
@@ -61,8 +62,9 @@ def train(
     # the order of the data ends an epoch, not the trainer
     limit, trainer = trainer["limit_train_batches"], trainer | {"limit_train_batches": None}
     pl.seed_everything(seed, verbose=False)
-    arguments = model | {"num_classes": len(data.manifest.classes)}
-    network = BesNet(**arguments)
+    arguments = applicable(model | {"num_classes": len(data.manifest.classes)})
+    network = build(arguments)
+    check_clips(network, data, config)
     if compile:
         network.compile()  # in place: names, copies and checkpoints are those of the plain network
     if not len(data.val_rows):
@@ -81,11 +83,15 @@ def train(
     with only_writer(out, "training") if rank == 0 else nullcontext():
         checkpoint, changed = find_checkpoint(out, about, accept_changes, defaults, say=rank == 0)
         lay_out(network, checkpoint)
-        started, before = "", None
-        if pretrained is not None and checkpoint is None:
-            started, before = load_pretrained(network, pretrained, data.manifest.classes)
+        start = None
+        if checkpoint is not None:
+            start = resumed_from(checkpoint)
+        elif pretrained is not None:
+            named = network_name if ":" in (network_name := arguments["network"]) else None
+            start = load_pretrained(network, pretrained, data.manifest.classes, named)
+        about["model"] = arguments | settle_normalisation(network, arguments, start)
         if rank == 0:  # which alone writes it
-            about["trained_on"] = known_videos(data, before if checkpoint is None else videos_of(checkpoint))
+            about["trained_on"] = known_videos(data, start.trained_on if start else None)
         passport = data.manifest.passport
         failures = FailureLog(out, rank, len(data.train_rows), data=f"{passport.source}/{passport.encode}")
         data.arrange(seed, rank, world_size, failures, limit)
@@ -96,8 +102,8 @@ def train(
         if rank == 0:
             describe(out, about)
             report_start(data, parameters, checkpoint, world_size)
-            if started:
-                print(started)
+            if start is not None and start.said:
+                print(start.said)
             rates = scaled.build_optimizer(network).param_groups if scaled.rates_by_depth else None
             for line in described(network, scaled.freeze, rates):
                 print(line)
@@ -127,6 +133,16 @@ def train(
         if rank == 0:
             print(f"finished at step {engine.global_step}: besnet evaluate --ckpt_path {out}")
         return 0
+
+
+def settle_normalisation(network: Network, model: dict[str, Any], start: Start | None) -> dict[str, list[float]]:
+    """Give the network the mean and the std of what it starts from, where the config leaves them open; returns both."""
+    if start is not None and start.normalisation is not None:
+        if model.get("mean") is None:
+            network.mean = start.normalisation.mean
+        if model.get("std") is None:
+            network.std = start.normalisation.std
+    return {"mean": list(network.mean), "std": list(network.std)}
 
 
 def known_videos(data: VideoData, before: torch.Tensor | None) -> torch.Tensor:

@@ -15,7 +15,7 @@ from besnet.data.failures import FailureLog
 from besnet.data.transforms import evaluation_views, training_batch
 from besnet.evaluation.forward import forward
 from besnet.evaluation.views import evaluation_crop_size, settings
-from besnet.models.besnet import BesNet
+from besnet.models.network import Network
 from besnet.training.batch_preview import draw_batch_preview
 from besnet.training.data import VideoData
 from besnet.training.finite import Losses
@@ -36,7 +36,7 @@ class ActionTraining(ActionModule):
 
     def __init__(
         self,
-        network: BesNet,
+        network: Network,
         recipe: Recipe,
         data: VideoData,
         seed: int,
@@ -89,10 +89,11 @@ class ActionTraining(ActionModule):
         Lightning divides it by accumulate_grad_batches, also in a step of fewer micro-batches. The factor corrects
         that: a step is always that of one batch of all its clips.
         """
-        clips, targets = self.mixed(training_batch(batch, self.data.crop_size), batch.labels)
+        clips = training_batch(batch, self.data.crop_size, self.network.normalisation)
+        clips, targets = self.mixed(clips, batch.labels)
         if not self.micro_batch and self.global_rank == 0:
             sheet = Path(self.trainer.default_root_dir) / "contact_sheet.png"
-            draw_batch_preview(sheet, clips, targets, self.data.manifest.classes)
+            draw_batch_preview(sheet, clips, targets, self.data.manifest.classes, self.network.normalisation)
         number = self.micro_batch
         loss = self.learn(clips, targets)
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]
@@ -129,7 +130,11 @@ class ActionTraining(ActionModule):
         if not read:
             return None
         clips = torch.cat(
-            [evaluation_views(v.frames.to(self.device), self.evaluation_size, 1) for v in read if v.frames is not None]
+            [
+                evaluation_views(v.frames.to(self.device), self.evaluation_size, 1, self.network.normalisation)
+                for v in read
+                if v.frames is not None
+            ]
         )
         labels = torch.from_numpy(manifest.labels[np.array([views.row for views in read])]).to(self.device)
         logits = forward(self.eval_network, clips)

@@ -85,12 +85,12 @@ class TensorBoardPictures(pl.Callback):
                 self.hardest.append((loss, views.row, answer, frames_of(views)))
                 self.hardest = sorted(self.hardest, key=lambda entry: -entry[0])[:MOST_SHOWN]
         left = EMBEDDED - len(self.embedded)
-        if trainer.current_epoch + 1 == trainer.max_epochs and left > 0:
+        network = pl_module.eval_network
+        if trainer.current_epoch + 1 == trainer.max_epochs and left > 0 and network.head:
             clips = outputs["clips"][:left]
-            for views, features, clip in zip(
-                outputs["views"], pl_module.eval_network.features(clips), clips, strict=False
-            ):
-                middle = pixels(clip[None])[0, clip.shape[1] // 2].permute(2, 0, 1).float() / 255
+            for views, features, clip in zip(outputs["views"], network.features(clips), clips, strict=False):
+                frame = pixels(clip[None], network.normalisation)[0, clip.shape[1] // 2]
+                middle = frame.permute(2, 0, 1).float() / 255
                 small = torch.nn.functional.interpolate(middle[None], size=(THUMBNAIL, THUMBNAIL), mode="area")[0]
                 self.embedded.append((views.row, features.float().cpu().numpy(), small.cpu()))
 
