@@ -136,6 +136,7 @@ VERBS = {
         reader="besnet.cli.commands:evaluate",
         shown=(
             "ckpt_path",
+            "network",
             "data",
             "split",
             "num_clips",

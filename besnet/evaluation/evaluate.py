@@ -36,6 +36,7 @@ from besnet.watchdog import watched
 
 def evaluate(
     ckpt_path: Path,
+    network: str | None = None,
     data: Path | None = None,
     split: str = "test",
     num_clips: int | None = None,
@@ -60,6 +61,7 @@ def evaluate(
 
     Args:
         ckpt_path: checkpoint file, or a run folder (its newest good checkpoint is taken).
+        network: the network of the checkpoint where that is a class of your own: module:Class, which is then imported.
         data: prepared data set; by default the one that the checkpoint was trained on.
         split: split of the data set.
         num_clips: clips of each video; by default as in the checkpoint's config.
@@ -80,12 +82,13 @@ def evaluate(
     """
     checkpoint = store.read(ckpt_path)
     changed = {} if dilations is None else {"dilations": dilations}
-    trained = rebuild(checkpoint.content, no_ema, str(checkpoint.path), changed)
+    trained = rebuild(checkpoint.content, no_ema, str(checkpoint.path), changed, network)
     config = settings(trained.config, str(checkpoint.path))
     manifest = load_checked(data or Path(config["data"]["folder"]))
     plan = config["evaluation"].with_views(num_clips, num_crops)
     shape = config["data"]["clip"]
     crop_size = evaluation_crop_size(config)
+    trained.network.check_clip(shape.num_frames, crop_size)
     rows = manifest.select(split, state=None)
     if not len(rows):
         there = [name for name in SPLITS if len(manifest.select(name, state=None))]
@@ -137,9 +140,9 @@ def evaluate(
             norms, measured = recalibrated(trained, checkpoint, manifest, recalibrate, no_ema, inference, ranks, beat)
             if ranks.rank == 0:
                 print(f"BatchNorm statistics of {measured} training videos ({recalibrate} requested): {norms}")
-        network = fold(trained.network)
+        folded = fold(trained.network)
         started_sec = time.monotonic()
-        got, fresh = run_inference(network, manifest, ready, inference, ranks, folder / "parts", pulse)
+        got, fresh = run_inference(folded, manifest, ready, inference, ranks, folder / "parts", pulse)
         if ranks.rank == 0:
             took_sec = time.monotonic() - started_sec
             rate = fresh / max(took_sec, 1e-6)

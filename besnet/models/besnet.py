@@ -47,10 +47,15 @@ class BesNet(InflatedNetwork):
         if frame_features and dilations:
             raise ValueError(f"frame_features: single frames have no dilations: [] is expected, not {list(dilations)}")
         flat = ResNet(1, block, blocks, width, erase_relu) if backbone is None else backbone_named(backbone)
-        super().__init__(
-            flat, num_classes, dilations, temporal_padding, mixture, dropout, activation_checkpointing,
-            frozen_bn or frame_features,
-        )  # fmt: skip
+        try:
+            super().__init__(
+                flat, num_classes, dilations, temporal_padding, mixture, dropout, activation_checkpointing,
+                frozen_bn or frame_features,
+            )  # fmt: skip
+        except ValueError as error:
+            if backbone is None:
+                raise
+            raise ValueError(f"model.backbone {backbone}: {error}") from None
         self.inflation: Inflation = inflation
         self.hidden: nn.Linear | None = None
         if frame_features:

@@ -32,7 +32,12 @@ PLACES = {
 CLOSE = 1e-4  # the largest difference of an exported file's logits, as a share of the largest logit
 
 
-def export(ckpt_path: Path, to: Literal["folder", "onnx", "torch-export"] = "folder", out: Path | None = None) -> None:
+def export(
+    ckpt_path: Path,
+    to: Literal["folder", "onnx", "torch-export"] = "folder",
+    out: Path | None = None,
+    network: str | None = None,
+) -> None:
     """Write a trained network for others to use, and compare what was written with the network.
 
     Args:
@@ -41,8 +46,9 @@ def export(ckpt_path: Path, to: Literal["folder", "onnx", "torch-export"] = "fol
             nothing in it can execute); `onnx` for onnxruntime and others, `torch-export` for torch.export.load: one
             file each, with averaged dilations, and a JSON file that describes inputs and outputs.
         out: what to write; by default in the folder `exports` of the run.
+        network: the network of the checkpoint where that is a class of your own: module:Class, which is then imported.
     """
-    given = with_temperature(model_folder.given(ckpt_path))
+    given = with_temperature(model_folder.given(ckpt_path, network))
     if out is None and given.run is None:
         raise ValueError("--out is needed: a model folder belongs to no run")
     target = out or Path(str(given.run)) / "exports" / f"model-{given.hash}{SUFFIX[to]}"
@@ -52,14 +58,14 @@ def export(ckpt_path: Path, to: Literal["folder", "onnx", "torch-export"] = "fol
     config = settings(given.trained.config, given.name)
     num_frames = config["data"]["clip"].num_frames
     crop_size = evaluation_crop_size(config)
-    network = given.trained.network
+    trained = given.trained.network
     about = contract(given, config)
     run: Callable[[Tensor], Tensor]
     if to == "folder":
         model_folder.write(target, given, about, metrics(given))
-        run = fold(model_folder.read(target).trained.network)
+        run = fold(model_folder.read(target, network).trained.network)
     elif to == "onnx":
-        export_onnx(network, target, num_frames, crop_size)
+        export_onnx(trained, target, num_frames, crop_size)
         run = onnx_session(target)
     else:
         with warnings.catch_warnings():
@@ -67,11 +73,11 @@ def export(ckpt_path: Path, to: Literal["folder", "onnx", "torch-export"] = "fol
             warnings.filterwarnings("ignore", message="No complete tensor found in the group")
             warnings.filterwarnings("ignore", message="The given buffer is not writable")
             with replacing(target) as file:
-                torch.export.save(export_program(network, num_frames, crop_size), file)
+                torch.export.save(export_program(trained, num_frames, crop_size), file)
             run = torch.export.load(target).module()
     if to != "folder":
         write_json(target.with_suffix(".json"), stamp("model") | about | {"temperature": given.temperature})
-    off = difference(run, network, num_frames, crop_size)
+    off = difference(run, trained, num_frames, crop_size)
     if not off <= CLOSE:
         raise ValueError(
             f"{target}: its logits differ from the network's by {off:.1e} of the largest, more than {CLOSE}: not usable"

@@ -67,6 +67,7 @@ class Model:
         self.plan: ViewPlan = config["evaluation"].with_views(num_clips, num_crops)
         self.crop_size = evaluation_crop_size(config)
         self.temperature = given.temperature
+        trained.network.check_clip(self.shape.num_frames, self.crop_size)
         self.network = fold(trained.network.to(self.device))
 
     @property
@@ -138,9 +139,16 @@ def open_reader(video: Path | str | bytes) -> Reader:
     return open_video(video if isinstance(video, bytes) else Path(video))
 
 
-def load(path: Path | str, device: str = "auto", num_clips: int | None = None, num_crops: int | None = None) -> Model:
+def load(
+    path: Path | str,
+    device: str = "auto",
+    num_clips: int | None = None,
+    num_crops: int | None = None,
+    network: str | None = None,
+) -> Model:
     """Load a model folder, a run folder (its newest good checkpoint) or a checkpoint file, ready to predict.
 
-    num_clips, num_crops: views of a video; by default as its config evaluates. ValueError if it cannot be used.
+    num_clips, num_crops: views of a video; by default as its config evaluates. network: its network, where that is a
+    class of your own (module:Class). ValueError if it cannot be used.
     """
-    return Model(with_temperature(model_folder.given(Path(path))), device, num_clips, num_crops)
+    return Model(with_temperature(model_folder.given(Path(path), network)), device, num_clips, num_crops)

@@ -26,6 +26,7 @@ FAILED = 1  # exit code where some video could not be read
 def predict(
     videos: list[Path],
     ckpt_path: Path,
+    network: str | None = None,
     num_clips: int | None = None,
     num_crops: int | None = None,
     json: Path | None = None,
@@ -42,6 +43,7 @@ def predict(
     Args:
         videos: video files, or folders of them.
         ckpt_path: model folder, run folder (its newest valid checkpoint) or checkpoint file.
+        network: the network of the checkpoint where that is a class of your own: module:Class, which is then imported.
         num_clips: clips per video; by default as in the model's config.
         num_crops: crops per clip; by default as in the model's config.
         json: also write the predictions to this file.
@@ -59,7 +61,7 @@ def predict(
     files = listed(videos)
     names = dict(zip(files, short_names(files), strict=True))
     check_writable([path for path in (json, sheet, timeline and timeline / "x") if path is not None])
-    model = load(ckpt_path, device, num_clips, num_crops)
+    model = load(ckpt_path, device, num_clips, num_crops, network)
     print(
         f"probabilities are calibrated with temperature {model.temperature:.2f}"
         if model.temperature is not None
@@ -91,6 +93,7 @@ def predict(
 def features(
     videos: list[Path],
     ckpt_path: Path,
+    network: str | None = None,
     out: Path = Path("features.npz"),
     num_clips: int | None = None,
     num_crops: int | None = None,
@@ -102,6 +105,7 @@ def features(
     Args:
         videos: video files, or folders of them.
         ckpt_path: model folder, run folder (its newest valid checkpoint) or checkpoint file.
+        network: the network of the checkpoint where that is a class of your own: module:Class, which is then imported.
         out: the file to write.
         num_clips: clips per video; by default as in the model's config.
         num_crops: crops per clip; by default as in the model's config.
@@ -112,7 +116,7 @@ def features(
         raise ValueError(f"--out {out}: give it a name that ends with .npz")
     files = listed(videos)
     check_writable([out])
-    model = load(ckpt_path, device, num_clips, num_crops)
+    model = load(ckpt_path, device, num_clips, num_crops, network)
     found, failed = each(files, model.features, watchdog_minutes)
     if not found:
         raise ValueError("none of the videos could be read: no file was written")
