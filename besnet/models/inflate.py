@@ -133,7 +133,7 @@ class InflatedNetwork(Network):
         self.train()  # because Lightning trains modules in the mode it finds them in
 
     def forward(self, x: Tensor, dilations: Tensor | None = None) -> Tensor:
-        """Logits (B, num_classes) of clips (B, 3, T, H, W), see Network."""
+        """Logits (B, num_classes) of clips (B, 3, T, H, W). See Network."""
         return self.fc(self.dropout(self.features(x, dilations)))
 
     def features(self, x: Tensor, dilations: Tensor | None = None) -> Tensor:
