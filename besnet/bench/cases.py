@@ -4,20 +4,18 @@ import platform
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from besnet.bench.peers import difference, our_i3d, pytorchvideo_peers, torchvision_peers
-from besnet.models.besnet import BesNet
 from besnet.models.folding import fold
-from besnet.models.network import lay_channels_last
+from besnet.models.network import Network, lay_channels_last
 
 PEER_I3D = "PyTorchVideo I3D-R50"
 OUR_I3D = "our I3D-R50"
-Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass
@@ -59,8 +57,8 @@ class Cases:
         shape = " x ".join(map(str, self.clips.shape))
         return f"{name}; torch {torch.__version__}; {self.precision}; clips of {shape}"
 
-    def add_besnet(self, name: str, network: BesNet, compiled: bool) -> None:
-        """Forward with one dilation per layer, averaged, folded, and a training step."""
+    def add_network(self, name: str, network: Network, compiled: bool) -> None:
+        """Forward (with one dilation per layer, and averaged, where it has dilations), folded, and a training step."""
         lay_channels_last(network.to(self.device))
         self.networks[name] = network
         choices, layers = max(1, len(network.dilations)), network.num_temporal_layers
@@ -72,9 +70,10 @@ class Cases:
             folded: nn.Module = fold(network)
             if form == "compiled":
                 run, folded = torch.compile(run), torch.compile(folded)  # type: ignore[assignment]
+            if layers:
+                self.cases.append(Case(name, "forward, one dilation", form, self.forward(network, run, draws)))
             self.cases += [
-                Case(name, "forward, one dilation", form, self.forward(network, run, draws)),
-                Case(name, "forward, averaged", form, self.forward(network, run)),
+                Case(name, "forward, averaged" if layers else "forward", form, self.forward(network, run)),
                 Case(name, "inference form", form, self.forward(folded, folded)),
                 Case(name, "training step", form, self.step(network, run, draws)),
             ]

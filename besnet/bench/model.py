@@ -10,8 +10,9 @@ from besnet.bench.cases import OUR_I3D, PEER_I3D, Cases
 from besnet.bench.costs import AGAIN, measure, table
 from besnet.files import write_json
 from besnet.formats import stamp
-from besnet.models.besnet import BesNet
+from besnet.models.build import build
 from besnet.training.memory import keep_freed_memory
+from besnet.training.starting import taps_line
 
 
 def bench_model(
@@ -19,6 +20,8 @@ def bench_model(
     crop_size: int = 112,
     batch_size: int = 4,
     num_classes: int = 400,
+    network: str = "besnet",
+    backbone: str | None = None,
     dilations: list[int] | None = None,
     block: Literal["bottleneck", "basic"] = "bottleneck",
     blocks: list[int] | None = None,
@@ -30,7 +33,7 @@ def bench_model(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     json: Path | None = None,
 ) -> None:
-    """Time a BesNet: forward, averaged forward, inference form and training step, eager and compiled.
+    """Time a network: forward, averaged forward, inference form and training step, eager and compiled.
 
     Prints parameters, GFLOP per clip (torch's own count), memory, ms, clips/s and MFU. The peak of the MFU is the
     fastest of all cases and of matrix products and convolutions of several sizes. The first case is timed twice: the
@@ -41,6 +44,8 @@ def bench_model(
         crop_size: height and width in pixels.
         batch_size: clips in a batch.
         num_classes: size of the last layer.
+        network: besnet, a video network by name, or module:Class, as model.network of a config.
+        backbone: the 2D network that besnet is made from, as model.backbone of a config.
         dilations: the set of temporal dilations; by default [1,2]; [] for no taps in time (C2D).
         block: block type of the network.
         blocks: blocks in each stage; by default [3,4,6,3], as in ResNet-50.
@@ -58,17 +63,16 @@ def bench_model(
     if place.type == "cpu":
         keep_freed_memory()  # as training does
     bench = Cases(place, precision, batch_size, num_frames, crop_size, num_classes)
-    network = BesNet(
-        num_classes,
-        (1, 2) if dilations is None else dilations,
-        block=block,
-        blocks=(3, 4, 6, 3) if blocks is None else blocks,
-        width=width,
-    )
-    bench.add_besnet("BesNet", network, compile)
+    given = {"dilations": dilations, "blocks": blocks, "block": block, "width": width, "backbone": backbone}
+    model = {name: value for name, value in given.items() if value is not None}
+    built = build(model | {"num_classes": num_classes, "network": network})
+    built.check_clip(num_frames, crop_size)
+    name = {"besnet": f"BesNet {backbone or ''}".strip()}.get(network, network)
+    bench.add_network(name, built, compile)
     notes = bench.add_peers() if compare else []
     costs, timings, peak = measure(bench, rounds)
-    print(f"{bench.describe()}\n\n{table(costs)}\n")
+    taps = f"{name}: {taps_line(built)}\n" if built.temporal_layers else ""
+    print(f"{bench.describe()}\n{taps}\n{table(costs)}\n")
     first = bench.cases[0].name
     notes.insert(0, str(peak))
     notes.insert(1, f"A/A: {first} timed twice, ratio {timings.ratio(AGAIN, first):.3f}")

@@ -28,6 +28,7 @@ from besnet.evaluation.stored import read_evaluation
 from besnet.evaluation.views import evaluation_crop_size, settings
 from besnet.files import write_text
 from besnet.models.folding import fold
+from besnet.models.recalibration import norm_channels
 from besnet.progress import clock
 from besnet.text import file_name
 from besnet.video.reader import Backend
@@ -89,6 +90,8 @@ def evaluate(
     shape = config["data"]["clip"]
     crop_size = evaluation_crop_size(config)
     trained.network.check_clip(shape.num_frames, crop_size)
+    if recalibrate and not norm_channels(trained.network):
+        raise ValueError(f"--recalibrate: the network of {checkpoint.path} has no BatchNorm: leave it out")
     rows = manifest.select(split, state=None)
     if not len(rows):
         there = [name for name in SPLITS if len(manifest.select(name, state=None))]

@@ -9,7 +9,7 @@ from besnet.checkpoints.header import header_of
 from besnet.environment import whole_number
 from besnet.formats import filled
 from besnet.models.build import build
-from besnet.training.config_checks import check_clips
+from besnet.training.config_checks import check_network
 from besnet.training.data import VideoData
 from besnet.training.machine_checks import Finding, machine
 from besnet.training.preflight import needs
@@ -34,7 +34,7 @@ def doctor(
     Returns 0, or 2 if there is a problem.
     """
     network = build(model | {"num_classes": len(data.manifest.classes)})
-    check_clips(network, data, config)
+    check_network(network, data, config)
     parameters = sum(weight.numel() for weight in network.parameters())
     world_size = whole_number("WORLD_SIZE", 0)
     named = str(trainer["devices"]).isdecimal()  # else as many as will be started

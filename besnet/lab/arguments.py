@@ -11,15 +11,17 @@ from besnet.data.manifest import Manifest
 from besnet.evaluation.views import ViewPlan
 from besnet.lab.controls import Control, find_control
 from besnet.lab.inference_variants import cannot_show
+from besnet.lab.networks import fitted
 from besnet.video.sampling import ClipShape
 
 # networks are compared on equal clips and cut-outs
 SHARED = ("data.folder", "data.clip", "data.crop_size")
 
 
-def find_controls(controls: list[str]) -> list[Control]:
-    """The controls by name. ValueError if two have the same name, or one changes a setting that all must share."""
-    chosen = [find_control(text) for text in controls]
+def find_controls(controls: list[str], settings: dict[str, Any]) -> list[Control]:
+    """The controls by name, for a config. ValueError if two have the same name, one changes a setting that all must
+    share, or one has an argument that its network has not."""
+    chosen = [fitted(find_control(text), settings) for text in controls]
     if not chosen or len({control.name for control in chosen}) < len(chosen):
         raise ValueError("--controls: give at least one, each with its own name")
     for control in chosen:

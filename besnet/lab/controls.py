@@ -3,6 +3,8 @@
 import shlex
 from dataclasses import dataclass
 
+from besnet.models.video_networks import KINDS
+
 
 @dataclass(frozen=True)
 class Control:
@@ -45,15 +47,20 @@ CONTROLS = {
 
 
 def find_control(text: str) -> Control:
-    """A control by its name, or one of your own as `NAME: ARGUMENTS OF besnet train`. ValueError for neither."""
+    """A control by its name, a video network by its name, or one of your own as `NAME: ARGUMENTS OF besnet train`.
+
+    ValueError for neither.
+    """
     name, colon, words = text.partition(":")
     if colon:
         if not name.replace("_", "a").replace("-", "a").isalnum():
             raise ValueError(f"controls: {name!r} cannot name a folder: use letters, digits, - and _")
         return Control(name, words.strip(), tuple(shlex.split(words)))
+    if name in KINDS:
+        return Control(name, f"the network {name}", (f"--model.network={name}",))
     if name not in CONTROLS:
         raise ValueError(
-            f"controls: unknown control {name!r}: choose from {', '.join(CONTROLS)}, "
+            f"controls: unknown control {name!r}: choose from {', '.join([*CONTROLS, *KINDS])}, "
             "or define your own as 'NAME: --model.dilations=[1,3]'"
         )
     return CONTROLS[name]

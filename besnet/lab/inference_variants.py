@@ -35,13 +35,17 @@ class InferenceVariant:
     factor: float = 1.0
 
 
-def inference_variants(model: dict[str, Any], fixed: list[int], factors: list[float]) -> dict[str, InferenceVariant]:
-    """Every inference variant of a network by name; equal ones share one object.
+def inference_variants(
+    checkpoint: dict[str, Any], fixed: list[int], factors: list[float]
+) -> dict[str, InferenceVariant]:
+    """Every inference variant of a checkpoint's network by name; equal ones share one object.
 
-    model: what the network was built from. fixed: dilations to evaluate one at a time.
+    fixed: dilations to evaluate one at a time.
     """
+    model = checkpoint["besnet"]["model"]
     found = {"averaged": InferenceVariant()}
-    if not model.get("frame_features"):  # its BatchNorms are frozen by definition
+    norms = any(name.endswith(".running_var") for name in checkpoint["state_dict"])
+    if norms and not model.get("frame_features"):  # its BatchNorms are frozen by definition
         found["recalibrated"] = InferenceVariant(recalibrated=True)
     own = list(model.get("dilations", ()))
     for dilation in fixed if own else []:
@@ -64,8 +68,11 @@ def loaded(checkpoint: Checkpoint) -> dict[str, Any]:
     return stored.content
 
 
-def network_for(checkpoint: dict[str, Any], variant: InferenceVariant) -> Network:
-    """The network of a checkpoint as a variant, with the BatchNorm statistics of its training."""
+def network_for(checkpoint: dict[str, Any], variant: InferenceVariant, named: str | None = None) -> Network:
+    """The network of a checkpoint as a variant, with the BatchNorm statistics of its training.
+
+    named: its class, where it is one of the user's own.
+    """
     entry = checkpoint["besnet"]
     model, weights = dict(entry["model"]), checkpoint["state_dict"]
     if variant.padding is not None:
@@ -74,14 +81,18 @@ def network_for(checkpoint: dict[str, Any], variant: InferenceVariant) -> Networ
         # a learned mixture has no use for its weights at a single dilation
         model |= {"dilations": list(variant.dilations), "mixture": "uniform"}
         weights = {name: value for name, value in weights.items() if not name.endswith("mixture_logits")}
-    return rebuild(checkpoint | {"besnet": entry | {"model": model}, "state_dict": weights}).network
+    return rebuild(checkpoint | {"besnet": entry | {"model": model}, "state_dict": weights}, named=named).network
 
 
 def ready_network(
-    checkpoint: dict[str, Any], variant: InferenceVariant, statistics: Path, device: torch.device
+    checkpoint: dict[str, Any],
+    variant: InferenceVariant,
+    statistics: Path,
+    device: torch.device,
+    named: str | None = None,
 ) -> Network:
     """The folded network of a variant; statistics: the file of its BatchNorm statistics, if it is recalibrated."""
-    network = network_for(checkpoint, variant)
+    network = network_for(checkpoint, variant, named)
     if variant.recalibrated:
         found = read_arrays(statistics, read_bytes(statistics, LARGEST))
         set_statistics(network, torch.from_numpy(found["measured"]), torch.from_numpy(found["clips"]))

@@ -105,7 +105,7 @@ def recalibrate(plan: Plan, root: Path, worker: int, workers: int, pulse: Pulse)
     batches = [[clips[number] for number in batch] for batch in equal_batches(len(clips))]
     for checkpoint, variant, path in todo:
         pulse(f"recalibration of {checkpoint.run}")
-        network = network_for(loaded(checkpoint), variant).to(device)
+        network = network_for(loaded(checkpoint), variant, checkpoint.network).to(device)
         measured = [
             measure_batch(
                 network,
@@ -179,7 +179,7 @@ def predict_group(
 
 def chosen(plan: Plan, content: dict[str, Any]) -> dict[str, InferenceVariant]:
     """The inference variants of a checkpoint in the plan."""
-    return inference_variants(content["besnet"]["model"], plan.fixed, plan.factors)
+    return inference_variants(content, plan.fixed, plan.factors)
 
 
 def built(
@@ -198,7 +198,7 @@ def built(
         first[variant] = name
         at_one = InferenceVariant(variant.dilations, variant.padding, variant.recalibrated)
         if at_one not in made:
-            made[at_one] = ready_network(content, at_one, statistics_file(place, variant), device)
+            made[at_one] = ready_network(content, at_one, statistics_file(place, variant), device, checkpoint.network)
         found[name] = (variant, made[at_one])
     return found
 

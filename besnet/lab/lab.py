@@ -23,6 +23,7 @@ from besnet.lab import results
 from besnet.lab.arguments import check_data, clip_and_views, find_controls, sort_factors, trained_and_evaluated
 from besnet.lab.comparisons import Comparisons
 from besnet.lab.inference_variants import loaded
+from besnet.lab.networks import own_class
 from besnet.lab.plan import Checkpoint, Plan, chunks
 from besnet.lab.queue import Attempts, Job, Slot, work
 from besnet.lab.runs import checkpoint_of, curve, origin, run_facts, run_name, training
@@ -59,8 +60,8 @@ def lab(
     Args:
         config: config of `besnet train`; each control changes some arguments of its `model:` section.
         out: folder of the lab: runs, logs, predictions, page.
-        controls: such as [c2d,none,random_12]: c2d, none, fixed_2, random_12, random_1234, learned_1234, frames, or
-            your own as 'NAME: ARGUMENTS OF besnet train'.
+        controls: such as [c2d,none,random_12]: c2d, none, fixed_2, random_12, random_1234, learned_1234, frames, a
+            video network by its name (r3d_18, ...), or your own as 'NAME: ARGUMENTS OF besnet train'.
         seeds: trainings of each control, with the seeds 0, 1, ...
         max_parallel: trainings at a time on CPU cores; by default the number of cores divided by `threads`. Each GPU
             trains one at a time.
@@ -79,7 +80,7 @@ def lab(
         stopping_rule: when the lab ends, for its page.
     """
     text, settings = read_settings(config)
-    chosen = [replace(control, what=origin(control, settings)) for control in find_controls(controls)]
+    chosen = [replace(control, what=origin(control, settings)) for control in find_controls(controls, settings)]
     comparisons = Comparisons.read(primary, secondary, [control.name for control in chosen])
     shape, views = clip_and_views(config, settings, num_clips)
     shown, left_out = sort_factors(shape, frame_interval_scales)
@@ -101,7 +102,8 @@ def lab(
         }
         slots = free_slots(settings, max_parallel, threads)
         work(list(jobs.values()), slots, attempts, out / "logs", "runs")
-        finished = [checkpoint_of(out / "runs" / name) for name, job in jobs.items() if job.code == 0]
+        classes = {run_name(control, seed): own_class(control, settings) for seed in range(seeds) for control in chosen}
+        finished = [checkpoint_of(out / "runs" / name, classes[name]) for name, job in jobs.items() if job.code == 0]
         found: dict[str, Any] = {"controls": [{"name": c.name, "what": c.what, "seeds": []} for c in chosen]}
         found |= {"differences": [], "coverage": None}
         if finished:

@@ -20,11 +20,15 @@ CHUNK = 64  # videos whose predictions are kept in one file
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained network of the lab: the run's name, the file, the hash of the file."""
+    """A trained network of the lab: the run's name, the file, the hash of the file.
+
+    network: module:Class of a network of the user's own, as the config or the control names it; None for others.
+    """
 
     run: str
     file: str
     hash: str
+    network: str | None = None
 
 
 @dataclass(frozen=True)

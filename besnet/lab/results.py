@@ -69,7 +69,7 @@ def gather(
         entry = loaded(checkpoint)
         full = [chunk for chunk in stored[checkpoint.run] if len(chunk["read"])]
         common = np.isin(np.concatenate([chunk["read"] for chunk in full]), read)
-        variants = inference_variants(entry["besnet"]["model"], plan.fixed, plan.factors)
+        variants = inference_variants(entry, plan.fixed, plan.factors)
         first: dict[Any, str] = {}
         for name, variant in variants.items():
             first.setdefault(variant, name)
@@ -77,7 +77,7 @@ def gather(
         for probabilities in joined.values():
             check_probabilities(probabilities, str(plan.place(root, checkpoint)))
         arrays = {name: joined[first[variant]] for name, variant in variants.items()}
-        size = sum(weight.numel() for weight in network_for(entry, InferenceVariant()).parameters())
+        size = sum(weight.numel() for weight in network_for(entry, InferenceVariant(), checkpoint.network).parameters())
         found[checkpoint.run] = Predictions(entry["besnet"]["model"], size, arrays)
     unread = [{"id": manifest[row].id, "why": reason} for row, reason in sorted(why.items())]
     looped = np.concatenate([chunk["looped"] for chunk in full])[common]

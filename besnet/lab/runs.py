@@ -60,10 +60,13 @@ def share_done(metrics: Path, epochs: int | None) -> float:
         return 0.0
 
 
-def checkpoint_of(run: Path) -> Checkpoint:
-    """A finished run's last checkpoint. ValueError if there is none that verifies."""
+def checkpoint_of(run: Path, network: str | None) -> Checkpoint:
+    """A finished run's last checkpoint. ValueError if there is none that verifies.
+
+    network: the class of a network of the user's own, see Checkpoint.
+    """
     stored = store.read(run)
-    return Checkpoint(run.name, str(stored.path), stored.hash)
+    return Checkpoint(run.name, str(stored.path), stored.hash, network)
 
 
 def run_facts(name: str, job: Job) -> dict[str, Any]:

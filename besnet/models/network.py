@@ -24,7 +24,8 @@ class Network(nn.Module):
     Attributes:
         num_classes: number of classes.
         dilations: the set that averaging averages over, in frames; empty for a network without dilations.
-        num_temporal_layers: layers for which a dilation is drawn.
+        temporal_layers: the names of the layers for which a dilation is drawn, in its 2D network.
+        num_temporal_layers: how many these are.
         learns_mixture: whether the weights of the average over the set are learned; nothing is drawn then.
         head: the name of the last layer; empty where it is not known.
         mean, std: of pixels in 0..1, which clips are normalised with.
@@ -34,6 +35,7 @@ class Network(nn.Module):
 
     num_classes: int
     dilations: tuple[int, ...] = ()
+    temporal_layers: tuple[str, ...] = ()
     num_temporal_layers: int = 0
     learns_mixture: bool = False
     head: str = ""

@@ -33,8 +33,10 @@ def measure_batch(model: nn.Module, clips: Tensor) -> Tensor:
         model.eval()
         for norm in norms:
             norm.train()
+            own = norm.running_mean
+            assert own is not None
             norm.momentum = 1.0  # so that running_mean and running_var become this batch's
-            norm.running_mean, norm.running_var = torch.zeros_like(norm.bias), torch.ones_like(norm.bias)
+            norm.running_mean, norm.running_var = torch.zeros_like(own), torch.ones_like(own)
             norm.num_batches_tracked = (
                 torch.zeros_like(norm.num_batches_tracked) if norm.num_batches_tracked is not None else None
             )

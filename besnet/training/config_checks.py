@@ -6,6 +6,7 @@ from typing import Any
 
 from besnet.environment import refuse_bare_srun, started_as
 from besnet.models.network import Network
+from besnet.models.recalibration import norm_channels
 from besnet.ranges import shown
 from besnet.training.data import VideoData
 from besnet.training.recipe import Recipe
@@ -61,8 +62,11 @@ def check_devices(devices: Any) -> None:
         )
 
 
-def check_clips(network: Network, data: VideoData, config: dict[str, Any]) -> None:
-    """ValueError, before anything is decoded, if the clips of a config do not go into the network."""
+def check_network(network: Network, data: VideoData, config: dict[str, Any]) -> None:
+    """ValueError, before anything is decoded, if a config's clips do not go into the network, or its recipe needs
+    layers that it has not."""
+    if config["recipe"]["precise_bn"] is not None and not norm_channels(network):
+        raise ValueError("recipe.precise_bn: the network has no BatchNorm: leave it out")
     for size in {data.crop_size, config["evaluation"]["crop_size"] or data.crop_size}:
         network.check_clip(data.clip.num_frames, size)
 

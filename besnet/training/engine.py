@@ -8,11 +8,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins import LayerSync
 from pytorch_lightning.plugins.environments import (
     ClusterEnvironment,
     LightningEnvironment,
     TorchElasticEnvironment,
 )
+from torch import nn
 
 from besnet.training.bottleneck import BottleneckReport
 from besnet.training.lightning_internals import set_collective_timeout
@@ -29,9 +31,12 @@ def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Tra
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     table = MetricsTable(run / "metrics.csv")
     logger = TensorBoardLogger(save_dir=run, name="", version="tensorboard")
+    synchronised = settings["sync_batchnorm"]
+    plugins: list[Any] = [AtomicFiles(), cluster_environment()]
+    plugins += [SynchronisedNorms()] if synchronised else []
     try:
         engine = pl.Trainer(
-            **settings,
+            **settings | {"sync_batchnorm": False},
             default_root_dir=run,
             logger=logger,
             callbacks=[
@@ -42,7 +47,7 @@ def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Tra
                 BottleneckReport(saving.phases),
                 saving,
             ],
-            plugins=[AtomicFiles(), cluster_environment()],
+            plugins=plugins,
             profiler=saving.phases,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
@@ -52,11 +57,26 @@ def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Tra
         )
     except (TypeError, ImportError) as error:
         raise ValueError(f"trainer.accelerator or trainer.devices: {error}") from error
-    if settings["sync_batchnorm"] and engine.strategy.root_device.type == "cpu":
+    if synchronised and engine.strategy.root_device.type == "cpu":
         raise ValueError("trainer.sync_batchnorm true needs GPUs: leave it out on a CPU")
     # longer than the watchdog, whose message says where each rank is
     set_collective_timeout(engine, timedelta(minutes=saving.watchdog_minutes, seconds=2 * GRACE_SEC))
     return engine
+
+
+class SynchronisedNorms(LayerSync):
+    """BatchNorms over all ranks; those of timm bring an activation along, which torch's own conversion drops."""
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """The model with synchronised norms."""
+        from timm.layers import convert_sync_batchnorm  # takes a second to import
+
+        found: nn.Module = convert_sync_batchnorm(model)
+        return found
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        """The model as it is: it ends with the training."""
+        return model
 
 
 def cluster_environment() -> ClusterEnvironment:

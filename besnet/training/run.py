@@ -19,7 +19,7 @@ from besnet.data.known import fingerprints
 from besnet.models.build import applicable, build
 from besnet.models.network import Network
 from besnet.supervision import start_fork_server
-from besnet.training.config_checks import as_launched, check_clips
+from besnet.training.config_checks import as_launched, check_network
 from besnet.training.data import VideoData
 from besnet.training.engine import build_trainer, quieten
 from besnet.training.exit_codes import STOPPED, RunExit, explain
@@ -64,7 +64,7 @@ def train(
     pl.seed_everything(seed, verbose=False)
     arguments = applicable(model | {"num_classes": len(data.manifest.classes)})
     network = build(arguments)
-    check_clips(network, data, config)
+    check_network(network, data, config)
     if compile:
         network.compile()  # in place: names, copies and checkpoints are those of the plain network
     if not len(data.val_rows):
@@ -101,7 +101,7 @@ def train(
         task.changed = changed
         if rank == 0:
             describe(out, about)
-            report_start(data, parameters, checkpoint, world_size)
+            report_start(data, network, checkpoint, world_size)
             if start is not None and start.said:
                 print(start.said)
             rates = scaled.build_optimizer(network).param_groups if scaled.rates_by_depth else None
@@ -111,7 +111,7 @@ def train(
                 meant = f"{recipe.lr} for {recipe.lr_batch}"
                 print(f"learning rate {scaled.lr:.4g} for {scaled.lr_batch} clips a step ({meant})")
             if checkpoint is None and isinstance(engine.logger, TensorBoardLogger):
-                draw_graph(engine.logger, network, data.clip.num_frames)
+                draw_graph(engine.logger, network, data.clip.num_frames, data.crop_size)
         local_ranks = world_size // engine.num_nodes
         asked = needs(out, data, parameters, saving.keep, local_ranks, engine.num_nodes)
         add_callback(engine, Preflight(about, checkpoint, asked))

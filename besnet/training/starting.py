@@ -8,6 +8,7 @@ import yaml
 
 from besnet.files import write_json, write_text
 from besnet.formats import stamp
+from besnet.models.network import Network
 from besnet.training.data import VideoData
 
 
@@ -20,12 +21,15 @@ def describe(run: Path, about: dict[str, Any]) -> None:
     write_json(run / "run.json", stamp("run") | facts | {"command": sys.argv})
 
 
-def report_start(data: VideoData, parameters: int, checkpoint: Path | None, world_size: int) -> None:
-    """Print the data, the size of the run, and where it starts."""
+def report_start(data: VideoData, network: Network, checkpoint: Path | None, world_size: int) -> None:
+    """Print the data, the size of the run, which layers have taps in time, and where the run starts."""
+    parameters = sum(weight.numel() for weight in network.parameters())
     print(
         f"{data.manifest.name}: {len(data.train_rows)} training videos, {len(data.manifest.classes)} classes; "
         f"{parameters / 1e6:.2f} M parameters; {world_size} rank{'s' * (world_size > 1)} x {data.batch_size} clips"
     )
+    if network.temporal_layers:
+        print(taps_line(network))
     order = data.order
     left = len(order.rows) - len(order) * order.global_batch // order.repeats
     if left:
@@ -34,3 +38,10 @@ def report_start(data: VideoData, parameters: int, checkpoint: Path | None, worl
         print(f"{left} videos are left out of each epoch, different ones each time: {why}")
     step = int(checkpoint.name.split("-")[0].removeprefix("step_")) if checkpoint else 0
     print(f"resumes from step {step} ({checkpoint.name})" if checkpoint else "new run", flush=True)
+
+
+def taps_line(network: Network) -> str:
+    """Which layers of a network have taps in time: how many, and the first and the last ones by name."""
+    names = network.temporal_layers
+    some = names if len(names) <= 4 else (*names[:2], "...", names[-1])
+    return f"taps in time in {len(names)} layers: {', '.join(some)}"

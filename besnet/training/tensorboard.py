@@ -1,7 +1,9 @@
 """Pictures for TensorBoard: the first batch, drawn dilations, the hardest videos, and an embedding."""
 
 import copy
+import io
 import warnings
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,11 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
-from torch import nn
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from besnet.data.evaluation_clips import VideoClips
 from besnet.data.transforms import pixels
+from besnet.models.network import Network
 from besnet.report.sheet import contact_sheet
 from besnet.training.task import ActionTraining
 from besnet.training.validation_metrics import ValidationOutput
@@ -23,6 +25,7 @@ MOST_SHOWN = 8
 FRAMES = 8
 EMBEDDED = 256
 THUMBNAIL = 48
+SMALL = 64  # pixels of the clip that the graph is traced with
 
 
 class TensorBoardPictures(pl.Callback):
@@ -132,10 +135,18 @@ def add_picture(writer: SummaryWriter, tag: str, picture: Image.Image, step: int
     writer.add_image(tag, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
 
 
-def draw_graph(logger: TensorBoardLogger, network: nn.Module, num_frames: int) -> None:
-    """Put the network's graph into TensorBoard, traced on the CPU with one small clip."""
-    network = copy.deepcopy(network).eval()
+def draw_graph(logger: TensorBoardLogger, network: Network, num_frames: int, crop_size: int) -> None:
+    """Put the network's graph into TensorBoard, traced on the CPU with one clip, a small one if that goes in.
+
+    A network that cannot be traced has none.
+    """
+    network, size = copy.deepcopy(network).eval(), SMALL
+    try:
+        network.check_clip(num_frames, size)
+    except ValueError:
+        size = crop_size
     with warnings.catch_warnings(), torch.no_grad():
         # the trace is only looked at, so branches that depend on the input's shape may be frozen in it
         warnings.simplefilter("ignore")
-        logger.experiment.add_graph(network, torch.zeros(1, 3, num_frames, 64, 64))
+        with redirect_stdout(io.StringIO()), suppress(RuntimeError, TypeError, ValueError):
+            logger.experiment.add_graph(network, torch.zeros(1, 3, num_frames, size, size))
