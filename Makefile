@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
-	bench-overhead bench-gpu prove-resume prove-hosts prove-slurm prove-lab smoke-container api-docs
+	bench-overhead bench-gpu prove-resume prove-networks prove-hosts prove-slurm prove-lab smoke-container api-docs
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -57,6 +57,10 @@ bench-gpu: .venv/ready ## on a GPU host: kill and resume a training, then check 
 KILLS ?= 60
 prove-resume: .venv/ready ## kill a two-rank training 60 times (KILLS=6 for less): the same bits at the end
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.prove_resume --kills $(KILLS)
+
+prove-networks: .venv/ready ## the same for Lite0, r3d_18 and a class of one's own, 6 kills each: half an hour on two cores
+	for network in "--backbone tf_efficientnet_lite0" "--network r3d_18" "--network tests.ten_lines:TenLines"; do \
+	  OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.prove_resume --kills 6 $$network || exit 1; done
 
 FAULTS ?= 20
 prove-hosts: .venv/ready ## two hosts (network namespaces), one killed or cut off 20 times: the same bits (needs root)

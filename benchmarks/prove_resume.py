@@ -1,7 +1,9 @@
 """Kill a training run again and again, start it again with the same command, and compare it with an undisturbed one.
 
     make prove-resume                                       # 60 kills, about half an hour on two cores
+    make prove-networks                                     # 6 kills each of Lite0, r3d_18 and a class of one's own
     python -m benchmarks.prove_resume --kills 6 --seed 1    # what CI runs
+    python -m benchmarks.prove_resume --backbone tf_efficientnet_lite0
 
 Two gloo ranks with a loader worker each train a small network (dropout, BatchNorm, AdamW, mixup, CutMix, a moving
 average of the weights) on drawn videos under torchrun. SIGKILL hits rank 0, rank 1, a loader worker or torchrun itself:
@@ -14,12 +16,13 @@ interval replayed, no process left over.
 import argparse
 import contextlib
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +31,12 @@ import psutil
 
 from besnet.checkpoints import store
 from tests import command, moving_squares
+from tests.conftest import ROOT
 
 INTERVAL = 5  # steps between checkpoints
 STEPS_PER_EPOCH = 6
 NO_END = 100_000  # epochs
+TINY = [word for word in command.TINY if word.startswith("--model.")]
 LIMIT_SEC = 900.0  # for anything that is waited for: a matter of a machine at its slowest, not of the proof
 TARGETS = ("rank 0", "rank 1", "loader worker", "launcher")
 MOMENTS = ("inside a save", "after progress", "while starting")
@@ -61,20 +66,21 @@ def plan(kills: int, rng: np.random.Generator) -> list[Kill]:
     return [Kill(target, moment) for target, moment in zip(targets, moments, strict=True)]
 
 
-def run_words(data: Path, run: Path, epochs: int) -> list[str]:
+def run_words(data: Path, run: Path, epochs: int, network: Sequence[str] = TINY) -> list[str]:
     """The arguments of the training that is to survive: two ranks in all, whatever the hosts."""
-    return [f"--data.folder={data}", f"--out={run}", *command.TINY, f"--trainer.max_epochs={epochs}",
+    others = [word for word in command.TINY if word not in TINY]
+    return [f"--data.folder={data}", f"--out={run}", *others, *network, f"--trainer.max_epochs={epochs}",
             "--data.batch_size=2", "--data.workers=1", "--trainer.devices=2", "--trainer.strategy=ddp",
             "--recipe.ema=0.99", "--recipe.mixup=0.4", "--recipe.cutmix=1.0",
             f"--saving.every_steps={INTERVAL}", "--saving.watchdog_minutes=2"]  # fmt: skip
 
 
-def start(data: Path, run: Path, epochs: int, *more: str) -> subprocess.Popen[bytes]:
+def start(data: Path, run: Path, epochs: int, *more: str, network: Sequence[str] = TINY) -> subprocess.Popen[bytes]:
     """The command that is started again and again."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "besnet", "train"]
-    words = [sys.executable, "-W", "ignore", *torchrun, *run_words(data, run, epochs), *more]
+    words = [sys.executable, "-W", "ignore", *torchrun, *run_words(data, run, epochs, network), *more]
     with open(run.with_suffix(".log"), "ab") as log:
-        return subprocess.Popen(words, stdout=log, stderr=log)
+        return subprocess.Popen(words, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": str(ROOT)})
 
 
 def victims(launcher: psutil.Process, target: str) -> list[psutil.Process]:
@@ -222,10 +228,10 @@ def undisturbed(data: Path, run: Path, epochs: int) -> Pace:
     return Pace(first_sec - began_sec, (time.monotonic() - first_sec) / intervals)
 
 
-def until(data: Path, run: Path, step: int) -> Pace:
+def until(data: Path, run: Path, step: int, network: Sequence[str] = TINY) -> Pace:
     """Train without harm until there is a checkpoint of this step or a later one, then kill everything."""
     began_sec = time.monotonic()
-    process = start(data, run, NO_END, "--saving.keep=10000")
+    process = start(data, run, NO_END, "--saving.keep=10000", network=network)
     wait(process, lambda: saved(run) > 0, LIMIT_SEC)
     first_sec, first = time.monotonic(), saved(run)
     wait(process, lambda: saved(run) >= step, 4 * LIMIT_SEC)
@@ -288,19 +294,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--network", help="a video network by name, or module:Class")
+    parser.add_argument("--backbone", help="a 2D network by name, to make a BesNet from")
     words = parser.parse_args()
+    given = [f"--model.{name}={value}" for name in ("network", "backbone") if (value := getattr(words, name))]
+    network = given or TINY
     rng = np.random.default_rng(words.seed)
     with tempfile.TemporaryDirectory() as folder:
         data = moving_squares.make(Path(folder) / "squares")
         calm, hurt = Path(folder) / "undisturbed", Path(folder) / "killed"
-        pace = until(data, Path(folder) / "pace", 4 * INTERVAL)
+        pace = until(data, Path(folder) / "pace", 4 * INTERVAL, network)
         print(f"{pace.start_sec:.1f} s to the first checkpoint, {pace.interval_sec:.2f} s to the next", flush=True)
         done: list[Kill] = []
         lost: list[Kill] = []
         planned = deque(plan(words.kills, rng))
         while planned and len(lost) <= words.kills // 4:
             kill = planned.popleft()
-            process = start(data, hurt, NO_END)
+            process = start(data, hurt, NO_END, network=network)
             if not hit(kill, process, hurt, pace, rng):
                 code = process.poll()
                 process.kill()
@@ -317,13 +327,13 @@ def main() -> int:
                 f"{f', {kill.left_over} processes left over' if kill.left_over else ''}",
                 flush=True,
             )
-        before, process = saved(hurt), start(data, hurt, NO_END)
+        before, process = saved(hurt), start(data, hurt, NO_END, network=network)
         if not wait(process, lambda: saved(hurt) > before, LIMIT_SEC):
             print(hurt.with_suffix(".log").read_text()[-3000:])
             return 1
         end(process)
         step = saved(hurt)
-        until(data, calm, step)
+        until(data, calm, step, network)
         print(histogram(done))
         return judge(done, hashes(calm, step), hashes(hurt, step), words.kills)
 

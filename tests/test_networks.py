@@ -12,7 +12,10 @@ from besnet.checkpoints import store
 from besnet.checkpoints.header import rebuild
 from besnet.evaluation.stored import read_evaluation
 from besnet.models.build import ModelArguments, applicable, build
+from besnet.models.recalibration import batch_norms, measure_batch, set_statistics
 from besnet.predict.model import load
+from besnet.training.engine import SynchronisedNorms
+from besnet.training.starting import taps_line
 from tests import command
 
 OWN = "tests.ten_lines:TenLines"
@@ -96,6 +99,72 @@ def test_it_is_exported(trained: tuple[str, Path], tmp_path: Path, to: str) -> N
     about = json.loads((target / "model.json" if to == "folder" else target.with_suffix(".json")).read_text())
     network = rebuild(store.load(run), named=OWN if kind == "own" else None).network
     assert about.get("transforms", about)["input"]["std"] == pytest.approx([255 * value for value in network.std])
+
+
+def test_ranks_accumulation_and_recomputation_make_the_same_steps(squares: Path, tmp_path: Path) -> None:
+    """Of an inflated backbone; with frozen norms and one dilation nothing depends on how a step is divided."""
+    same = ["--model.backbone=test_efficientnet", "--model.frozen_bn=true", "--model.dilations=[2]", *SMALL,
+            "--data.crop.flip=0", "--recipe.optimizer=sgd", "--recipe.lr=0.05", "--trainer.max_epochs=1",
+            f"--data.folder={squares}"]  # fmt: skip
+    runs = {
+        "plain": [],
+        "recomputed": ["--model.activation_checkpointing=true"],
+        "accumulated": ["--data.batch_size=2", "--trainer.accumulate_grad_batches=2"],
+    }
+    for name, words in runs.items():
+        assert cli.run("train", [*same, *words, f"--out={tmp_path / name}"]) == 0
+    ranks = ["--data.batch_size=2", "--trainer.devices=2", "--trainer.strategy=ddp", *runs["recomputed"]]
+    process = command.start("train", *same, *ranks, f"--out={tmp_path / 'ranks'}", ranks=2)
+    said = process.communicate(timeout=command.LIMIT_SEC)
+    assert process.returncode == 0, said
+    plain = store.load(tmp_path / "plain")["state_dict"]
+    fresh = build({"num_classes": 4, "backbone": "test_efficientnet", "dilations": [2]}).state_dict()
+    assert max(float((plain[f"network.{name}"] - value).abs().max()) for name, value in fresh.items()) > 1e-3
+    for name in ("recomputed", "accumulated", "ranks"):
+        other = store.load(tmp_path / name)["state_dict"]
+        for weight, value in plain.items():
+            torch.testing.assert_close(other[weight], value, rtol=1e-4, atol=1e-6)
+
+
+@torch.no_grad()
+def test_norms_with_an_activation_keep_it_when_they_are_synchronised() -> None:
+    """timm's norms bring their activation along; torch's own conversion drops it."""
+    torch.manual_seed(0)
+    network, clips = build({"num_classes": 3, "backbone": "test_efficientnet"}).eval(), torch.randn(1, 3, 3, 32, 32)
+    expected = network(clips)
+    synchronised = SynchronisedNorms().apply(network)
+    norms = [module for module in synchronised.modules() if isinstance(module, torch.nn.SyncBatchNorm)]
+    assert norms
+    assert not any(type(module).__name__ == "BatchNormAct2d" for module in synchronised.modules())
+    torch.testing.assert_close(synchronised(clips), expected)
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet"])
+def test_recalibrated_norms_answer_as_on_the_batch_itself(name: str) -> None:
+    torch.manual_seed(0)
+    network, clips = build({"num_classes": 3, "backbone": name}), torch.randn(6, 3, 4, 128, 128)
+    set_statistics(network, measure_batch(network, clips).unsqueeze(0), torch.tensor([6]))
+    with torch.no_grad():
+        used = network.eval()(clips)
+        for norm in batch_norms(network):
+            norm.train()
+        torch.testing.assert_close(used, network(clips), rtol=2e-2, atol=2e-2)
+
+
+def test_the_start_says_which_layers_have_taps() -> None:
+    line = taps_line(build({"num_classes": 3, "backbone": "tf_efficientnet_lite0"}))
+    assert line == "taps in time in 31 layers: blocks.0.0.conv_pw, blocks.1.0.conv_pw, ..., blocks.6.0.conv_pwl"
+    assert not build({"num_classes": 3, "dilations": [], "blocks": [1], "width": 8}).temporal_layers
+
+
+def test_statistics_of_a_network_without_norms_are_refused(
+    squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"--data.folder={squares}", f"--out={tmp_path}", *SMALL, "--model.network=swin3d_t",
+             "--trainer.max_epochs=1", "--recipe.precise_bn=4"]  # fmt: skip
+    with pytest.raises(SystemExit):
+        cli.run("train", words)
+    assert "recipe.precise_bn: the network has no BatchNorm" in capsys.readouterr().err
 
 
 def test_a_checkpoint_imports_nothing(squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
