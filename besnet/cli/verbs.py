@@ -51,10 +51,9 @@ def loaded(place: str) -> Callable[..., Any]:
 START, DATA, TRAIN, USE, MEASURE = "try it", "prepare videos", "train", "evaluate and use a network", "measure speed"
 OF_TRAINING = (
     "config", "out", "data.folder", "pretrained", "seed", "model.network", "model.backbone", "model.dilations",
-    "model.block", "model.blocks", "data.clip.num_frames", "data.clip.frame_interval", "data.crop_size",
-    "data.batch_size", "data.workers", "data.val_videos", "recipe.optimizer", "recipe.lr", "recipe.warmup_epochs",
-    "recipe.ema", "trainer.max_epochs", "trainer.devices", "trainer.accelerator", "trainer.precision", "compile",
-    "accept_changes",
+    "data.clip.num_frames", "data.clip.frame_interval", "data.crop_size", "data.batch_size", "data.workers",
+    "data.val_videos", "recipe.optimizer", "recipe.lr", "recipe.warmup_epochs", "recipe.ema", "trainer.max_epochs",
+    "trainer.devices", "trainer.accelerator", "trainer.precision", "compile", "accept_changes",
 )  # fmt: skip
 
 VERBS = {
