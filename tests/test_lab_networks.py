@@ -29,10 +29,10 @@ def test_arguments_of_the_config_that_mean_nothing_for_a_network_are_left_out() 
 @pytest.mark.parametrize(
     ("text", "network", "why"),
     [
-        ("c2d", {"network": "r3d_18"}, "c2d: model.dilations does not apply to the network r3d_18"),
-        ("random_12", {"network": "mvit_v2_s"}, "random_12: model.dilations does not apply to the network mvit_v2_s"),
-        ("frames", {"network": "s3d"}, "frames: model.dilations does not apply to the network s3d"),
-        ("wide: --model.width=16", {"backbone": "resnet18"}, "model.width does not apply to the backbone resnet18"),
+        ("c2d", {"network": "r3d_18"}, "c2d: model.dilations does not apply to r3d_18"),
+        ("random_12", {"network": "mvit_v2_s"}, "random_12: model.dilations does not apply to mvit_v2_s"),
+        ("frames", {"network": "s3d"}, "frames: model.dilations does not apply to s3d"),
+        ("wide: --model.width=16", {"backbone": "resnet18"}, "model.width does not apply to BesNet from resnet18"),
     ],
 )
 def test_controls_that_need_what_the_network_has_not_are_refused(text: str, network: dict[str, str], why: str) -> None:

@@ -188,11 +188,11 @@ def test_a_checkpoint_imports_nothing(squares: Path, tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("model", "why"),
     [
-        ({"network": "r3d_18", "dilations": [1]}, "model.dilations does not apply to the network r3d_18"),
-        ({"network": "r3d_18", "backbone": "resnet18"}, "model.backbone does not apply to the network r3d_18"),
-        ({"network": "slow_r50", "dropout": 0.2}, "model.dropout does not apply to the network slow_r50"),
-        ({"network": OWN, "inflation": "centre"}, "model.inflation does not apply to the network tests.ten_lines"),
-        ({"backbone": "resnet18", "width": 8}, "model.width does not apply to the backbone resnet18"),
+        ({"network": "r3d_18", "dilations": [1]}, "model.dilations does not apply to r3d_18"),
+        ({"network": "r3d_18", "backbone": "resnet18"}, "model.backbone does not apply to r3d_18"),
+        ({"network": "slow_r50", "dropout": 0.2}, "model.dropout does not apply to slow_r50"),
+        ({"network": OWN, "inflation": "centre"}, "model.inflation does not apply to tests.ten_lines"),
+        ({"backbone": "resnet18", "width": 8}, "model.width does not apply to BesNet from resnet18"),
         ({"network": "no_module:Net"}, "no_module cannot be imported .* PYTHONPATH"),
         ({"network": "tests.ten_lines:Absent"}, "has no attribute 'Absent'"),
         ({"network": "tests.ten_lines:NoClasses"}, "it must take num_classes"),

@@ -98,11 +98,12 @@ def kept_for_backward() -> Iterator[dict[int, int]]:
 def table(costs: list[Cost]) -> str:
     """The costs as text, a line each."""
     heads = f"{'M param.':>9}{'GFLOP/clip':>12}{'MB':>8}{'ms':>10}{'clips/s':>9}{'MFU':>6}"
-    lines = [f"{'network':24}{'mode':23}{'form':10}{heads}"]
+    width = max(24, *(len(c.network) + 1 for c in costs))
+    lines = [f"{'network':{width}}{'mode':23}{'form':10}{heads}"]
     for c in costs:
         memory = "-" if c.memory_mb is None else f"{c.memory_mb:.0f}"
         lines.append(
-            f"{c.network:24}{c.mode:23}{c.form:10}{c.parameters_m:9.2f}{c.gflops:12.2f}{memory:>8}"
+            f"{c.network:{width}}{c.mode:23}{c.form:10}{c.parameters_m:9.2f}{c.gflops:12.2f}{memory:>8}"
             f"{c.ms:10.1f}{c.clips_per_sec:9.2f}{c.mfu:6.0%}"
         )
     return "\n".join(lines)

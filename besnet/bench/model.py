@@ -10,7 +10,7 @@ from besnet.bench.cases import OUR_I3D, PEER_I3D, Cases
 from besnet.bench.costs import AGAIN, measure, table
 from besnet.files import write_json
 from besnet.formats import stamp
-from besnet.models.build import build
+from besnet.models.build import build, kind
 from besnet.training.memory import keep_freed_memory
 from besnet.training.starting import taps_line
 
@@ -67,7 +67,7 @@ def bench_model(
     model = {name: value for name, value in given.items() if value is not None}
     built = build(model | {"num_classes": num_classes, "network": network})
     built.check_clip(num_frames, crop_size)
-    name = {"besnet": f"BesNet {backbone or ''}".strip()}.get(network, network)
+    name = kind(model | {"network": network}).title
     bench.add_network(name, built, compile)
     notes = bench.add_peers() if compare else []
     costs, timings, peak = measure(bench, rounds)

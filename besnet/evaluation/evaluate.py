@@ -27,6 +27,7 @@ from besnet.evaluation.results import finish
 from besnet.evaluation.stored import read_evaluation
 from besnet.evaluation.views import evaluation_crop_size, settings
 from besnet.files import write_text
+from besnet.models.build import kind
 from besnet.models.folding import fold
 from besnet.models.recalibration import norm_channels
 from besnet.progress import clock
@@ -183,12 +184,9 @@ def describe(trained: LoadedCheckpoint) -> str:
     """The network in one line."""
     parameters = sum(weight.numel() for weight in trained.network.parameters()) / 1e6
     taps = f"dilations {list(trained.network.dilations)}" if trained.network.dilations else "no temporal taps"
-    network = trained.model.get("network", "besnet").replace("besnet", "BesNet")
-    if trained.model.get("backbone"):
-        network += f" from {trained.model['backbone']}"
     average = "" if trained.ema is None else f", moving average of decay {trained.ema}"
     trainings = f"{trained.position.get('micro_batch', 0)} micro-batches trained"
-    return f"{network}, {parameters:.2f} M parameters, {taps}, {trainings}{average}"
+    return f"{kind(trained.model).title}, {parameters:.2f} M parameters, {taps}, {trainings}{average}"
 
 
 def weights_line(trained: LoadedCheckpoint) -> str:

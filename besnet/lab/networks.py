@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from besnet.lab.controls import Control
-from besnet.models.build import DEFAULTS, ModelArguments
+from besnet.models.build import DEFAULTS, kind
 
 
 def own_arguments(control: Control) -> Iterator[tuple[str, Any]]:
@@ -27,7 +27,7 @@ def model_of(control: Control, settings: dict[str, Any]) -> dict[str, Any]:
 
 def own_class(control: Control, settings: dict[str, Any]) -> str | None:
     """module:Class, where a control's network is a class of the user's own."""
-    network: str = model_of(control, settings).get("network", "besnet")
+    network = kind(model_of(control, settings)).network
     return network if ":" in network else None
 
 
@@ -37,12 +37,10 @@ def fitted(control: Control, settings: dict[str, Any]) -> Control:
     ValueError if the control itself sets such an argument.
     """
     model, own = model_of(control, settings), dict(own_arguments(control))
-    network = model.get("network", "besnet")
-    backbone = model.get("backbone") if network == "besnet" else None
-    strange = model.keys() - ModelArguments(1, network=network, backbone=backbone).applicable
+    network = kind(model)
+    strange = model.keys() - network.applicable
     for name in sorted(strange & own.keys()):
-        of = f"the backbone {backbone}" if network == "besnet" else f"the network {network}"
-        raise ValueError(f"--controls: {control.name}: model.{name} does not apply to {of}")
+        raise ValueError(f"--controls: {control.name}: model.{name} does not apply to {network.title}")
     resets = [f"--model.{name}={text(DEFAULTS[name])}" for name in sorted(strange & DEFAULTS.keys())]
     return replace(control, words=(*control.words, *resets))
 

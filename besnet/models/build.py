@@ -71,8 +71,14 @@ class ModelArguments:
         check_section("model", vars(self))
         for name in sorted(vars(self).keys() - self.applicable):
             if plain(getattr(self, name)) != DEFAULTS[name]:
-                of = f"the backbone {self.backbone}" if self.network == "besnet" else f"the network {self.network}"
-                raise ValueError(f"model.{name} does not apply to {of}: leave it out")
+                raise ValueError(f"model.{name} does not apply to {self.title}: leave it out")
+
+    @property
+    def title(self) -> str:
+        """What the network is called."""
+        if self.network != "besnet":
+            return self.network
+        return "BesNet" if self.backbone is None else f"BesNet from {self.backbone}"
 
     @property
     def applicable(self) -> set[str]:
@@ -92,6 +98,13 @@ def plain(value: Any) -> Any:
 
 
 DEFAULTS = {field.name: field.default for field in fields(ModelArguments) if field.default is not MISSING}
+
+
+def kind(model: Mapping[str, Any]) -> ModelArguments:
+    """The network that a `model` section is about, whatever else it says of it."""
+    network = model.get("network", DEFAULTS["network"])
+    backbone = model.get("backbone") if network == DEFAULTS["network"] else None
+    return ModelArguments(1, network=network, backbone=backbone)
 
 
 def applicable(model: Mapping[str, Any]) -> dict[str, Any]:
