@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from besnet import cli
 from besnet.bench.budget import bench_budget, training_clips, training_gflops, whole_number
 from besnet.bench.costs import kept_for_backward
+from besnet.bench.flops import counted
 from besnet.bench.model import bench_model
 from besnet.bench.peak import measured, probes
 from besnet.bench.peers import difference, our_i3d, pytorchvideo_peers
@@ -43,6 +45,30 @@ def test_a_small_network_is_counted_and_written_down(tmp_path: Path, capsys: pyt
     assert re.search(r"peak: [\d.e-]+ TFLOP/s, the fastest of all that ran here \(.+\)", text)
     assert all(0 < row["mfu"] <= 1 for row in rows.values())
     assert "training step" in text
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_grouped_convolutions_are_counted_as_so_many_small_ones(groups: int) -> None:
+    whole = nn.Conv2d(8, 16, 3, padding=1, groups=groups)
+    parts = [nn.Conv2d(8 // groups, 16 // groups, 3, padding=1) for _ in range(groups)]
+    x = torch.randn(2, 8, 10, 10, requires_grad=True)
+    together = counted(lambda: whole(x).sum().backward())
+    one_by_one = sum(
+        counted(lambda part=part, piece=piece: part(piece).sum().backward())  # type: ignore[misc]
+        for part, piece in zip(parts, x.chunk(groups, 1), strict=True)
+    )
+    assert together == one_by_one == 3 * 2 * 2 * 16 * 100 * 9 * 8 // groups
+
+
+def test_the_shipped_networks_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--backbone=test_efficientnet"], ["--network=tests.ten_lines:TenLines"]):
+        options = ["--num_frames=2", "--crop_size=32", "--batch_size=1", "--num_classes=5", "--rounds=1"]
+        assert cli.run("bench model", [*words, *options, "--compile=false", "--device=cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "BesNet from test_efficientnet: taps in time in " in printed
+    assert re.search(r"^tests.ten_lines:TenLines +forward +eager", printed, re.M)
+    with pytest.raises(ValueError, match="num_frames 2: the network takes 16 frames"):
+        bench_model(2, network="mvit_v2_s", device="cpu")
 
 
 def test_a_missing_gpu_is_said() -> None:

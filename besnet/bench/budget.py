@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
+from besnet.bench.flops import counted
 from besnet.data.manifest import Manifest
 from besnet.models.build import build_shapes
 from besnet.settings import data_folder, read_settings
@@ -103,9 +103,8 @@ def training_gflops(model: dict[str, Any], num_frames: int, crop_size: int) -> f
     model: a config's section `model`. The last layer's size hardly matters: 400 classes are counted.
     """
     network = build_shapes(model | {"num_classes": 400})
+    network.check_clip(num_frames, crop_size)
     clips = torch.empty(1, 3, num_frames, crop_size, crop_size, device="meta")
     labels = torch.zeros(1, dtype=torch.int64, device="meta")
     draws = torch.zeros(network.num_temporal_layers, dtype=torch.int64)
-    with FlopCounterMode(display=False) as counter:
-        F.cross_entropy(network(clips, draws), labels).backward()
-    return counter.get_total_flops() / 1e9
+    return counted(lambda: F.cross_entropy(network(clips, draws), labels).backward()) / 1e9

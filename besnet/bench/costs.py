@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from besnet.bench.cases import Case, Cases
+from besnet.bench.flops import counted
 from besnet.bench.peak import Peak, measured, probes
 from besnet.bench.timing import Timings, alternate, wait
 
@@ -34,22 +34,20 @@ def measure(bench: Cases, rounds: int) -> tuple[list[Cost], Timings, Peak]:
     """Run all cases in turn, products and convolutions of the same precision among them, and the first case twice."""
     dtype = torch.bfloat16 if bench.precision == "bf16" else torch.float32
     others = probes(bench.device, dtype)
-    counted = {}
+    flop_of = {}
     for case in bench.cases:
         # Counting needs eager mode; the compiled form does the same multiplications.
         if case.form == "eager":
-            with FlopCounterMode(display=False) as counter:
-                case.run()
-            counted[case.network, case.mode] = counter.get_total_flops()
+            flop_of[case.network, case.mode] = counted(case.run)
     runs = {case.name: case.run for case in bench.cases}
     runs |= {AGAIN: bench.cases[0].run} | {name: run for name, (_, run) in others.items()}
     timings = alternate(runs, rounds, bench.device)
     flops_of = {name: flop for name, (flop, _) in others.items()}
-    flops_of |= {case.name: counted[case.network, case.mode] for case in bench.cases}
+    flops_of |= {case.name: flop_of[case.network, case.mode] for case in bench.cases}
     peak = measured(flops_of, timings)
     costs = []
     for case in bench.cases:
-        flops, seconds = counted[case.network, case.mode], timings.median(case.name)
+        flops, seconds = flop_of[case.network, case.mode], timings.median(case.name)
         costs.append(
             Cost(
                 case.network,
