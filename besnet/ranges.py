@@ -105,7 +105,7 @@ RANGES: dict[str, Any] = {
         "every_steps": count(10**9), "every_minutes": Range(0.001, 10**6), "keep": count(10_000),
         "watchdog_minutes": WATCHDOG,
     },
-    "evaluation": {"num_clips": CLIPS, "num_crops": CROPS, "crop_size": SIDE},
+    "evaluation": {"num_clips": CLIPS, "num_crops": CROPS, "crop_size": SIDE, "short_side": SIDE},
     "trainer": {
         "num_nodes": count(10_000), "max_epochs": count(10**6), "max_steps": count(10**9, besides=(-1,)),
         "check_val_every_n_epoch": count(10**6), "log_every_n_steps": count(10**9),
@@ -114,6 +114,14 @@ RANGES: dict[str, Any] = {
     },
 }  # fmt: skip
 
+# How a network with published weights takes videos.
+INPUT = {
+    "num_frames": FRAMES, "frame_interval": INTERVAL, "target_fps": CLIP["target_fps"], "crop_size": SIDE,
+    "mean": Range(0, 1, items=(3, 3)), "std": Range(0, 1, open_below=True, items=(3, 3)),
+}  # fmt: skip
+
+OF_INPUT = {f"input.{name}": allowed for name, allowed in INPUT.items()}
+
 # Of each verb's arguments.
 ARGUMENTS: dict[str, dict[str, Range]] = {
     "draw": {"seed": SEED, "train_videos": VIDEOS, "test_videos": VIDEOS, "workers": PROCESSES},
@@ -121,13 +129,14 @@ ARGUMENTS: dict[str, dict[str, Range]] = {
                 "timeout_sec": SECONDS},
     "verify": {"decode": SHARE, "workers": PROCESSES, "timeout_sec": SECONDS},
     "evaluate": {"num_clips": CLIPS, "num_crops": CROPS, "dilations": DILATIONS, "workers": WORKERS,
-                 "recalibrate": VIDEOS, "watchdog_minutes": WATCHDOG},
+                 "recalibrate": VIDEOS, "watchdog_minutes": WATCHDOG, **OF_INPUT},
+    "export": OF_INPUT,
     "lab": {"seeds": PROCESSES, "max_parallel": PROCESSES, "threads": PROCESSES, "num_clips": CLIPS,
             "frame_interval_scales": Range(0.01, 100, items=(1, 100)), "recalibration_videos": VIDEOS,
             "effect": Range(0.01, 100), "videos": VIDEOS},
     "predict": {"num_clips": CLIPS, "num_crops": CROPS, "every_sec": Range(0.001, 10**6),
-                "watchdog_minutes": WATCHDOG},
-    "features": {"num_clips": CLIPS, "num_crops": CROPS, "watchdog_minutes": WATCHDOG},
+                "watchdog_minutes": WATCHDOG, **OF_INPUT},
+    "features": {"num_clips": CLIPS, "num_crops": CROPS, "watchdog_minutes": WATCHDOG, **OF_INPUT},
     "launch": {"nproc_per_node": PROCESSES, "nnodes": count(10_000), "node_rank": count(10_000, least=0),
                "max_restarts": count(10**6, least=0), "warn_sec": count(10**6)},
     "bench model": {"num_frames": FRAMES, "crop_size": SIDE, "batch_size": BATCH, "num_classes": CLASSES,

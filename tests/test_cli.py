@@ -49,17 +49,21 @@ def test_help_lists_the_verbs_and_every_argument_with_its_default(capsys: pytest
     ("verb", "needed"),
     [
         ("train", "needs --out and --data.folder, on the command line or in --config FILE"),
-        ("evaluate", "needs --ckpt_path"),
         ("prepare", "needs SOURCE and OUT"),
         ("draw", "needs OUT"),
         ("lab", "needs --config and --out, on the command line or in --plan FILE; see"),
-        ("predict", "needs VIDEOS and --ckpt_path"),
+        ("predict", "needs VIDEOS"),
     ],
 )
 def test_nothing_given_says_what_is_needed(capsys: pytest.CaptureFixture[str], verb: str, needed: str) -> None:
     said = complaint(capsys, verb)
     assert needed in said
     assert f"see besnet {verb} --help" in said
+
+
+@pytest.mark.parametrize("words", [["evaluate"], ["predict", "x.mp4"], ["features", "x.mp4"], ["export"]])
+def test_a_network_is_named_in_one_of_two_ways(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    assert "needs --ckpt_path, or --network with --weights" in complaint(capsys, *words)
 
 
 def test_the_version_and_the_verbs_are_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import ResNet, resnet18, resnet50
 
-from besnet.checkpoints.imagenet import load_imagenet
+from besnet.checkpoints.pretrained import Start, load_pretrained
 from besnet.models.besnet import BesNet
 from besnet.models.inflation import inflate_weights
 
@@ -112,12 +112,17 @@ def small() -> BesNet:
     return BesNet(3, block="basic", blocks=(2, 2, 2, 2))
 
 
+def start(network: BesNet, source: Path | str) -> Start:
+    """Start a training of three classes."""
+    return load_pretrained(network, str(source), {"block": "basic", "blocks": [2, 2, 2, 2]}, ["a", "b", "c"])
+
+
 def test_files_of_both_kinds_load(small: BesNet, tmp_path: Path) -> None:
     flat = resnet18(num_classes=3)
     torch.save(flat.state_dict(), tmp_path / "a.pth")
     save_file(flat.state_dict(), tmp_path / "a.safetensors")
     for name in ("a.pth", "a.safetensors"):
-        load_imagenet(small, tmp_path / name)
+        start(small, tmp_path / name)
         torch.testing.assert_close(small.fc.weight, flat.fc.weight)
         nn.init.zeros_(small.fc.weight)
 
@@ -130,7 +135,7 @@ def test_a_name_reads_torchvisions_cache_and_checks_the_hash(
     cached = tmp_path / "checkpoints" / "resnet18-f37072fd.pth"
     torch.save(resnet18(num_classes=3).state_dict(), cached)
     with pytest.raises(ValueError, match=r"resnet18-f37072fd.pth: damaged, its hash begins with .* download it again"):
-        load_imagenet(small, "ResNet18_Weights.IMAGENET1K_V1")
+        start(small, "ResNet18_Weights.IMAGENET1K_V1")
 
 
 def test_without_a_network_the_message_says_where_to_put_the_file(
@@ -141,11 +146,11 @@ def test_without_a_network_the_message_says_where_to_put_the_file(
     def unreachable(*_: object, **__: object) -> None:
         raise URLError("no route to host")
 
-    monkeypatch.setattr(torch.hub, "urlopen", unreachable)
+    monkeypatch.setattr("besnet.checkpoints.download.urlopen", unreachable)
     with pytest.raises(
         ValueError, match=r"resnet50-0676ba61\.pth .*put that file at .*checkpoints/resnet50-0676ba61\.pth"
     ):
-        load_imagenet(small, "ResNet50_Weights.IMAGENET1K_V1")
+        start(small, "ResNet50_Weights.IMAGENET1K_V1")
 
 
 def test_what_cannot_be_used_is_refused_in_one_line(small: BesNet, tmp_path: Path) -> None:
@@ -155,17 +160,17 @@ def test_what_cannot_be_used_is_refused_in_one_line(small: BesNet, tmp_path: Pat
     (tmp_path / "noise.pth").write_bytes(b"noise")
     (tmp_path / "noise.safetensors").write_bytes(b"noise")
     expected = {
-        "other.pth": "has no place in this network",
-        "objects.pth": "not a file of weights",
+        "other.pth": "weights of another network",
+        "objects.pth": r"refused: it holds more than tensors and plain values \(torch.nn.modules.activation.ReLU\)",
         "values.pth": "holds no state dict",
         "noise.pth": "not a file of weights",
         "noise.safetensors": "not a file of weights",
-        "absent.pth": "no such file",
-        "ResNet50_Weights.IMAGENET9": "torchvision knows no such weights",
+        "absent.pth": "no such file of weights",
+        "ResNet50_Weights.IMAGENET9": "torchvision has no such weights",
     }
     for name, why in expected.items():
         with pytest.raises(ValueError, match=why) as caught:
-            load_imagenet(small, name if "Weights" in name else tmp_path / name)
+            start(small, name if "Weights" in name else tmp_path / name)
         assert "\n" not in str(caught.value)
         assert name in str(caught.value)
 

@@ -41,7 +41,7 @@ def test_another_run_s_weights_but_for_the_last_layer_of_other_classes(tmp_path:
     torch.manual_seed(1)
     network = BesNet(len(classes), blocks=(1, 1), width=8)
     fresh = network.fc.weight.clone()
-    said = load_pretrained(network, str(tmp_path), classes).said
+    said = load_pretrained(network, str(tmp_path), MODEL, classes).said
     for name, value in network.state_dict().items():
         if not name.startswith("fc."):
             assert torch.equal(value, other.state_dict()[name]), name
@@ -56,13 +56,13 @@ def test_another_run_s_weights_but_for_the_last_layer_of_other_classes(tmp_path:
 def test_a_2d_run_is_inflated_and_another_network_refused(tmp_path: Path) -> None:
     flat = save(tmp_path / "flat", ["a", "b"], MODEL | {"dilations": []}, seed=0)
     network = BesNet(2, blocks=(1, 1), width=8)
-    load_pretrained(network, str(tmp_path / "flat"), ["b", "a"])
+    load_pretrained(network, str(tmp_path / "flat"), MODEL, ["b", "a"])
     inflated = network.state_dict()["backbone.layer1.0.conv1.weight"].sum(2)
     torch.testing.assert_close(inflated, flat.state_dict()["backbone.layer1.0.conv1.weight"])
     assert not torch.equal(network.fc.weight, flat.fc.weight)
     save(tmp_path / "wide", ["a", "b"], MODEL | {"width": 16}, seed=0)
     with pytest.raises(ValueError, match=r"weights of another network than the config's model .*conv1.weight"):
-        load_pretrained(network, str(tmp_path / "wide"), ["a", "b"])
+        load_pretrained(network, str(tmp_path / "wide"), MODEL, ["a", "b"])
 
 
 def test_the_learning_rate_grows_with_the_clips_of_a_step() -> None:

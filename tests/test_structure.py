@@ -75,7 +75,8 @@ MOST_PARAMETERS = 8
 # Their parameters are what a user writes: flags of a verb, keys of a config section.
 LONG_SIGNATURES = {
     "bench/model.py: bench_model", "data/prepare/__init__.py: prepare", "evaluation/evaluate.py: evaluate",
-    "jobs/launch.py: launch", "lab/lab.py: lab", "predict/verbs.py: predict", "training/run.py: train",
+    "jobs/launch.py: launch", "lab/lab.py: lab", "predict/verbs.py: predict",
+    "predict/verbs.py: features", "training/run.py: train",
     "models/besnet.py: __init__", "training/data.py: __init__",
 }  # fmt: skip
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms.v2 import functional
 
 from besnet.data.clips import Clip, collate
 from besnet.data.crop import RandomCrop
@@ -50,6 +51,19 @@ def test_crops_lie_evenly_along_the_longer_side() -> None:
     torch.testing.assert_close(centre[1], views[4])
     tall = evaluation_views(ramp.transpose(2, 3), crop_size=16, num_crops=3, normalisation=IMAGENET)
     torch.testing.assert_close(tall, views.transpose(-1, -2))
+
+
+def test_squares_may_be_cut_from_larger_frames() -> None:
+    """As libraries test their weights: the short side 128, squares of 112 in the middle of it."""
+    frames = torch.randint(256, (2, 3, 60, 90, 3), dtype=torch.uint8)
+    found = evaluation_views(frames, 28, 1, IMAGENET, short_side=32)
+    larger = functional.resize(frames.permute(0, 1, 4, 2, 3), [32], antialias=True)
+    expected = functional.center_crop(larger, [28])
+    torch.testing.assert_close(found, normalise(expected, IMAGENET))
+    left, middle, right = evaluation_views(frames[:1], 28, 3, IMAGENET, short_side=32)
+    assert torch.equal(middle, found[0])
+    assert torch.equal(left, normalise(larger[0, :, :, 2:30, :28], IMAGENET))
+    assert torch.equal(right, normalise(larger[0, :, :, 2:30, -28:], IMAGENET))
 
 
 def test_normalise_moves_time_behind_channels() -> None:

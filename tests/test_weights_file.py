@@ -3,6 +3,7 @@
 import hashlib
 import io
 import tarfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,20 @@ def tar() -> bytes:
     return stream.getvalue()
 
 
+def npz() -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, weight=np.zeros(3))
+    return stream.getvalue()
+
+
+def script() -> bytes:
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated, and files of it are about
+        torch.jit.save(torch.jit.trace(torch.nn.Linear(1, 1), torch.zeros(1, 1)), stream)
+    return stream.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
@@ -71,7 +86,12 @@ def tar() -> bytes:
         (b"\x1f\x8b\x08", "gzip"),
         (b'{"a": 1}', "a JSON file"),
         (tar(), "a tar archive"),
-        (b"\x80\x04\x95not torch's", "refused|damaged"),
+        (b"\x80\x04\x95not torch's", "a pickle that torch.save did not write"),
+        (b"\x93NUMPY\x01\x00", "a NumPy array"),
+        (b"\x08\x08\x12\x07pytorch", "an ONNX file"),
+        (b"\x1c\x00\x00\x00TFL3", "a TensorFlow Lite file"),
+        (npz(), "a NumPy archive"),
+        (script(), "a TorchScript archive"),
         (b"PK\x03\x04cut", "damaged|refused"),
         (b"noise", "damaged|refused"),
     ],

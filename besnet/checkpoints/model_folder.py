@@ -43,7 +43,8 @@ class LoadedModel:
     """A network as a user names it: from a run, a checkpoint or a model folder.
 
     temperature: what its probabilities were calibrated with; None if they were not. hash: of the checkpoint that it
-    came from. name: the file that describes it, for messages.
+    came from. name: the file that describes it, for messages. said: what to tell the user of published weights. named:
+    whether its classes have names, and not only numbers.
     """
 
     trained: LoadedCheckpoint
@@ -51,6 +52,8 @@ class LoadedModel:
     run: Path | None
     name: str
     temperature: float | None = None
+    said: str = ""
+    named: bool = True
 
 
 def is_model_folder(path: Path) -> bool:

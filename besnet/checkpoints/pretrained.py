@@ -1,14 +1,20 @@
-"""Where a network's weights come from before its first step: ImageNet, or another run of besnet."""
+"""Where a network's weights come from before its first step: published weights, a file, or another model of besnet."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from besnet.checkpoints import store
-from besnet.checkpoints.header import rebuild
-from besnet.checkpoints.imagenet import inflate_into, load_imagenet
+from besnet.checkpoints import model_folder
+from besnet.checkpoints.published_weights import Published
+from besnet.checkpoints.weights_file import first_bytes, load_torch
+from besnet.checkpoints.weights_source import Weights, library_network, resolve
+from besnet.data.labels import canonical
+from besnet.models.loading import library_head, load_library_weights
 from besnet.models.network import Network, Normalisation
+from besnet.video.sampling import ClipShape
 
 
 @dataclass(frozen=True)
@@ -17,33 +23,71 @@ class Start:
 
     said: one sentence on what was loaded and what was not. normalisation: of the pixels that the weights were trained
     on; None where they do not say. trained_on: fingerprints of the videos that they were trained on; None if unknown.
+    published: what their library says of them; None for others.
     """
 
     said: str
     normalisation: Normalisation | None = None
     trained_on: Tensor | None = None
+    published: Published | None = None
+
+    def lines(self, clip: ClipShape, crop_size: int) -> list[str]:
+        """What a training prints: what was loaded, and where its clips differ from those of the weights."""
+        other = differences(self.published, clip, crop_size) if self.published else ""
+        return [line for line in (self.said, other) if line]
 
 
-def load_pretrained(network: Network, source: str, classes: list[str], named: str | None = None) -> Start:
+def load_pretrained(network: Network, source: str, model: Mapping[str, Any], classes: Sequence[str]) -> Start:
     """Fill the network from `source`.
 
-    source: 2D weights as `load_imagenet` takes them, or a checkpoint or run folder of besnet. Of the latter the moving
-    average is taken where there is one, and the last layer only if it knows the same classes in the same order.
-    classes: those that the network will be trained on. named: the class of a network of the user's own (see
-    besnet.checkpoints.weights.fill). ValueError for weights that do not fit.
+    source: published weights by name or a file of weights (see besnet.checkpoints.weights_source), or a checkpoint, run
+    folder or model folder of besnet. Of a run the moving average is taken where there is one. The last layer is taken
+    only if it is not known to be one of other classes. model: what the network was built from. classes: those that the
+    network will be trained on. ValueError for weights that do not fit.
     """
     path = Path(source)
-    if not path.is_dir() and path.suffix != ".ckpt":
-        load_imagenet(network, source)
-        return Start(f"starting from {source}, inflated")
-    stored = store.read(path)
-    file, trained = stored.path, rebuild(stored.content, where=str(stored.path), named=named)
+    if path.is_dir() or (path.is_file() and is_checkpoint(path)):
+        return from_besnet(network, path, model, classes)
+    return from_library(network, resolve(source, library_network(model)), classes)
+
+
+def is_checkpoint(file: Path) -> bool:
+    """Whether a file is a checkpoint of besnet, or called like one."""
+    if file.suffix != ".ckpt" and first_bytes(file)[:2] != b"PK":
+        return False
+    try:
+        content = load_torch(file)
+    except (ValueError, RuntimeError, EOFError):
+        return file.suffix == ".ckpt"  # reading it says what is wrong
+    return isinstance(content, Mapping) and "besnet" in content
+
+
+def from_library(network: Network, weights: Weights, classes: Sequence[str]) -> Start:
+    """Start from weights under the names of the network's library."""
+    about, state = weights.published, weights.state
+    known = about.classes if about else ()
+    if network.head and known and list(map(canonical, known)) != list(map(canonical, classes)):
+        head = f"{library_head(network)}."
+        state = {name: value for name, value in state.items() if not name.startswith(head)}
+    new = load_library_weights(network, state, weights.where, new_head=bool(network.head))
+    said = f"starting from {weights.where} ({weights.digest[:16]}), " + replaced(new, len(known), len(classes))
+    described = about or weights.like
+    if about is None and described is not None:
+        said += f"; normalised as {described}, because the file does not say"
+    return Start(said, described.normalisation if described else None, published=about)
+
+
+def from_besnet(network: Network, path: Path, model: Mapping[str, Any], classes: Sequence[str]) -> Start:
+    """Start from another model of besnet."""
+    own = str(model.get("network", "besnet"))
+    given = model_folder.given(path, own if ":" in own else None)
+    trained, file = given.trained, given.name
     head = f"{network.head}."
     own_head = {name: value.clone() for name, value in network.state_dict().items() if name.startswith(head)}
-    same_classes = trained.classes == classes
+    same_classes = trained.classes == list(classes)
     flat = trained.network.flat_weights()
     if flat is not None:
-        inflate_into(network, flat, str(file))
+        load_library_weights(network, flat, file, new_head=True)
         theirs = network.state_dict()
     else:
         theirs = trained.network.state_dict()
@@ -55,10 +99,26 @@ def load_pretrained(network: Network, source: str, classes: list[str], named: st
         raise ValueError(
             f"{file}: weights of another network than the config's model ({str(error).splitlines()[1].strip()})"
         ) from None
-    said = f"starting from {file}, all of its weights"
-    if not same_classes:
-        said = (
-            f"starting from {file}, all but its last layer: it knows {len(trained.classes)} other classes, and the "
-            f"{len(classes)} of this data get a new one"
-        )
+    said = f"starting from {file}, " + replaced(not same_classes, len(trained.classes), len(classes))
     return Start(said, trained.network.normalisation, trained.trained_on)
+
+
+def replaced(new: bool, known: int, wanted: int) -> str:
+    """What was loaded, as the end of a sentence."""
+    if not new:
+        return "all of its weights"
+    knows = f"it knows {known} other classes" if known else "it has none of this size"
+    return f"all but its last layer: {knows}, and the {wanted} of this data get a new one"
+
+
+def differences(about: Published, clip: ClipShape, crop_size: int) -> str:
+    """One line where a training shows its network other clips than its weights were trained on; else empty."""
+    found = [] if crop_size == about.crop_size else [f"{about.crop_size} pixels, not {crop_size}"]
+    if about.clip is not None:
+        plan, rate = about.clip, clip.target_fps and clip.target_fps / clip.frame_interval
+        if clip.num_frames != plan.num_frames:
+            found.append(f"{plan.num_frames} frames, not {clip.num_frames}")
+        if clip.sampling != "dense" or rate != plan.target_fps / plan.frame_interval:
+            ours = f"{rate:g} fps" if rate and clip.sampling == "dense" else "other distances"
+            found.append(f"frames at {plan.target_fps / plan.frame_interval:g} fps, not {ours}")
+    return f"{about} was trained with {'; with '.join(found)}" if found else ""

@@ -8,6 +8,14 @@ from besnet.cli.parsing import new_parser, parse
 from besnet.cli.verbs import VERBS
 from besnet.ranges import check_arguments
 
+VIDEOS = ("videos", "+", "video files, or folders of them")
+# arguments by position that are more, or less, than one
+BY_POSITION = {
+    "predict": VIDEOS,
+    "features": VIDEOS,
+    "export": ("ckpt_path", "?", "run folder (its newest good checkpoint is taken), checkpoint file or model folder"),
+}
+
 
 def call(verb: str, words: list[str]) -> int:
     """A verb that is one function; returns the exit code."""
@@ -17,9 +25,11 @@ def call(verb: str, words: list[str]) -> int:
 def arguments(verb: str, words: list[str]) -> dict[str, Any]:
     """The arguments of a verb's function, parsed and in range."""
     parser = new_parser(verb)
-    listed: set[str | int] = {"videos"} if verb in ("predict", "features") else set()
-    for name in listed:
-        parser.add_argument(str(name), nargs="+", type=Path, help="video files, or folders of them")
+    listed: set[str | int] = set()
+    if verb in BY_POSITION:
+        name, count, help_text = BY_POSITION[verb]
+        parser.add_argument(name, nargs=count, type=Path, help=help_text)
+        listed = {name}
     if VERBS[verb].arguments_file:
         parser.add_argument(f"--{VERBS[verb].arguments_file}", action="config",
                             help="YAML file of these arguments; the command line overrides it")  # fmt: skip

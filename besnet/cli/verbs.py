@@ -130,12 +130,13 @@ VERBS = {
     ),
     "evaluate": Verb(
         USE,
-        "evaluate a checkpoint on a prepared data set; --ensemble A B --out C combines evaluations",
+        "evaluate a network on a prepared data set; --ensemble A B --out C combines evaluations",
         "besnet.evaluation.evaluate:evaluate",
         reader="besnet.cli.commands:evaluate",
         shown=(
             "ckpt_path",
             "network",
+            "weights",
             "data",
             "split",
             "num_clips",
@@ -169,7 +170,6 @@ VERBS = {
         USE,
         "write a checkpoint as a model folder, as ONNX or for torch.export",
         "besnet.predict.export:export",
-        positional=True,
     ),
     "bench model": Verb(
         MEASURE,

@@ -43,21 +43,26 @@ def training_batch(batch: ClipBatch, crop_size: int, normalisation: Normalisatio
     return normalise(torch.stack(clips), normalisation)
 
 
-def evaluation_views(frames: Tensor, crop_size: int, num_crops: int, normalisation: Normalisation) -> Tensor:
-    """Square crops of a video's clips: short side resized to crop_size, crops evenly along the longer side.
+def evaluation_views(
+    frames: Tensor, crop_size: int, num_crops: int, normalisation: Normalisation, short_side: int | None = None
+) -> Tensor:
+    """Square crops of a video's clips: short side resized to short_side, or else to crop_size; crops evenly along the
+    longer side, and in the middle of the shorter one.
 
     uint8 (num_clips, T, H, W, 3) → float32 (num_clips * num_crops, 3, T, crop_size, crop_size); clip-major.
     One crop is the centre; three are left, centre, right (or top, centre, bottom).
     """
     height, width = frames.shape[2:4]
-    scale = crop_size / min(height, width)
-    size = [max(crop_size, round(height * scale)), max(crop_size, round(width * scale))]
-    room = max(size) - crop_size
+    short = short_side or crop_size
+    scale = short / min(height, width)
+    size = [max(short, round(height * scale)), max(short, round(width * scale))]
     shares = [0.5] if num_crops == 1 else [crop / (num_crops - 1) for crop in range(num_crops)]
-    axis = -2 if size[0] > size[1] else -1
+    shorter, *longer = round((short - crop_size) / 2), *(round((max(size) - crop_size) * share) for share in shares)
     crops = []
     # Clip by clip: on a GPU pixels are float32 on the way, of all clips at once four times the memory of the frames.
     for clip in frames:
         resized = functional.resize(clip.permute(0, 3, 1, 2), size, antialias=True)
-        crops += [resized.narrow(axis, round(room * share), crop_size).clone() for share in shares]
+        for start in longer:
+            top, left = (start, shorter) if size[0] > size[1] else (shorter, start)
+            crops.append(resized[..., top : top + crop_size, left : left + crop_size].clone())
     return normalise(torch.stack(crops), normalisation)

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from besnet.checkpoints import store
-from besnet.checkpoints.header import LoadedCheckpoint, rebuild
+from besnet.checkpoints.header import LoadedCheckpoint
 from besnet.checkpoints.lock import OnlyWriter
-from besnet.checkpoints.model_folder import run_of
+from besnet.checkpoints.published_model import AS_STATED, Input
 from besnet.data.known import among
 from besnet.data.labels import canonical
 from besnet.data.manifest import SPLITS, Manifest
 from besnet.data.manifest_writing import load_checked
 from besnet.evaluation.comparison import check_comparable
 from besnet.evaluation.inference import InferenceSettings, run_inference
+from besnet.evaluation.opening import opened
 from besnet.evaluation.ranks import Ranks, joined
 from besnet.evaluation.recalibration import recalibrated
 from besnet.evaluation.results import finish
@@ -37,8 +37,11 @@ from besnet.watchdog import watched
 
 
 def evaluate(
-    ckpt_path: Path,
+    ckpt_path: Path | None = None,
     network: str | None = None,
+    weights: str | None = None,
+    input: Input = AS_STATED,
+    classes: str | None = None,
     data: Path | None = None,
     split: str = "test",
     num_clips: int | None = None,
@@ -63,7 +66,11 @@ def evaluate(
 
     Args:
         ckpt_path: checkpoint file, or a run folder (its newest good checkpoint is taken).
-        network: the network of the checkpoint where that is a class of your own: module:Class, which is then imported.
+        network: with --weights, the network that they are for: a video network (mvit_v2_s), a 2D network of timm or
+            torchvision, or module:Class; with --ckpt_path, the class of its network where that is your own.
+        weights: instead of a checkpoint: published weights by name (KINETICS400_V1), or a file of weights.
+        input: how the network takes videos, where it is not as the weights say.
+        classes: names for the classes of --weights: a list of besnet's (kinetics400) or a text file.
         data: prepared data set; by default the one that the checkpoint was trained on.
         split: split of the data set.
         num_clips: clips of each video; by default as in the checkpoint's config.
@@ -82,21 +89,28 @@ def evaluate(
             then shows how well it remembers them.
         watchdog_minutes: after so long without progress the evaluation prints its stage and exits with code 69.
     """
-    checkpoint = store.read(ckpt_path)
-    changed = {} if dilations is None else {"dilations": dilations}
-    trained = rebuild(checkpoint.content, no_ema, str(checkpoint.path), changed, network)
-    config = settings(trained.config, str(checkpoint.path))
+    given, checkpoint = opened(ckpt_path, network, weights, input, classes, dilations, no_ema)
+    if checkpoint is None and recalibrate:
+        raise ValueError("--recalibrate: only for a checkpoint, beside which the statistics are kept")
+    trained = given.trained
+    config = settings(trained.config, given.name)
+    if data is None and checkpoint is None:
+        raise ValueError("--data is needed: published weights know no prepared data set")
     manifest = load_checked(data or Path(config["data"]["folder"]))
     plan = config["evaluation"].with_views(num_clips, num_crops)
     shape = config["data"]["clip"]
     crop_size = evaluation_crop_size(config)
     trained.network.check_clip(shape.num_frames, crop_size)
     if recalibrate and not norm_channels(trained.network):
-        raise ValueError(f"--recalibrate: the network of {checkpoint.path} has no BatchNorm: leave it out")
+        raise ValueError(f"--recalibrate: the network of {given.name} has no BatchNorm: leave it out")
     rows = manifest.select(split, state=None)
     if not len(rows):
         there = [name for name in SPLITS if len(manifest.select(name, state=None))]
         raise ValueError(f"{manifest.folder}: no video in the split {split}; there are videos in: {', '.join(there)}")
+    if not given.named:
+        raise ValueError(
+            f"{given.name}: its classes have no names, and are never matched by their order: give them with --classes"
+        )
     labels = own_labels(manifest, rows, trained.classes)
     known = training_videos(trained, manifest, split)
     if known and not allow_training_videos:
@@ -113,13 +127,13 @@ def evaluate(
         name += "-raw"
     if recalibrate:
         name += f"-bn{recalibrate}"
-    folder = out or run_of(checkpoint.path) / "evaluations" / name
+    folder = out or Path(str(given.run)) / "evaluations" / name
     about: dict[str, Any] = {
         "data": {"name": manifest.name, "passport": asdict(manifest.passport)},
         "split": split,
         "checkpoint": {
-            "file": checkpoint.path.name,
-            "hash": checkpoint.hash,
+            "file": checkpoint.path.name if checkpoint else given.name,
+            "hash": given.hash,
             "revision": trained.revision,
             "passport": trained.passport,
             "network": describe(trained),
@@ -134,12 +148,14 @@ def evaluate(
         "trained_on": known,
     }
     with joined(device) as ranks, held(folder, about, ranks), watched(watchdog_minutes, ranks.rank) as pulse:
-        if ranks.rank == 0 and checkpoint.content["besnet"].get("ema") is not None:
+        if ranks.rank == 0 and checkpoint and checkpoint.content["besnet"].get("ema") is not None:
             print(weights_line(trained))
+        if ranks.rank == 0 and given.said:
+            print(given.said)
         ready = np.array([row for row in rows if manifest[int(row)].state == "ready"], dtype=np.int64)
         trained.network.to(ranks.device)
         inference = InferenceSettings(shape, plan, crop_size, workers, backend)
-        if recalibrate:
+        if recalibrate and checkpoint:
             beat = partial(pulse, "recalibration")
             norms, measured = recalibrated(trained, checkpoint, manifest, recalibrate, no_ema, inference, ranks, beat)
             if ranks.rank == 0:
@@ -173,7 +189,7 @@ def own_labels(manifest: Manifest, rows: np.ndarray, classes: list[str]) -> np.n
     unknown = [name for name in manifest.classes if canonical(name) not in numbers]
     if unknown:
         raise ValueError(
-            f"{manifest.folder}: the checkpoint does not know {len(unknown)} of its {len(manifest.classes)} classes "
+            f"{manifest.folder}: the network does not know {len(unknown)} of its {len(manifest.classes)} classes "
             f"(the first: {unknown[0]!r}): evaluate on data with the classes it was trained on"
         )
     table = np.array([numbers[canonical(name)] for name in manifest.classes] + [-1], dtype=np.int64)
@@ -185,7 +201,9 @@ def describe(trained: LoadedCheckpoint) -> str:
     parameters = sum(weight.numel() for weight in trained.network.parameters()) / 1e6
     taps = f"dilations {list(trained.network.dilations)}" if trained.network.dilations else "no temporal taps"
     average = "" if trained.ema is None else f", moving average of decay {trained.ema}"
-    trainings = f"{trained.position.get('micro_batch', 0)} micro-batches trained"
+    trainings = (
+        f"{trained.position.get('micro_batch', 0)} micro-batches trained" if trained.position else "published weights"
+    )
     return f"{kind(trained.model).title}, {parameters:.2f} M parameters, {taps}, {trainings}{average}"
 
 

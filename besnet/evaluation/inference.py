@@ -107,7 +107,8 @@ def predict_videos(
             yield RowPrediction(video.row, None, why=video.why)
             continue
         frames, crops = video.frames.to(device), settings.plan.num_crops
-        views = evaluation_views(frames, settings.crop_size, crops, network.normalisation)
+        short_side = settings.plan.short_side
+        views = evaluation_views(frames, settings.crop_size, crops, network.normalisation, short_side)
         yield RowPrediction(video.row, view_probabilities(network, views, manifest[video.row].id), video.looped)
 
 

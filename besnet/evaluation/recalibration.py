@@ -58,7 +58,9 @@ def recalibrate(
     found: list[tuple[int, int, Tensor]] = []
     for number, batch in zip(mine, loader, strict=True):
         clips = [
-            evaluation_views(v.frames.to(ranks.device), settings.crop_size, 1, network.normalisation)
+            evaluation_views(
+                v.frames.to(ranks.device), settings.crop_size, 1, network.normalisation, settings.plan.short_side
+            )
             for v in batch
             if v.frames is not None
         ]
@@ -118,6 +120,8 @@ def recalibrated(
         "crop_size": settings.crop_size,
         "backend": settings.backend,
     }
+    if settings.plan.short_side is not None:
+        about["short_side"] = settings.plan.short_side
     path = checkpoint.path
     known = ranks.broadcast(find(path, about, norm_channels(trained.network)) if ranks.rank == 0 else None)
     if known is not None:

@@ -18,13 +18,15 @@ class ViewPlan:
     Args:
         num_clips: clips at evenly spaced times of a video.
         num_crops: squares along the longer side of every clip; 1 is the centre.
-        crop_size: side of the square, pixels; the frame's short side is resized to it. None: as in training.
+        crop_size: side of the square, pixels. None: as in training.
+        short_side: what the frame's short side is resized to before, pixels. None: to crop_size.
         pairs: pairs of classes whose pairwise accuracy is reported, such as time reversals.
     """
 
     num_clips: int = 10
     num_crops: int = 3
     crop_size: int | None = None
+    short_side: int | None = None
     pairs: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -60,7 +62,10 @@ class Settings(TypedDict):
 def settings(config: dict[str, Any], where: str) -> Settings:
     """These parts of a config. ValueError that names `where` it was read and the wrong field."""
     found: Settings = checked(config, Settings, f"{where}: config")
-    frames, side = found["data"]["clip"].num_frames, evaluation_crop_size(found)
+    frames, crop_size = found["data"]["clip"].num_frames, evaluation_crop_size(found)
+    side = found["evaluation"].short_side or crop_size
+    if side < crop_size:
+        raise ValueError(f"{where}: config: evaluation.short_side {side} must be at least the crop size, {crop_size}")
     if frames * side**2 > MOST_PIXELS:
         raise ValueError(f"{where}: config: {frames} frames of {side} x {side} pixels are too large a view")
     return found

@@ -106,11 +106,12 @@ def recalibrate(plan: Plan, root: Path, worker: int, workers: int, pulse: Pulse)
     for checkpoint, variant, path in todo:
         pulse(f"recalibration of {checkpoint.run}")
         network = network_for(loaded(checkpoint), variant, checkpoint.network).to(device)
+        own = network.normalisation
         measured = [
             measure_batch(
                 network,
                 torch.cat(
-                    [evaluation_views(clip.to(device), plan.crop_size, 1, network.normalisation) for clip in batch]
+                    [evaluation_views(clip.to(device), plan.crop_size, 1, own, plan.short_side) for clip in batch]
                 ),
             )
             for batch in batches
@@ -157,8 +158,8 @@ def predict_group(
                         if variant.factor == factor:
                             own = network.normalisation
                             if own not in views:
-                                frames = clips.to(device)
-                                views[own] = evaluation_views(frames, plan.crop_size, plan.num_crops, own)
+                                frames, size = clips.to(device), plan.crop_size
+                                views[own] = evaluation_views(frames, size, plan.num_crops, own, plan.short_side)
                             what = f"{manifest[video.row].id}: {checkpoint.run}"
                             shares = view_probabilities(network, views[own], what)
                             kept[checkpoint].setdefault(variant, []).append(shares.mean(axis=0))

@@ -51,6 +51,7 @@ class Plan:
     recalibration_videos: int
     backend: Backend
     checkpoints: list[Checkpoint]
+    short_side: int | None = None
 
     @property
     def shape(self) -> ClipShape:
@@ -64,6 +65,8 @@ class Plan:
     def place(self, root: Path, checkpoint: Checkpoint) -> Path:
         """The folder with the predictions of a checkpoint; other settings have another folder."""
         settings = {name: value for name, value in asdict(self).items() if name not in ("checkpoints", "folder")}
+        if self.short_side is None:  # until besnet 0.2 there was no such setting
+            del settings["short_side"]
         settings["statistics"] = "drawn"  # until revision a702f46 their videos were evenly spread over the list
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
         return root / f"{checkpoint.run}-{checkpoint.hash}-{key}"

@@ -3,7 +3,7 @@
 Source: E. Golge, "Random Dilation Networks for Action Recognition in Videos", 2017, on the ResNet of He et al., 2015.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from besnet.models.backbones import backbone_named
 from besnet.models.dilation import Mixture, TemporalPadding
 from besnet.models.inflate import InflatedNetwork
-from besnet.models.inflation import Inflation, inflate_weights, own_name
+from besnet.models.inflation import Inflation, own_name
 from besnet.models.resnet import BasicBlock, Block, Bottleneck, ResNet
 from besnet.ranges import check_section
 
@@ -78,10 +78,6 @@ class BesNet(InflatedNetwork):
         with torch.no_grad():
             frozen = self.frame_features(x).mean(1)
         return F.relu(self.hidden(frozen))
-
-    def load_flat(self, flat: Mapping[str, Tensor]) -> None:
-        """Take the weights of its 2D network; `inflation` says how they fill the taps."""
-        self.load_state_dict(inflate_weights(flat, self, self.inflation))
 
     def flat_weights(self) -> dict[str, Tensor] | None:
         """Its weights with the names of its 2D network, if it has no taps in time and no MLP."""

@@ -22,8 +22,8 @@ class ModelArguments:
     Args:
         num_classes: number of classes.
         network: besnet, a video network by name (r3d_18, mc3_18, r2plus1d_18, s3d, mvit_v1_b, mvit_v2_s, swin3d_t,
-            swin3d_s, swin3d_b, i3d_r50, slow_r50), or module:Class of your own, which is called with num_classes. All
-            other arguments but frozen_bn, mean and std are besnet's.
+            swin3d_s, swin3d_b, i3d_r50, i3d_r50_32x2, slow_r50), or module:Class of your own, which is called with
+            num_classes. All other arguments but frozen_bn, mean and std are besnet's.
         backbone: a 2D network by the name that timm or torchvision gives it (tf_efficientnet_lite0, convnext_tiny, ...)
             that besnet is made from; null for a ResNet as block, blocks and width say, by default ResNet-50.
         inflation: how 2D weights fill the three taps of a layer: copied and divided by 3 (average), or as the middle

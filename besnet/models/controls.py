@@ -41,9 +41,13 @@ class PublishedResNet50(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Clips (B, 3, T, H, W), T >= 2 → logits (B, num_classes)."""
         x = x.contiguous(memory_format=torch.channels_last_3d)
-        x = self.between(self.layer1(max_pool(F.relu_(self.bn1(self.conv1(x))))))
+        x = self.between(self.layer1(max_pool(self.kept(F.relu_(self.bn1(self.conv1(x)))))))
         x = self.layer4(self.layer3(self.layer2(x)))
         return self.fc(self.dropout(x.mean((2, 3, 4))))
+
+    def kept(self, x: Tensor) -> Tensor:
+        """The frames that the first pooling keeps."""
+        return x
 
     def between(self, x: Tensor) -> Tensor:
         """What happens to the frames between the first stage and the second."""
@@ -55,10 +59,18 @@ class I3DResNet50(PublishedResNet50):
 
     Temporal taps only in the first convolution of every second block, 5 frames in the stem, half the frames after the
     first stage. Source: X. Wang et al., "Non-local Neural Networks", 2018.
+
+    stride: of the stem and of the first pooling in time. 1 for clips of 8 frames (PyTorchVideo, PySlowFast); 2 for
+    clips of 32 (MMAction2): the same weights, and another network.
     """
 
-    def __init__(self, num_classes: int, dropout: float = 0.5) -> None:
-        super().__init__(num_classes, dropout, StemConv(3, 64), I3D_BLOCKS)
+    def __init__(self, num_classes: int, dropout: float = 0.5, stride: int = 1) -> None:
+        super().__init__(num_classes, dropout, StemConv(3, 64, stride), I3D_BLOCKS)
+        self.stride = stride
+
+    def kept(self, x: Tensor) -> Tensor:
+        """Every frame, or every second one."""
+        return x[:, :, :: self.stride]
 
     def between(self, x: Tensor) -> Tensor:
         """The larger of every two frames."""
@@ -77,15 +89,19 @@ class SlowResNet50(PublishedResNet50):
 
 
 class StemConv(nn.Module):
-    """5 x 7 x 7 with spatial stride 2: five neighbouring frames stacked along the channels, convolved in 2D."""
+    """5 x 7 x 7 with spatial stride 2: five neighbouring frames stacked along the channels, convolved in 2D.
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    stride: in time.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
+        self.stride = stride
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 5, 7, 7))
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        neighbours = torch.cat([shift(x, offset, "zeros") for offset in range(-2, 3)], 1)
+        neighbours = torch.cat([shift(x, offset, "zeros")[:, :, :: self.stride] for offset in range(-2, 3)], 1)
         return convolve_frames(neighbours, self.weight.transpose(1, 2).flatten(1, 2), None, stride=2, padding=3)
 
 

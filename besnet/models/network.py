@@ -1,6 +1,5 @@
 """What the rest of besnet knows of a network, whichever it is."""
 
-from collections.abc import Mapping
 from typing import NamedTuple, Self
 
 import torch
@@ -67,10 +66,6 @@ class Network(nn.Module):
         None for a network whose logits are not linear in them.
         """
         return None
-
-    def load_flat(self, flat: Mapping[str, Tensor]) -> None:
-        """Take the weights of a 2D network, with the names of its library. ValueError if they do not fit."""
-        raise ValueError("weights of a 2D network do not go into this network: give it weights of its own")
 
     def flat_weights(self) -> dict[str, Tensor] | None:
         """The weights with the names of its 2D network, where it is no more than that; else None."""

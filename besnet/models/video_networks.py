@@ -6,6 +6,7 @@ Any (B, 3, T, H, W) → logits will do. A network without dilations has no tempo
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 
 import torch
@@ -56,6 +57,7 @@ KINDS = {
     "swin3d_s": Kind(from_torchvision("swin3d_s"), "head"),
     "swin3d_b": Kind(from_torchvision("swin3d_b"), "head"),
     "i3d_r50": Kind(I3DResNet50, "fc", (2, None)),
+    "i3d_r50_32x2": Kind(partial(I3DResNet50, stride=2), "fc", (5, None)),
     "slow_r50": Kind(SlowResNet50, "fc"),
 }
 

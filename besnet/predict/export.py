@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from besnet.checkpoints import model_folder
+from besnet.checkpoints.published_model import AS_STATED, Input, chosen
 from besnet.evaluation.stored import read_results
 from besnet.evaluation.views import Settings, evaluation_crop_size, settings
 from besnet.files import replacing, write_json
@@ -33,22 +34,31 @@ CLOSE = 1e-4  # the largest difference of an exported file's logits, as a share 
 
 
 def export(
-    ckpt_path: Path,
+    ckpt_path: Path | None = None,
+    network: str | None = None,
+    weights: str | None = None,
+    input: Input = AS_STATED,
+    classes: str | None = None,
     to: Literal["folder", "onnx", "torch-export"] = "folder",
     out: Path | None = None,
-    network: str | None = None,
 ) -> None:
     """Write a trained network for others to use, and compare what was written with the network.
 
     Args:
         ckpt_path: run folder (its newest good checkpoint is taken), checkpoint file or model folder.
+        network: with --weights, the network that they are for, see `besnet predict --help`; with a checkpoint, the
+            class of its network where that is your own.
+        weights: instead of a checkpoint: published weights by name (KINETICS400_V1), or a file of weights.
+        input: how the network takes videos, where it is not as the weights say.
+        classes: names for the classes of --weights: a list of besnet's (kinetics400) or a text file.
         to: `folder` for a model folder, which predict takes like a checkpoint (model.safetensors and model.json,
             nothing in it can execute); `onnx` for onnxruntime and others, `torch-export` for torch.export.load: one
             file each, with averaged dilations, and a JSON file that describes inputs and outputs.
         out: what to write; by default in the folder `exports` of the run.
-        network: the network of the checkpoint where that is a class of your own: module:Class, which is then imported.
     """
-    given = with_temperature(model_folder.given(ckpt_path, network))
+    given = with_temperature(chosen(ckpt_path, network, weights, input, classes))
+    if given.said:
+        print(given.said)
     if out is None and given.run is None:
         raise ValueError("--out is needed: a model folder belongs to no run")
     target = out or Path(str(given.run)) / "exports" / f"model-{given.hash}{SUFFIX[to]}"
@@ -58,14 +68,15 @@ def export(
     config = settings(given.trained.config, given.name)
     num_frames = config["data"]["clip"].num_frames
     crop_size = evaluation_crop_size(config)
-    trained = given.trained.network
+    exported = given.trained.network
     about = contract(given, config)
     run: Callable[[Tensor], Tensor]
     if to == "folder":
         model_folder.write(target, given, about, metrics(given))
-        run = fold(model_folder.read(target, network).trained.network)
+        own = str(given.trained.model.get("network", "besnet"))
+        run = fold(model_folder.read(target, own).trained.network)
     elif to == "onnx":
-        export_onnx(trained, target, num_frames, crop_size)
+        export_onnx(exported, target, num_frames, crop_size)
         run = onnx_session(target)
     else:
         with warnings.catch_warnings():
@@ -73,11 +84,11 @@ def export(
             warnings.filterwarnings("ignore", message="No complete tensor found in the group")
             warnings.filterwarnings("ignore", message="The given buffer is not writable")
             with replacing(target) as file:
-                torch.export.save(export_program(trained, num_frames, crop_size), file)
+                torch.export.save(export_program(exported, num_frames, crop_size), file)
             run = torch.export.load(target).module()
     if to != "folder":
         write_json(target.with_suffix(".json"), stamp("model") | about | {"temperature": given.temperature})
-    off = difference(run, trained, num_frames, crop_size)
+    off = difference(run, exported, num_frames, crop_size)
     if not off <= CLOSE:
         raise ValueError(
             f"{target}: its logits differ from the network's by {off:.1e} of the largest, more than {CLOSE}: not usable"
@@ -112,7 +123,8 @@ def contract(given: model_folder.LoadedModel, config: Settings) -> dict[str, Any
             "name": "clips",
             "shape": ["any number", 3, shape.num_frames, crop_size, crop_size],
             "type": "float32 RGB, 0..255, minus mean, over std; channels, frames, height, width",
-            "resize": "short side to crop_size, bilinear and antialiased; then squares along the longer side",
+            "resize": f"short side to {plan.short_side or crop_size} pixels, bilinear and antialiased; then squares of "
+            f"{crop_size} along the longer side, in the middle of the shorter one",
             "mean": [255 * value for value in given.trained.network.mean],
             "std": [255 * value for value in given.trained.network.std],
             "clip": asdict(shape),

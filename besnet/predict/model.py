@@ -12,7 +12,9 @@ import numpy as np
 from torch import Tensor
 
 from besnet.checkpoints import model_folder
+from besnet.checkpoints.published_model import AS_STATED, published_model
 from besnet.checkpoints.temperature import stored_temperature
+from besnet.checkpoints.weights_source import library_network
 from besnet.data.evaluation_clips import read_clips
 from besnet.data.transforms import evaluation_views
 from besnet.evaluation.forward import VIEWS_PER_CHUNK, mean_features, view_probabilities
@@ -68,6 +70,7 @@ class Model:
         self.crop_size = evaluation_crop_size(config)
         self.temperature = given.temperature
         trained.network.check_clip(self.shape.num_frames, self.crop_size)
+        self.origin = {"network": library_network(trained.model) or "besnet", "weights": given.name, "hash": given.hash}
         self.network = fold(trained.network.to(self.device))
 
     @property
@@ -125,7 +128,9 @@ class Model:
 
     def views(self, clips: Tensor) -> Tensor:
         """uint8 (num_clips, T, H, W, 3) → float32 (num_clips * num_crops, 3, T, crop_size, crop_size)."""
-        return evaluation_views(clips.to(self.device), self.crop_size, self.plan.num_crops, self.network.normalisation)
+        return evaluation_views(
+            clips.to(self.device), self.crop_size, self.plan.num_crops, self.network.normalisation, self.plan.short_side
+        )
 
 
 def with_temperature(given: model_folder.LoadedModel) -> model_folder.LoadedModel:
@@ -152,3 +157,11 @@ def load(
     class of your own (module:Class). ValueError if it cannot be used.
     """
     return Model(with_temperature(model_folder.given(Path(path), network)), device, num_clips, num_crops)
+
+
+def load_published(network: str, weights: str, device: str = "auto") -> Model:
+    """Load a network with published weights, or with a file of weights, ready to predict.
+
+    load_published("mvit_v2_s", "KINETICS400_V1").predict("video.mp4"). ValueError if they cannot be used.
+    """
+    return Model(with_temperature(published_model(network, weights, AS_STATED)), device)

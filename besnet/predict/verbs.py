@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from besnet import files
+from besnet.checkpoints.published_model import AS_STATED, Input, chosen
 from besnet.data.order import sample
 from besnet.data.prepare.files import Files
 from besnet.files import replacing, write_arrays, write_table
 from besnet.formats import stamp
-from besnet.predict.model import Model, Prediction, load
+from besnet.predict.model import Model, Prediction, with_temperature
 from besnet.progress import Meter
 from besnet.text import visible
 from besnet.watchdog import Pulse, watched
@@ -25,8 +26,11 @@ FAILED = 1  # exit code where some video could not be read
 
 def predict(
     videos: list[Path],
-    ckpt_path: Path,
+    ckpt_path: Path | None = None,
     network: str | None = None,
+    weights: str | None = None,
+    input: Input = AS_STATED,
+    classes: str | None = None,
     num_clips: int | None = None,
     num_crops: int | None = None,
     json: Path | None = None,
@@ -43,7 +47,11 @@ def predict(
     Args:
         videos: video files, or folders of them.
         ckpt_path: model folder, run folder (its newest valid checkpoint) or checkpoint file.
-        network: the network of the checkpoint where that is a class of your own: module:Class, which is then imported.
+        network: with --weights, the network that they are for: a video network (mvit_v2_s), a 2D network of timm or
+            torchvision, or module:Class; with --ckpt_path, the class of its network where that is your own.
+        weights: instead of a checkpoint: published weights by name (KINETICS400_V1), or a file of weights.
+        input: how the network takes videos, where it is not as the weights say.
+        classes: names for the classes of --weights: a list of besnet's (kinetics400) or a text file.
         num_clips: clips per video; by default as in the model's config.
         num_crops: crops per clip; by default as in the model's config.
         json: also write the predictions to this file.
@@ -61,7 +69,10 @@ def predict(
     files = listed(videos)
     names = dict(zip(files, short_names(files), strict=True))
     check_writable([path for path in (json, sheet, timeline and timeline / "x") if path is not None])
-    model = load(ckpt_path, device, num_clips, num_crops, network)
+    given = with_temperature(chosen(ckpt_path, network, weights, input, classes))
+    model = Model(given, device, num_clips, num_crops)
+    if given.said:
+        print(given.said)
     print(
         f"probabilities are calibrated with temperature {model.temperature:.2f}"
         if model.temperature is not None
@@ -92,8 +103,10 @@ def predict(
 
 def features(
     videos: list[Path],
-    ckpt_path: Path,
+    ckpt_path: Path | None = None,
     network: str | None = None,
+    weights: str | None = None,
+    input: Input = AS_STATED,
     out: Path = Path("features.npz"),
     num_clips: int | None = None,
     num_crops: int | None = None,
@@ -105,7 +118,10 @@ def features(
     Args:
         videos: video files, or folders of them.
         ckpt_path: model folder, run folder (its newest valid checkpoint) or checkpoint file.
-        network: the network of the checkpoint where that is a class of your own: module:Class, which is then imported.
+        network: with --weights, the network that they are for: a video network (mvit_v2_s), a 2D network of timm or
+            torchvision, or module:Class; with --ckpt_path, the class of its network where that is your own.
+        weights: instead of a checkpoint: published weights by name (KINETICS400_V1), or a file of weights.
+        input: how the network takes videos, where it is not as the weights say.
         out: the file to write.
         num_clips: clips per video; by default as in the model's config.
         num_crops: crops per clip; by default as in the model's config.
@@ -116,7 +132,10 @@ def features(
         raise ValueError(f"--out {out}: give it a name that ends with .npz")
     files = listed(videos)
     check_writable([out])
-    model = load(ckpt_path, device, num_clips, num_crops, network)
+    given = chosen(ckpt_path, network, weights, input, None)
+    model = Model(given, device, num_clips, num_crops)
+    if given.said:
+        print(given.said)
     found, failed = each(files, model.features, watchdog_minutes)
     if not found:
         raise ValueError("none of the videos could be read: no file was written")
@@ -193,7 +212,7 @@ def write_json(file: Path, model: Model, found: dict[Path, Prediction], failed: 
     ]
     videos += [{"video": str(path), "why": why} for path, why in failed.items()]
     about = {"calibrated": model.calibrated, "num_clips": model.plan.num_clips, "num_crops": model.plan.num_crops}
-    files.write_json(file, stamp("predictions") | about | {"videos": videos})
+    files.write_json(file, stamp("predictions") | model.origin | about | {"videos": videos})
     print(f"predictions: {file}")
 
 

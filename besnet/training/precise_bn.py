@@ -23,7 +23,9 @@ def measure_statistics(task: ActionTraining, phases: StepTimer) -> None:
         with phases.during("evaluation"):
             pass
 
-    settings = InferenceSettings(data.clip, ViewPlan(1, 1), task.evaluation_size, data.workers, data.backend)
+    size, short_side = task.evaluation_sizes
+    plan = ViewPlan(1, 1, short_side=short_side)
+    settings = InferenceSettings(data.clip, plan, size, data.workers, data.backend)
     _, measured = recalibrate(plain, data.manifest, videos, settings, ranks, beat)
     if task.global_rank == 0:
         print(f"BatchNorm statistics of {measured} training videos (recipe.precise_bn {videos})")

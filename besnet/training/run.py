@@ -87,8 +87,7 @@ def train(
         if checkpoint is not None:
             start = resumed_from(checkpoint)
         elif pretrained is not None:
-            named = network_name if ":" in (network_name := arguments["network"]) else None
-            start = load_pretrained(network, pretrained, data.manifest.classes, named)
+            start = load_pretrained(network, pretrained, arguments, data.manifest.classes)
         about["model"] = arguments | settle_normalisation(network, arguments, start)
         if rank == 0:  # which alone writes it
             about["trained_on"] = known_videos(data, start.trained_on if start else None)
@@ -102,8 +101,8 @@ def train(
         if rank == 0:
             describe(out, about)
             report_start(data, network, checkpoint, world_size)
-            if start is not None and start.said:
-                print(start.said)
+            for line in start.lines(data.clip, data.crop_size) if start else ():
+                print(line)
             rates = scaled.build_optimizer(network).param_groups if scaled.rates_by_depth else None
             for line in described(network, scaled.freeze, rates):
                 print(line)

@@ -110,9 +110,10 @@ class ActionTraining(ActionModule):
         return self.data.order.behind(self.samples) % self.trainer.accumulate_grad_batches == 0
 
     @cached_property
-    def evaluation_size(self) -> int:
-        """The side of the squares that an evaluation sees, pixels."""
-        return evaluation_crop_size(settings(self.header["config"], "this run"))
+    def evaluation_sizes(self) -> tuple[int, int | None]:
+        """The side of the squares that an evaluation sees, and of the frames that it takes them from, pixels."""
+        config = settings(self.header["config"], "this run")
+        return evaluation_crop_size(config), config["evaluation"].short_side
 
     def on_validation_epoch_start(self) -> None:
         """Start counting; rank 0's BatchNorm statistics are used on every rank."""
@@ -129,12 +130,10 @@ class ActionTraining(ActionModule):
         self.tally.unread += [f"{manifest[views.row].id}: {views.why}" for views in batch if views.frames is None]
         if not read:
             return None
+        size, short_side = self.evaluation_sizes
+        own = self.network.normalisation
         clips = torch.cat(
-            [
-                evaluation_views(v.frames.to(self.device), self.evaluation_size, 1, self.network.normalisation)
-                for v in read
-                if v.frames is not None
-            ]
+            [evaluation_views(v.frames.to(self.device), size, 1, own, short_side) for v in read if v.frames is not None]
         )
         labels = torch.from_numpy(manifest.labels[np.array([views.row for views in read])]).to(self.device)
         logits = forward(self.eval_network, clips)
