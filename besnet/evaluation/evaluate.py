@@ -201,9 +201,8 @@ def describe(trained: LoadedCheckpoint) -> str:
     parameters = sum(weight.numel() for weight in trained.network.parameters()) / 1e6
     taps = f"dilations {list(trained.network.dilations)}" if trained.network.dilations else "no temporal taps"
     average = "" if trained.ema is None else f", moving average of decay {trained.ema}"
-    trainings = (
-        f"{trained.position.get('micro_batch', 0)} micro-batches trained" if trained.position else "published weights"
-    )
+    count = trained.position.get("micro_batch", 0)
+    trainings = f"{count} micro-batches trained" if trained.position else "published weights"
     return f"{kind(trained.model).title}, {parameters:.2f} M parameters, {taps}, {trainings}{average}"
 
 
