@@ -61,6 +61,12 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--split=tset"], "no split 'tset'"),
         (["--split=val"], "no readable video in the split val"),
         (["--controls=[none,none]"], "each with its own name"),
+        (["--controls=['vit: --model.backbone=vit_tiny_patch16_224']"], "vit: model.backbone vit_tiny_patch16_224: "),
+        (["--controls=[none,mvit_v2_s]"], "mvit_v2_s: data.clip.num_frames 4: the network takes 16 frames"),
+        (
+            ["--controls=['own: --model.network=absent:Net']"],
+            "own: model.network absent:Net: absent cannot be imported",
+        ),
         (["--controls=['long: --data.clip.num_frames=8']"], "compared on equal clips"),
     ],
 )

@@ -151,6 +151,22 @@ def test_recalibrated_norms_answer_as_on_the_batch_itself(name: str) -> None:
         torch.testing.assert_close(used, network(clips), rtol=2e-2, atol=2e-2)
 
 
+@pytest.mark.parametrize("model", [{"blocks": [1, 1], "width": 8}, {"backbone": "test_efficientnet"}])
+@torch.no_grad()
+def test_the_activation_of_a_class_adds_up_to_its_logit(model: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    network, picture = build(model | {"num_classes": 3}).eval(), torch.randn(2, 3, 1, 64, 64)
+    logits = network(picture)
+    for number in range(3):
+        activation = network.class_activation(picture, number)
+        assert activation is not None
+        assert activation.shape[:2] == (2, 1)
+        bias = network.get_submodule("fc").bias[number]  # type: ignore[index]
+        torch.testing.assert_close(activation.mean((1, 2, 3)) + bias, logits[:, number], rtol=1e-4, atol=1e-5)
+    for other in ({"backbone": "convnext_atto"}, {"network": OWN}):  # a norm after the pooling; a network of one's own
+        assert build(other | {"num_classes": 3}).eval().class_activation(picture, 0) is None
+
+
 def test_the_start_says_which_layers_have_taps() -> None:
     line = taps_line(build({"num_classes": 3, "backbone": "tf_efficientnet_lite0"}))
     assert line == "taps in time in 31 layers: blocks.0.0.conv_pw, blocks.1.0.conv_pw, ..., blocks.6.0.conv_pwl"

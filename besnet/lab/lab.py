@@ -23,7 +23,7 @@ from besnet.lab import results
 from besnet.lab.arguments import check_data, clip_and_views, find_controls, sort_factors, trained_and_evaluated
 from besnet.lab.comparisons import Comparisons
 from besnet.lab.inference_variants import loaded
-from besnet.lab.networks import own_class
+from besnet.lab.networks import check_networks, own_class
 from besnet.lab.plan import Checkpoint, Plan, chunks
 from besnet.lab.queue import Attempts, Job, Slot, work
 from besnet.lab.runs import checkpoint_of, curve, origin, run_facts, run_name, training
@@ -86,6 +86,7 @@ def lab(
     shown, left_out = sort_factors(shape, frame_interval_scales)
     manifest = Manifest.load(data_folder(config, settings))
     check_data(manifest, split, views.pairs)
+    check_networks(chosen, settings, len(manifest.classes), shape.num_frames)
     with only_writer(out, "lab"):
         begin(out, text, config)
         if left_out:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from besnet.lab.controls import Control
-from besnet.models.build import DEFAULTS, kind
+from besnet.models.build import DEFAULTS, build, build_shapes, kind
 
 
 def own_arguments(control: Control) -> Iterator[tuple[str, Any]]:
@@ -43,6 +43,19 @@ def fitted(control: Control, settings: dict[str, Any]) -> Control:
         raise ValueError(f"--controls: {control.name}: model.{name} does not apply to {network.title}")
     resets = [f"--model.{name}={text(DEFAULTS[name])}" for name in sorted(strange & DEFAULTS.keys())]
     return replace(control, words=(*control.words, *resets))
+
+
+def check_networks(controls: list[Control], settings: dict[str, Any], num_classes: int, num_frames: int) -> None:
+    """ValueError if a control's network cannot be built, or takes no clips of the config's shape."""
+    crop_size = settings.get("data", {}).get("crop_size", 224)
+    for control in controls:
+        model = model_of(control, settings) | {"num_classes": num_classes}
+        try:
+            # a class of the user's own is tried with a clip, and needs its weights for that
+            network = build(model) if own_class(control, settings) else build_shapes(model)
+            network.check_clip(num_frames, crop_size)
+        except ValueError as error:
+            raise ValueError(f"--controls: {control.name}: {error}") from error
 
 
 def text(value: Any) -> str:
