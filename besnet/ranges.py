@@ -136,6 +136,8 @@ ARGUMENTS: dict[str, dict[str, Range]] = {
             "effect": Range(0.01, 100), "videos": VIDEOS},
     "predict": {"num_clips": CLIPS, "num_crops": CROPS, "every_sec": Range(0.001, 10**6),
                 "watchdog_minutes": WATCHDOG, **OF_INPUT},
+    "probe": {"num_clips": CLIPS, "num_crops": CROPS, "workers": WORKERS, "watchdog_minutes": WATCHDOG,
+              "strengths": Range(1e-9, 1e9, items=(1, 100)), **OF_INPUT},
     "features": {"num_clips": CLIPS, "num_crops": CROPS, "watchdog_minutes": WATCHDOG, **OF_INPUT},
     "launch": {"nproc_per_node": PROCESSES, "nnodes": count(10_000), "node_rank": count(10_000, least=0),
                "max_restarts": count(10**6, least=0), "warn_sec": count(10**6)},

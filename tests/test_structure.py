@@ -75,7 +75,7 @@ MOST_PARAMETERS = 8
 # Their parameters are what a user writes: flags of a verb, keys of a config section.
 LONG_SIGNATURES = {
     "bench/model.py: bench_model", "data/prepare/__init__.py: prepare", "evaluation/evaluate.py: evaluate",
-    "jobs/launch.py: launch", "lab/lab.py: lab", "predict/verbs.py: predict",
+    "jobs/launch.py: launch", "lab/lab.py: lab", "predict/verbs.py: predict", "predict/probe.py: probe",
     "predict/verbs.py: features", "training/run.py: train",
     "models/besnet.py: __init__", "training/data.py: __init__",
 }  # fmt: skip

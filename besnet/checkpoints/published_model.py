@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -35,6 +35,7 @@ class Input:
         num_frames: frames of a clip.
         frame_interval: distance of neighbours in a clip, in frames of a video at target_fps.
         target_fps: the rate that frame_interval counts in.
+        sampling: dense, neighbours frame_interval apart, or uniform, a frame of each equal part of the whole video.
         crop_size: height and width, pixels.
         mean: of red, green and blue, 0..1, which is subtracted from the pixels.
         std: which the pixels are then divided by.
@@ -43,6 +44,7 @@ class Input:
     num_frames: int | None = None
     frame_interval: int | None = None
     target_fps: float | None = None
+    sampling: Literal["dense", "uniform"] | None = None
     crop_size: int | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
@@ -145,16 +147,18 @@ def reading(network: str, about: Published | None, given: Input) -> tuple[dict[s
     ValueError that names what neither the weights nor the user say.
     """
     plan = about.clip if about else None
-    stated: dict[str, Any] = {"target_fps": ClipShape.target_fps}
+    stated: dict[str, Any] = {"target_fps": ClipShape.target_fps, "sampling": ClipShape.sampling}
+    if given.sampling == "uniform":
+        stated["frame_interval"] = ClipShape.frame_interval  # without a meaning
     if plan is not None:
-        stated = {name: getattr(plan, name) for name in ("num_frames", "frame_interval", "target_fps")}
+        stated |= {name: getattr(plan, name) for name in ("num_frames", "frame_interval", "target_fps")}
     if about is not None:
         stated |= {"crop_size": about.crop_size, "mean": about.normalisation.mean, "std": about.normalisation.std}
     stated |= {name: value for name, value in vars(given).items() if value is not None}
     lacking = [f"--input.{name}" for name in vars(given) if name not in stated]
     if lacking:
         raise ValueError(f"{network}: its weights do not say how it takes videos: give {', '.join(lacking)}")
-    shape = {name: stated[name] for name in ("num_frames", "frame_interval", "target_fps")}
+    shape = {name: stated[name] for name in ("num_frames", "frame_interval", "target_fps", "sampling")}
     evaluation = {"num_clips": plan.num_clips, "num_crops": plan.num_crops} if plan else {}
     if about is not None and given.crop_size is None:
         evaluation["short_side"] = about.short_side
@@ -165,8 +169,10 @@ def reading(network: str, about: Published | None, given: Input) -> tuple[dict[s
 def stated(config: Mapping[str, Any], normalisation: Normalisation) -> str:
     """How a network takes videos, in a few words."""
     clip, mean, std = config["data"]["clip"], *(" ".join(f"{v:.3g}" for v in values) for values in normalisation)
-    rate = clip["target_fps"] / clip["frame_interval"]
-    return f"{clip['num_frames']} frames at {rate:g} fps, {config['data']['crop_size']} pixels, mean {mean}, std {std}"
+    rate = f"at {clip['target_fps'] / clip['frame_interval']:g} fps"
+    if clip["sampling"] == "uniform":
+        rate = "spread over the video"
+    return f"{clip['num_frames']} frames {rate}, {config['data']['crop_size']} pixels, mean {mean}, std {std}"
 
 
 def chosen(

@@ -150,6 +150,12 @@ VERBS = {
         ),
         renamed={"against": "baseline", "raw_weights": "no_ema"},
     ),
+    "probe": Verb(
+        USE,
+        "train nothing but a last layer on a network's features, which are computed once",
+        "besnet.predict.probe:probe",
+        shown=("data", "out", "ckpt_path", "network", "weights", "num_clips", "num_crops", "mirror", "strengths"),
+    ),
     "calibrate": Verb(
         USE,
         "fit a temperature on one split's predictions, so that probabilities match frequencies",

@@ -46,7 +46,9 @@ def finish(
         results["baseline"] = comparison.compared(baseline, results, arrays, groups)
     results["run"] = {
         "revision": revision(),
-        "command": shlex.join(["besnet", *(["evaluate"] if sys.argv[1:2] != ["evaluate"] else []), *sys.argv[1:]]),
+        "command": shlex.join(
+            ["besnet", *(["evaluate"] if Path(sys.argv[0]).name == "evaluate.py" else []), *sys.argv[1:]]
+        ),
         "cost": cost,
         "host": os.uname().nodename,
         "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
