@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from besnet.checkpoints import store
 from besnet.models.backbones import backbone_named
 from besnet.models.besnet import BesNet
+from besnet.models.build import build
 from besnet.models.depth import depths
 from besnet.models.inflate import InflatedNetwork
 from besnet.models.video_networks import KINDS, VideoNetwork
@@ -114,6 +116,19 @@ def test_what_is_frozen_keeps_no_graph_and_stays_in_evaluation() -> None:
     assert all("layer2.1.bn" in name for name in changed)
 
 
+@pytest.mark.parametrize("model", [{"blocks": (1, 1)}, {"backbone": "tf_efficientnet_lite0"}, {"network": "r3d_18"}])
+def test_every_batchnorm_stays_frozen_also_when_ranks_share_them(model: dict[str, object]) -> None:
+    frozen = build(model | {"num_classes": 2, "frozen_bn": True})
+    for network in (frozen, nn.SyncBatchNorm.convert_sync_batchnorm(frozen)):
+        norms = [module for module in network.train().modules() if isinstance(module, _BatchNorm)]
+        assert norms
+        assert not any(norm.training for norm in norms)
+        assert not any(weight.requires_grad for norm in norms for weight in norm.parameters())
+    task = ActionModule(build(model | {"num_classes": 2}), Recipe(freeze="backbone"))
+    task = nn.SyncBatchNorm.convert_sync_batchnorm(task).train()
+    assert not any(module.training for module in task.modules() if isinstance(module, nn.SyncBatchNorm))
+
+
 def test_only_the_last_layer_and_what_drops_its_input_are_outside_of_the_backbone() -> None:
     network = VideoNetwork(Own(), 2)
     names = freeze_depths(network, "backbone")
@@ -135,6 +150,7 @@ def test_a_frozen_run_resumes_to_the_same_bits_and_to_no_other_freeze(
     assert command.train(squares, whole, *words) == 0
     said = capsys.readouterr().out
     assert "conv1 to " in said
+    assert "what is frozen are random numbers" in said
     assert re.search(r"learning rates: fc 0\.02, \S*layer2\.0 0\.0025\n", said)
     state = store.load(whole)["state_dict"]
     torch.manual_seed(0)

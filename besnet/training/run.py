@@ -106,6 +106,8 @@ def train(
             rates = scaled.build_optimizer(network).param_groups if scaled.rates_by_depth else None
             for line in described(network, scaled.freeze, rates):
                 print(line)
+            if scaled.freeze is not None and pretrained is None:
+                print("what is frozen are random numbers: give the weights to start from with pretrained")
             if scaled != recipe:
                 meant = f"{recipe.lr} for {recipe.lr_batch}"
                 print(f"learning rate {scaled.lr:.4g} for {scaled.lr_batch} clips a step ({meant})")
