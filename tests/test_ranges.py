@@ -33,7 +33,8 @@ HOSTILE = ["-1", "0", ".nan", ".inf", "-.inf", "1e30", str(10**30), "some", "{a:
 ZERO = {"seed", "model.dropout", "data.workers", "data.val_videos", "data.crop.flip", "data.augmentation.colour",
         "data.augmentation.hue", "data.augmentation.rand_augment", "data.augmentation.magnitude",
         "data.augmentation.erase", "recipe.momentum", "recipe.weight_decay", "recipe.warmup_epochs", "recipe.final_lr",
-        "recipe.label_smoothing", "recipe.freeze", "draw.seed", "evaluate.workers", "verify.decode", "launch.node_rank",
+        "recipe.label_smoothing", "recipe.freeze", "draw.seed", "evaluate.workers", "probe.workers",
+        "verify.decode", "launch.node_rank",
         "launch.max_restarts"}  # fmt: skip
 MINUS_ONE = {"trainer.max_steps", "trainer.devices"}
 # a count or a list or a word, and a word that may look like a number: they have checks of their own
@@ -117,7 +118,8 @@ def stub(function: Any) -> Any:
 
 NEEDED = {"draw": ["x"], "prepare": ["x", "y"], "verify": ["x"], "evaluate": ["--ckpt_path=x"],
           "lab": ["--out=x"], "predict": ["x.mp4", "--ckpt_path=x"], "features": ["x.mp4", "--ckpt_path=x"],
-          "bench model": [], "bench budget": ["x"], "launch": []}  # fmt: skip
+          "probe": ["--data=x", "--out=x", "--ckpt_path=x"], "bench model": [], "bench budget": ["x"],
+          "launch": []}  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", sorted(NEEDED))
