@@ -95,7 +95,7 @@ def probe(
     extractor = fold(given.trained.network.to(place))
     with only_writer(out, "probe"), watched(watchdog_minutes) as pulse:
         work = Probe(given, extractor, manifest, inference, cache or out / "features", place, pulse)
-        train = work.training_videos(learned, mirror)
+        train = work.videos(learned, mirror)
         found, how = work.compared(train, learned, strengths, mirror)
         score = best(found)
         print_scores(found, score, how)
@@ -129,13 +129,13 @@ class Probe:
         kept = FeatureCache(self.cache, self.network, self.given.hash, self.manifest, self.inference, mirrored)
         return kept.of(rows, self.device, self.pulse)
 
-    def training_videos(self, rows: np.ndarray, mirror: bool) -> Videos:
+    def videos(self, rows: np.ndarray, mirror: bool) -> Videos:
         """Features and labels to learn from. ValueError for a video that cannot be read: prepare says which can."""
         sides = [self.features(rows, mirrored) for mirrored in ((False, True) if mirror else (False,))]
         unread = [one for one in sides[0] if one.features is None]
         if unread:
             raise ValueError(
-                f"{self.manifest.folder}: {len(unread)} training videos cannot be read (the first: "
+                f"{self.manifest.folder}: {len(unread)} videos to learn from cannot be read (the first: "
                 f"{self.manifest[unread[0].row].id}: {unread[0].why}): run `besnet prepare` again"
             )
         views = [np.stack([one.features for one in side if one.features is not None]) for side in sides]
@@ -148,7 +148,7 @@ class Probe:
         held_out = labelled(self.manifest, "val")
         classes = len(self.manifest.classes)
         if len(held_out):
-            tested = self.training_videos(held_out, mirror=False)
+            tested = self.videos(held_out, mirror=False)
             return scores([(train, tested)], classes, strengths), f"the {len(held_out)} validation videos"
         groups = self.manifest.groups(learned)
         views = self.inference.plan.num_views
