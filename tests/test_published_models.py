@@ -17,13 +17,14 @@ import besnet
 from besnet import cli
 from besnet.checkpoints import weights_source
 from besnet.checkpoints.lite import lite_file
-from besnet.checkpoints.published_model import Input, published_model
+from besnet.checkpoints.published_model import AS_STATED, Input, published_model
 from besnet.checkpoints.published_weights import published
 from besnet.data.manifest import Manifest
 from besnet.data.prepare import prepare
 from besnet.predict.model import Model, open_reader
 from besnet.video.sampling import ClipShape, uniform_clips
 from tests import moving_squares
+from tests.ten_lines import TenLines
 
 NETWORK = "mc3_18"  # the smallest of torchvision's
 SMALL = ["--input.num_frames=4", "--input.crop_size=32"]
@@ -235,6 +236,25 @@ def test_evaluate_refuses_what_it_could_only_guess(
     with pytest.raises(SystemExit):
         cli.main(["evaluate", f"--network={NETWORK}", f"--data={dinosaurs}", "--workers=0", *words])
     assert why in capsys.readouterr().err
+
+
+def test_a_class_of_one_s_own_with_a_file_of_its_weights(video: Path, tmp_path: Path) -> None:
+    """Nothing says how it takes videos but the user."""
+    torch.manual_seed(0)
+    own = TenLines(3).eval()
+    torch.save(own.state_dict(), tmp_path / "own.pth")
+    name, file = "tests.ten_lines:TenLines", str(tmp_path / "own.pth")
+    with pytest.raises(ValueError, match=r"give --input\.num_frames, .*--input\.mean, --input\.std"):
+        published_model(name, file, AS_STATED)
+    given = Input(4, 2, 30.0, 32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.4, 0.3))
+    model = Model(published_model(name, file, given), num_clips=1, num_crops=1)
+    assert model.classes == ["class 0", "class 1", "class 2"]
+    assert model.network.std == (0.5, 0.4, 0.3)
+    views = model.views(torch.zeros(1, 4, 32, 32, 3, dtype=torch.uint8))
+    with torch.no_grad():
+        torch.testing.assert_close(model.network(views), own(views))
+    with pytest.raises(ValueError, match="a folder, not a file of weights"):
+        published_model(name, str(tmp_path), given)
 
 
 def test_a_2d_network_looks_at_every_frame(video: Path) -> None:

@@ -89,7 +89,8 @@ def published_model(network: str, source: str, given: Input, classes: str | None
         versions=versions(),
     )
     run = RUNS / file_name(f"{network}-{weights.published.name if weights.published else Path(source).stem}")
-    said = f"{network} with {weights.where} ({weights.digest[:16]}): {stated(config, normalisation)}"
+    what = weights.where if weights.where.startswith(f"{network} ") else f"{network} with {weights.where}"
+    said = f"{what} ({weights.digest[:16]}): {stated(config, normalisation)}"
     if weights.published is not None:
         said += f"; licence {weights.published.licence}"
     if weights.like is not None:

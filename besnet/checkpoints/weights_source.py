@@ -85,6 +85,10 @@ def _entry(name: str) -> Any:
 
 
 def _of_file(file: Path, network: str) -> Weights:
+    if file.is_dir():
+        raise ValueError(
+            f"{file}: a folder, not a file of weights: a run or model folder of besnet goes with --ckpt_path"
+        )
     state = read_weights(file)
     digest = sha256(file)
     renamed = _with_library_names(state, network, str(file))
