@@ -246,7 +246,7 @@ def test_a_class_of_one_s_own_with_a_file_of_its_weights(video: Path, tmp_path: 
     name, file = "tests.ten_lines:TenLines", str(tmp_path / "own.pth")
     with pytest.raises(ValueError, match=r"give --input\.num_frames, .*--input\.mean, --input\.std"):
         published_model(name, file, AS_STATED)
-    given = Input(4, 2, 30.0, 32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.4, 0.3))
+    given = Input(num_frames=4, frame_interval=2, crop_size=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.4, 0.3))
     model = Model(published_model(name, file, given), num_clips=1, num_crops=1)
     assert model.classes == ["class 0", "class 1", "class 2"]
     assert model.network.std == (0.5, 0.4, 0.3)
