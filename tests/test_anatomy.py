@@ -20,7 +20,8 @@ from besnet.models.inflation import inflate_weights
 FAMILIES = {
     "resnet50": 32, "resnext50_32x4d": 32, "wide_resnet50_2": 32, "resnet18": 8, "regnety_004": 32, "regnetx_004": 44,
     "mobilenetv2_100": 33, "mobilenetv3_small_100": 21, "efficientnet_b0": 31, "tf_efficientnet_lite0": 31,
-    "convnext_atto": 24, "densenet121": 61, "torchvision/resnet50": 32, "torchvision/regnet_y_400mf": 32,
+    "convnext_atto": 24, "convnextv2_atto": 24, "densenet121": 61, "mobilenetv4_conv_small": 26,
+    "efficientnetv2_rw_t": 66, "torchvision/resnet50": 32, "torchvision/regnet_y_400mf": 32,
     "torchvision/mobilenet_v2": 33, "torchvision/mobilenet_v3_small": 21, "torchvision/efficientnet_b0": 31,
     "torchvision/convnext_tiny": 36,
 }  # fmt: skip
