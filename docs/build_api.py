@@ -11,7 +11,8 @@ import besnet
 
 def build(folder: Path) -> None:
     """Write HTML that needs no server."""
-    besnet.load = besnet.load  # imported when it is asked for, and pdoc only shows what is there
+    for name in besnet.__all__:  # imported when they are asked for, and pdoc only shows what is there
+        setattr(besnet, name, getattr(besnet, name))
     rooms = [f"besnet.{room.name}" for room in pkgutil.iter_modules(besnet.__path__) if room.name != "__main__"]
     pdoc.render.configure(docformat="google", show_source=False)
     pdoc.pdoc("besnet", *rooms, output_directory=folder)
