@@ -18,7 +18,7 @@ def test_every_room_has_its_page_and_nothing_is_fetched(tmp_path: Path) -> None:
     script.build(tmp_path / "api")
     for module in ("models/besnet", "models/dilation", "evaluation/evaluate", "predict/model", "training/run"):
         assert (tmp_path / "api" / "besnet" / f"{module}.html").is_file()
-    layer = html.unescape(re.sub("<[^>]+>", "", (tmp_path / "api" / "besnet" / "models" / "besnet.html").read_text()))
+    layer = html.unescape(re.sub("<[^>]+>", "", (tmp_path / "api" / "besnet" / "models" / "network.html").read_text()))
     assert "Logits (B, num_classes) of clips (B, 3, T, H, W)." in layer
     assert 'id="load"' in (tmp_path / "api" / "besnet.html").read_text()
     with browser(tmp_path / "profile") as chromium:
