@@ -13,7 +13,6 @@ from besnet import cli
 from besnet.formats import upgraded
 from besnet.lab.arguments import sort_factors
 from besnet.lab.controls import find_control
-from besnet.lab.inference_variants import at_factor
 from besnet.lab.queue import Attempts
 from besnet.lab.runs import training
 from besnet.report.lab_page import lab_page
@@ -124,7 +123,7 @@ def test_factors_that_are_shown_are_exact(shape: ClipShape, shown: list[float]) 
     assert found == shown
     assert [f"{factor:g}" for factor in factors if factor not in shown] == list(left_out)
     times_sec = np.arange(2000) / 30
-    spacing = {factor: np.diff(uniform_clips(times_sec, at_factor(shape, factor), 1)[0]) for factor in found}
+    spacing = {factor: np.diff(uniform_clips(times_sec, shape.spaced(factor), 1)[0]) for factor in found}
     if shape.sampling == "dense":
         assert all((spacing[factor] == shape.frame_interval * factor).all() for factor in found)
 

@@ -16,7 +16,7 @@ from besnet.data.crop import RandomCrop
 from besnet.data.failures import Failure
 from besnet.data.fetching import Unreachable
 from besnet.data.manifest import Manifest
-from besnet.data.order import AUGMENT, CLIP, SUBSTITUTE, Key, generator
+from besnet.data.order import AUGMENT, CLIP, INTERVAL, SUBSTITUTE, Key, generator
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape, is_short, random_clip
 
@@ -75,13 +75,15 @@ def collate(clips: Sequence[Clip]) -> ClipBatch:
 class ClipDraw:
     """What is drawn for a training clip: its place in time and its crop, and with an augmentation more changes.
 
-    no_flip: labels of clips that are never mirrored.
+    no_flip: labels of clips that are never mirrored. intervals: factors on the clip's frame interval, of which each
+    clip draws one; empty for none.
     """
 
     shape: ClipShape
     crop: RandomCrop
     augmentation: Augmentation | None = None
     no_flip: frozenset[int] = frozenset()
+    intervals: tuple[float, ...] = ()
 
 
 class TrainingClips(Dataset[Clip]):
@@ -133,6 +135,9 @@ class TrainingClips(Dataset[Clip]):
         row = key[1]
         facts = self.manifest[row]
         shape = self.draw.shape.paced(rng)
+        if self.draw.intervals:
+            factors = generator(self.seed, INTERVAL, *position)
+            shape = shape.spaced(self.draw.intervals[factors.integers(len(self.draw.intervals))])
         with self.manifest.open(row, self.backend) as reader:
             numbers = random_clip(reader.times_sec, shape, rng)
             box, flip = self.draw.crop.draw(facts.height, facts.width, rng)

@@ -6,7 +6,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 # One number a purpose keeps the streams of random numbers apart.
-ORDER, CLIP, DILATION, SUBSTITUTE, NOISE, MIX, AUGMENT, SAMPLE = range(8)
+ORDER, CLIP, DILATION, SUBSTITUTE, NOISE, MIX, AUGMENT, SAMPLE, INTERVAL = range(9)
 
 
 def generator(seed: int, purpose: int, *position: int) -> np.random.Generator:

@@ -10,7 +10,6 @@ from besnet.data.known import among, fingerprints
 from besnet.data.manifest import Manifest
 from besnet.evaluation.views import ViewPlan
 from besnet.lab.controls import Control, find_control
-from besnet.lab.inference_variants import cannot_show
 from besnet.lab.networks import fitted
 from besnet.video.sampling import ClipShape
 
@@ -70,5 +69,5 @@ def trained_and_evaluated(manifest: Manifest, split: str) -> int:
 
 def sort_factors(shape: ClipShape, factors: list[float]) -> tuple[list[float], dict[str, str]]:
     """The factors that the clips can show, and why they cannot show the others."""
-    left_out = {f"{factor:g}": why for factor in factors if (why := cannot_show(shape, factor))}
+    left_out = {f"{factor:g}": why for factor in factors if (why := shape.cannot_space(factor))}
     return [factor for factor in factors if f"{factor:g}" not in left_out], left_out

@@ -32,6 +32,17 @@ CONTROLS = {
         dilated("none", "dilation 1 (as I3D; the source's “no dilation”)", "[1]"),
         dilated("fixed_2", "dilation 2 everywhere", "[2]"),
         dilated("random_12", "random dilation, 1 or 2", "[1,2]"),
+        Control(
+            "interval_12",
+            "dilation 1, and the frame interval of each training clip drawn from x 1 and x 2",
+            ("--model.dilations=[1]", "--data.intervals=[1,2]"),
+        ),
+        dilated(
+            "channels_12", "half of each layer's channels at dilation 1, half at 2", "[1,2]", "--model.mixture=channels"
+        ),
+        dilated("averaged_12", "dilations 1 and 2, averaged in training too", "[1,2]", "--recipe.draw=average"),
+        dilated("network_12", "random dilation, 1 or 2, the same in all layers", "[1,2]", "--recipe.draw=network"),
+        dilated("clip_12", "random dilation, 1 or 2, drawn for each clip", "[1,2]", "--recipe.draw=clip"),
         dilated("random_1234", "random dilation, 1 to 4", "[1,2,3,4]"),
         dilated(
             "learned_1234", "learned mixture of dilations 1 to 4 in each layer", "[1,2,3,4]", "--model.mixture=learned"

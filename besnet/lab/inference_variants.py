@@ -1,6 +1,6 @@
 """Inference variants of one trained network: dilations, padding, BatchNorm statistics, frame interval."""
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,11 @@ from besnet.checkpoints import store
 from besnet.checkpoints.arrays import read_arrays
 from besnet.checkpoints.header import header_of, rebuild
 from besnet.checkpoints.weights import check_finite
-from besnet.lab.plan import Checkpoint
+from besnet.lab.plan import Checkpoint, Family
 from besnet.models.folding import fold
 from besnet.models.network import Network
 from besnet.models.recalibration import set_statistics
 from besnet.reading import read_bytes
-from besnet.video.sampling import ClipShape
 
 LARGEST = 2**30  # bytes of a file of statistics
 
@@ -36,26 +35,27 @@ class InferenceVariant:
 
 
 def inference_variants(
-    checkpoint: dict[str, Any], fixed: list[int], factors: list[float]
+    checkpoint: dict[str, Any], fixed: list[int], factors: list[float], families: Sequence[Family]
 ) -> dict[str, InferenceVariant]:
-    """Every inference variant of a checkpoint's network by name; equal ones share one object.
+    """The inference variants of a checkpoint's network by name; equal ones share one object.
 
-    fixed: dilations to evaluate one at a time.
+    fixed: dilations to evaluate one at a time, and averaged. factors: on the frame interval. families: of variants, see
+    Plan.
     """
     model = checkpoint["besnet"]["model"]
     found = {"averaged": InferenceVariant()}
     norms = any(name.endswith(".running_var") for name in checkpoint["state_dict"])
-    if norms and not model.get("frame_features"):  # its BatchNorms are frozen by definition
-        found["recalibrated"] = InferenceVariant(recalibrated=True)
     own = list(model.get("dilations", ()))
-    for dilation in fixed if own else []:
-        found[f"dilation_{dilation}"] = (
-            InferenceVariant() if own == [dilation] else InferenceVariant(dilations=(dilation,))
-        )
-    for padding in ("zeros", "replicate") if own else ():
+    if "dilations" in families and own:
+        for name, some in [*((f"dilation_{d}", [d]) for d in fixed), ("averaged_all", fixed)]:
+            same = own == some and (len(some) == 1 or model["mixture"] == "uniform")
+            found[name] = InferenceVariant() if same else InferenceVariant(dilations=tuple(some))
+    for padding in ("zeros", "replicate") if "padding" in families and own else ():
         other = None if padding == model["temporal_padding"] else padding
         found[f"padding_{padding}"] = InferenceVariant(padding=other)
-        found[f"padding_{padding}_recalibrated"] = InferenceVariant(padding=other, recalibrated=True)
+    if "recalibrated" in families and norms and not model.get("frame_features"):  # its BatchNorms are frozen by definition
+        again = {f"{name}_recalibrated": replace(variant, recalibrated=True) for name, variant in found.items()}
+        found |= {"recalibrated": again.pop("averaged_recalibrated")} | again
     return found | {f"interval_{factor:g}": InferenceVariant(factor=factor) for factor in factors}
 
 
@@ -98,29 +98,3 @@ def ready_network(
         set_statistics(network, torch.from_numpy(found["measured"]), torch.from_numpy(found["clips"]))
         check_finite(network.state_dict(), str(statistics))
     return fold(network.to(device))
-
-
-def cannot_show(shape: ClipShape, factor: float) -> str:
-    """Why clips cannot have their frames exactly `factor` times as far apart in time; empty where they can."""
-    if factor == 1:
-        return ""
-    if shape.sampling == "uniform":
-        return "with data.clip.sampling uniform a clip spans the whole video at any interval"
-    interval = shape.frame_interval * factor
-    if shape.target_fps is not None and shape.grid == 1:
-        return ""  # frames are picked by time
-    whole = shape.grid * max(1, round(interval / shape.grid))
-    if math.isclose(interval, whole):
-        return ""
-    reason = f"data.clip.grid {shape.grid}" if shape.grid > 1 else "data.clip.target_fps null"
-    return f"{interval:g} frames apart cannot be picked with {reason}"
-
-
-def at_factor(shape: ClipShape, factor: float) -> ClipShape:
-    """A clip whose frames are `factor` times as far apart in time, which `cannot_show` must allow."""
-    assert not cannot_show(shape, factor)
-    if factor == 1:
-        return shape
-    if shape.target_fps is not None:
-        return replace(shape, target_fps=shape.target_fps / factor)
-    return replace(shape, frame_interval=round(shape.frame_interval * factor))

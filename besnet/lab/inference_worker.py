@@ -25,7 +25,6 @@ from besnet.evaluation.recalibration import drawn_rows, equal_batches
 from besnet.files import write_arrays
 from besnet.lab.inference_variants import (
     InferenceVariant,
-    at_factor,
     inference_variants,
     loaded,
     network_for,
@@ -140,7 +139,7 @@ def predict_group(
     for checkpoint in dict.fromkeys(checkpoint for _, checkpoint in todo):
         networks[checkpoint] = built(plan, root, checkpoint, device)
     factors = sorted({one.factor for variants in networks.values() for one, _ in variants.values()})
-    shapes = [at_factor(plan.shape, factor) for factor in factors]
+    shapes = [plan.shape.spaced(factor) for factor in factors]
     numbers = list(dict.fromkeys(number for number, _ in todo))
     wanted = np.concatenate([rows[number * CHUNK : (number + 1) * CHUNK] for number in numbers])
     stream = videos(plan, manifest, wanted, shapes, plan.num_clips)
@@ -180,7 +179,7 @@ def predict_group(
 
 def chosen(plan: Plan, content: dict[str, Any]) -> dict[str, InferenceVariant]:
     """The inference variants of a checkpoint in the plan."""
-    return inference_variants(content, plan.fixed, plan.factors)
+    return inference_variants(content, plan.fixed, plan.factors, plan.families)
 
 
 def built(

@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from besnet.lab.arguments import check_data, clip_and_views, find_controls, sort
 from besnet.lab.comparisons import Comparisons
 from besnet.lab.inference_variants import loaded
 from besnet.lab.networks import check_networks, own_class
-from besnet.lab.plan import Checkpoint, Plan, chunks
+from besnet.lab.plan import Checkpoint, Family, Plan, chunks
 from besnet.lab.queue import Attempts, Job, Slot, work
 from besnet.lab.runs import checkpoint_of, curve, origin, run_facts, run_name, training
 from besnet.report.lab_page import lab_page
@@ -46,6 +47,7 @@ def lab(
     num_clips: int | None = None,
     frame_interval_scales: list[float] = [0.5, 1.0, 1.5, 2.0, 3.0],  # noqa: B006
     recalibration_videos: int = 256,
+    variants: list[Family] = ["dilations", "padding", "recalibrated"],  # noqa: B006
     primary: list[str] | None = None,
     secondary: list[list[str]] = [],  # noqa: B006
     question: str = "",
@@ -60,8 +62,9 @@ def lab(
     Args:
         config: config of `besnet train`; each control changes some arguments of its `model:` section.
         out: folder of the lab: runs, logs, predictions, page.
-        controls: such as [c2d,none,random_12]: c2d, none, fixed_2, random_12, random_1234, learned_1234, frames, a
-            video network by its name (r3d_18, ...), or your own as 'NAME: ARGUMENTS OF besnet train'.
+        controls: such as [c2d,none,random_12]: c2d, none, fixed_2, random_12, random_1234, interval_12, channels_12,
+            averaged_12, network_12, clip_12, learned_1234, frames, a video network by its name (r3d_18, ...), or your
+            own as 'NAME: ARGUMENTS OF besnet train'.
         seeds: trainings of each control, with the seeds 0, 1, ...
         max_parallel: trainings at a time on CPU cores; by default the number of cores divided by `threads`. Each GPU
             trains one at a time.
@@ -71,6 +74,8 @@ def lab(
         frame_interval_scales: factors on the frame interval of the test clips; those that would need frames between the
             clip's own are left out.
         recalibration_videos: training videos that BatchNorm is recalibrated on.
+        variants: inference variants of each network: dilations (each alone, and the average of all), padding (zeros and
+            replicate), recalibrated (each of these with BatchNorm measured again).
         primary: the one comparison that the lab is made for: [A, B] for A - B. A term is a control, or
             CONTROL@VARIANT for one of its inference variants, such as none@dilation_2 or none@interval_2. Four terms
             [A, B, C, D] compare (A - B) - (C - D). By default, of two controls, the second minus the first.
@@ -108,7 +113,7 @@ def lab(
         found: dict[str, Any] = {"controls": [{"name": c.name, "what": c.what, "seeds": []} for c in chosen]}
         found |= {"differences": [], "coverage": None}
         if finished:
-            plan = view_plan(finished, manifest, split, num_clips, shown, recalibration_videos)
+            plan = view_plan(finished, manifest, split, num_clips, shown, recalibration_videos, variants)
             evaluate_all(plan, manifest, out, slots, attempts)
             labels = own_labels(manifest, plan.rows(manifest), manifest.classes)
             groups = np.array(manifest.groups(plan.rows(manifest)))
@@ -185,6 +190,7 @@ def view_plan(
     num_clips: int | None,
     factors: list[float],
     recalibration_videos: int,
+    families: Sequence[Family],
 ) -> Plan:
     """How all networks are evaluated. ValueError if they were not trained on clips of one kind."""
     entries = [header_of(loaded(checkpoint), checkpoint.file) for checkpoint in finished]
@@ -206,6 +212,7 @@ def view_plan(
         num_crops=views.num_crops,
         fixed=sorted({dilation for entry in entries for dilation in entry["model"].get("dilations", ())}),
         factors=factors,
+        families=list(families),
         recalibration_videos=recalibration_videos,
         backend=data.get("backend", "pyav"),
         checkpoints=finished,

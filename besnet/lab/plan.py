@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from besnet.reading import read_json
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
 
+# of inference variants: one dilation at a time and the average of all; zeros and replicate; each with BatchNorm
+# measured again
+Family = Literal["dilations", "padding", "recalibrated"]
 CHUNK = 64  # videos whose predictions are kept in one file
 
 
@@ -35,8 +38,9 @@ class Checkpoint:
 class Plan:
     """How every checkpoint is evaluated.
 
-    folder: prepared data set; passport: of its source and encode. factors: on the frame interval. fixed: dilations
-    that are evaluated one at a time. recalibration_videos: of the training split, one clip each.
+    folder: prepared data set; passport: of its source and encode. fixed: dilations that are evaluated one at a time,
+    and averaged. factors: on the frame interval. families: of inference variants. recalibration_videos: of the training
+    split, one clip each.
     """
 
     folder: str
@@ -48,6 +52,7 @@ class Plan:
     num_crops: int
     fixed: list[int]
     factors: list[float]
+    families: list[Family]
     recalibration_videos: int
     backend: Backend
     checkpoints: list[Checkpoint]

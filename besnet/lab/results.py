@@ -69,7 +69,7 @@ def gather(
         entry = loaded(checkpoint)
         full = [chunk for chunk in stored[checkpoint.run] if len(chunk["read"])]
         common = np.isin(np.concatenate([chunk["read"] for chunk in full]), read)
-        variants = inference_variants(entry, plan.fixed, plan.factors)
+        variants = inference_variants(entry, plan.fixed, plan.factors, plan.families)
         first: dict[Any, str] = {}
         for name, variant in variants.items():
             first.setdefault(variant, name)

@@ -35,7 +35,9 @@ class ModelArguments:
         blocks: of the ResNet: number of blocks in each stage.
         width: of the ResNet: channels of the stem; doubled at every stage.
         dropout: probability of dropping a pooled feature before the last layer.
-        mixture: how averaging weighs the dilations, "uniform" or "learned" (a softmax over the set in each layer).
+        mixture: how averaging weighs the dilations: all alike ("uniform"), by a softmax over the set in each layer
+            ("learned"), or one dilation for each channel, in equal shares ("channels"). With the last two nothing is
+            drawn.
         erase_relu: of the ResNet: leave out the ReLU after the residual sum, all but the last (EraseReLU).
         activation_checkpointing: recompute activations in the backward pass instead of keeping them: True for all
             stages, or the stages (1, 2, ...) that do.

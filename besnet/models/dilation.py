@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 TemporalPadding = Literal["zeros", "replicate"]
-Mixture = Literal["uniform", "learned"]
+Mixture = Literal["uniform", "learned", "channels"]
 Terms = Sequence[tuple[int, float | Tensor]]  # (d, a_d): dilations in frames and their weights
 
 
@@ -35,7 +35,9 @@ class DilationConv(nn.Module):
         kernel_size: k, the spatial size of the kernel; the spatial padding is k // 2.
         stride: the spatial stride.
         temporal_padding: what lies before the first and after the last frame: "zeros" or that frame ("replicate").
-        mixture: the weights a of the average over D: all equal ("uniform"), or a softmax of a parameter ("learned").
+        mixture: the weights a of the average over D: all equal ("uniform"), a softmax of a parameter ("learned"), or
+            for each channel a single dilation, the first one for the first share of the channels and so on
+            ("channels"): of the input's channels, or of the output's where the layer narrows.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class DilationConv(nn.Module):
         self.temporal_padding = temporal_padding
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, kernel_size, kernel_size))
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+        self.of_channels = mixture == "channels"
         self.mixture_logits = nn.Parameter(torch.zeros(len(self.dilations))) if mixture == "learned" else None
 
     def extra_repr(self) -> str:
@@ -73,8 +76,9 @@ class DilationConv(nn.Module):
         """Convolve (B, C_in, T, H, W) → (B, C_out, T, h, w) with one dilation or, for None, the mean over the set.
 
         dilation: a number of frames. As a Python integer only that shift is made (under torch.compile every value is
-        then a graph of its own). As a 0-d integer tensor on the device of x, one of the set, it is a weight of 1 among
-        weights of 0: the same graph for all values, and the host never waits for the device.
+        then a graph of its own). As an integer tensor on the device of x, 0-d or for each clip its own (B,), of values
+        of the set, it is a weight of 1 among weights of 0: the same graph for all values, and the host never waits for
+        the device.
         """
         terms = self.terms(dilation)
         if self.narrows:
@@ -88,7 +92,12 @@ class DilationConv(nn.Module):
         if isinstance(dilation, int):
             return [(dilation, 1.0)]
         if dilation is not None:
-            return [(d, dilation == d) for d in self.dilations]
+            chosen = dilation.view(-1, 1, 1, 1, 1) if dilation.ndim else dilation
+            return [(d, chosen == d) for d in self.dilations]
+        if self.of_channels:
+            channels = min(self.in_channels, self.out_channels)
+            place = torch.arange(channels, device=self.weight.device) * len(self.dilations) // channels
+            return [(d, (place == i).to(self.weight.dtype).view(1, -1, 1, 1, 1)) for i, d in enumerate(self.dilations)]
         if self.mixture_logits is not None:
             return list(zip(self.dilations, self.mixture_logits.softmax(0), strict=True))
         return [(d, 1 / len(self.dilations)) for d in self.dilations]

@@ -51,7 +51,7 @@ def folded_layers(model: InflatedNetwork, dilations: Tensor | None) -> Network:
             continue
         assert norm is None or isinstance(norm, _BatchNorm)
         if isinstance(module, InflatedConv):
-            terms = [(d, float(a)) for d, a in module.terms(spacing[name])]
+            terms = [(d, a if isinstance(a, Tensor) and a.ndim else float(a)) for d, a in module.terms(spacing[name])]
             network.set_submodule(name, FoldedConv(module, norm, terms))
         else:
             weight, bias = normalised(module.weight, module.bias, norm)

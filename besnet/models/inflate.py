@@ -68,7 +68,7 @@ class InflatedNetwork(Network):
         dilations: the set of temporal dilations, in frames of the clip. A set of one is a fixed dilation; the empty set
             means no temporal taps at all: a 2D network (C2D).
         temporal_padding: what the taps see beyond the ends of the clip, "zeros" or the end frame ("replicate").
-        mixture: how averaging weighs the dilations, "uniform" or "learned" (a softmax over the set in each layer).
+        mixture: how averaging weighs the dilations: see DilationConv.
         dropout: probability of dropping a pooled feature before the last layer; the backbone's own is switched off.
         activation_checkpointing: recompute activations in the backward pass instead of keeping them: True for all
             stages, or the stages (1, 2, ...) that do.
@@ -102,7 +102,7 @@ class InflatedNetwork(Network):
             raise ValueError(f"{type(backbone).__name__} has no layer that can have taps in time: use dilations []")
         self.num_classes = num_classes
         self.dilations = tuple(dilations)
-        self.learns_mixture = mixture == "learned" and bool(dilations)
+        self.draws = mixture == "uniform" and bool(dilations)
         self.temporal_layers = self.anatomy.temporal if dilations else ()
         self.num_temporal_layers = len(self.temporal_layers)
         for name in self.temporal_layers:
@@ -177,11 +177,11 @@ class InflatedNetwork(Network):
         then makes one shift), else tensors, which neither stall a GPU nor recompile a graph."""
         if draws is None:
             return [None] * self.num_temporal_layers
-        if draws.shape != (self.num_temporal_layers,):
+        if draws.ndim not in (1, 2) or len(draws) != self.num_temporal_layers:
             raise ValueError(f"dilations: {self.num_temporal_layers} indices are expected, not {tuple(draws.shape)}")
         if not draws.numel():
             return []
-        if draws.device.type == "cpu" and not torch.compiler.is_compiling():
+        if draws.ndim == 1 and draws.device.type == "cpu" and not torch.compiler.is_compiling():
             return [self.dilations[i] for i in draws.tolist()]
         return self.dilation_table[draws.to(self.dilation_table.device, non_blocking=True)].unbind()
 

@@ -25,7 +25,7 @@ class Network(nn.Module):
         dilations: the set that averaging averages over, in frames; empty for a network without dilations.
         temporal_layers: the names of the layers for which a dilation is drawn, in its 2D network.
         num_temporal_layers: how many these are.
-        learns_mixture: whether the weights of the average over the set are learned; nothing is drawn then.
+        draws: whether training draws dilations: not where the average has weights of its own, learned or by channel.
         head: the name of the last layer; empty where it is not known.
         mean, std: of pixels in 0..1, which clips are normalised with.
         frozen_bn: BatchNorm's statistics and parameters stay as loaded.
@@ -36,7 +36,7 @@ class Network(nn.Module):
     dilations: tuple[int, ...] = ()
     temporal_layers: tuple[str, ...] = ()
     num_temporal_layers: int = 0
-    learns_mixture: bool = False
+    draws: bool = False
     head: str = ""
     mean: tuple[float, float, float] = IMAGENET.mean
     std: tuple[float, float, float] = IMAGENET.std
@@ -51,8 +51,8 @@ class Network(nn.Module):
     def forward(self, x: Tensor, dilations: Tensor | None = None) -> Tensor:
         """Logits (B, num_classes) of clips (B, 3, T, H, W).
 
-        dilations: int64 (num_temporal_layers,), for each temporal layer an index into the set; None averages over the
-        set in every layer.
+        dilations: int64 (num_temporal_layers,), for each temporal layer an index into the set, or (num_temporal_layers,
+        B) for each clip its own; None averages over the set in every layer.
         """
         raise NotImplementedError
 

@@ -38,6 +38,8 @@ class VideoData(pl.LightningDataModule):
         val_split: the validation split.
         augmentation: further changes of training clips; null for none.
         no_flip: names of classes whose clips are never mirrored, because left and right matter.
+        intervals: factors on clip.frame_interval, such as [1, 2], of which each training clip draws one; null for
+            none.
         repeats: clips of each video in a training batch, each drawn by itself (repeated augmentation); an epoch is that
             many times longer.
     """
@@ -55,11 +57,12 @@ class VideoData(pl.LightningDataModule):
         val_split: str = "val",
         augmentation: Augmentation | None = None,
         no_flip: list[str] | None = None,
+        intervals: list[float] | None = None,
         repeats: int = 1,
     ) -> None:
         super().__init__()
         counts = {"crop_size": crop_size, "batch_size": batch_size, "workers": workers}
-        check_section("data", counts | {"val_videos": val_videos, "repeats": repeats})
+        check_section("data", counts | {"val_videos": val_videos, "repeats": repeats, "intervals": intervals})
         self.folder = folder
         self.clip = clip
         self.crop = crop
@@ -79,6 +82,10 @@ class VideoData(pl.LightningDataModule):
             )
         self.augmentation = augmentation
         self.no_flip = class_numbers(self.manifest, no_flip or [])
+        self.intervals = tuple(intervals or ())
+        for factor in self.intervals:
+            if why := clip.cannot_space(factor):
+                raise ValueError(f"data.intervals {factor:g}: {why}")
         self.repeats = repeats
         self.order: TrainingOrder
         self.seed = 0
@@ -102,7 +109,7 @@ class VideoData(pl.LightningDataModule):
         clips = TrainingClips(
             self.manifest,
             self.train_rows,
-            ClipDraw(self.clip, self.crop, self.augmentation, self.no_flip),
+            ClipDraw(self.clip, self.crop, self.augmentation, self.no_flip, self.intervals),
             self.seed,
             self.backend,
             substitutes,

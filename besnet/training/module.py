@@ -69,7 +69,7 @@ class ActionModule(pl.LightningModule):
         """Loss of clips (B, 3, T, H, W) and class numbers (B,) or probabilities (B, C); counts the micro-batch."""
         noise = generator(self.seed, NOISE, self.micro_batch, self.global_rank).integers(2**63)
         torch.manual_seed(int(noise))
-        logits = self.network(clips, self.draw_dilations())
+        logits = self.network(clips, self.draw_dilations(len(clips)))
         loss = training_loss(logits, targets, self.recipe.label_smoothing, self.recipe.ohem)
         self.micro_batch += 1
         top1, top5 = precision(logits.detach(), targets)
@@ -135,16 +135,23 @@ class ActionModule(pl.LightningModule):
         assert isinstance(network, Network)
         return network
 
-    def draw_dilations(self) -> Tensor | None:
-        """One index for each temporal layer, int64, a function of (seed, micro-batch number): the same on every rank.
+    def draw_dilations(self, clips: int) -> Tensor | None:
+        """Indices into the set of dilations, int64, a function of (seed, micro-batch number); as recipe.draw says.
 
-        None, the average, where the weights of a mixture are learned: under draws they would get no gradient.
+        None, the average, where the mixture has weights of its own: learned ones would get no gradient under draws.
         """
-        if self.network.learns_mixture:
+        if self.network.dilations and (self.recipe.draw == "average" or not self.network.draws):
             return None
+        if self.recipe.draw == "clip":
+            rng = generator(self.seed, DILATION, self.micro_batch, self.global_rank)
+            size = self.network.num_temporal_layers, clips
+            return torch.from_numpy(rng.integers(max(1, len(self.network.dilations)), size=size))
         return torch.from_numpy(self.drawn_at(self.micro_batch))
 
     def drawn_at(self, micro_batch: int) -> np.ndarray:
         """The dilations of a micro-batch: int64 (num_temporal_layers,), each an index into the network's set."""
         rng = generator(self.seed, DILATION, micro_batch)
-        return rng.integers(max(1, len(self.network.dilations)), size=self.network.num_temporal_layers)
+        layers, count = self.network.num_temporal_layers, max(1, len(self.network.dilations))
+        if self.recipe.draw == "network":
+            return np.full(layers, rng.integers(count))
+        return rng.integers(count, size=layers)

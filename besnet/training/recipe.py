@@ -10,6 +10,8 @@ from torch import nn, optim
 from besnet.ranges import check_section
 from besnet.training.fine_tuning import Freeze, groups
 
+Draw = Literal["layer", "network", "clip", "average"]
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -35,6 +37,8 @@ class Recipe:
             have a smaller decay, (1 + step) / (10 + step). null for none; 0.999 to 0.9999 are usual.
         precise_bn: training videos on which the BatchNorm statistics of the finished network (of the moving average
             where there is one) are measured, as evaluation uses them; null keeps those of the training.
+        draw: what draws a dilation in training: each layer and micro-batch (layer), each micro-batch for all layers
+            (network), each layer and clip (clip), or nothing, so that training averages as evaluation does (average).
         freeze: what stays as it starts, BatchNorm's statistics included: backbone (all but the last layer), or a number
             N of blocks (the stem and the N blocks after it); null for nothing.
         layer_decay: factor on the learning rate from each depth to the one before it: the last layer learns with lr,
@@ -56,6 +60,7 @@ class Recipe:
     ema: float | None = None
     precise_bn: int | None = None
     lr_batch: int | None = None
+    draw: Draw = "layer"
     freeze: Freeze = None
     layer_decay: float | None = None
     head_lr: float | None = None

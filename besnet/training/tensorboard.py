@@ -57,7 +57,7 @@ class TensorBoardPictures(pl.Callback):
         """A histogram of the dilations that all layers drew since then; they are computed again."""
         assert isinstance(pl_module, ActionTraining)
         writer, values = writer_of(trainer), np.array(pl_module.network.dilations)
-        if writer is None or len(values) < 2 or pl_module.network.learns_mixture:
+        if writer is None or len(values) < 2 or not pl_module.network.draws:
             return
         draws = [pl_module.drawn_at(number) for number in range(self.first_micro_batch, pl_module.micro_batch)]
         if draws:

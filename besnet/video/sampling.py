@@ -1,5 +1,6 @@
 """Which frames make a clip: times on a grid, and the frame on screen at each."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -50,6 +51,30 @@ class ClipShape:
                 raise ValueError(
                     "speed: only for dense sampling with a target_fps, whose frames it can space otherwise"
                 )
+
+    def cannot_space(self, factor: float) -> str:
+        """Why clips cannot have their frames exactly `factor` times as far apart in time; empty where they can."""
+        if factor == 1:
+            return ""
+        if self.sampling == "uniform":
+            return "with data.clip.sampling uniform a clip spans the whole video at any interval"
+        interval = self.frame_interval * factor
+        if self.target_fps is not None and self.grid == 1:
+            return ""  # frames are picked by time
+        whole = self.grid * max(1, round(interval / self.grid))
+        if math.isclose(interval, whole):
+            return ""
+        reason = f"data.clip.grid {self.grid}" if self.grid > 1 else "data.clip.target_fps null"
+        return f"{interval:g} frames apart cannot be picked with {reason}"
+
+    def spaced(self, factor: float) -> "ClipShape":
+        """A clip whose frames are `factor` times as far apart in time, which `cannot_space` must allow."""
+        assert not self.cannot_space(factor)
+        if factor == 1:
+            return self
+        if self.target_fps is not None:
+            return replace(self, target_fps=self.target_fps / factor)
+        return replace(self, frame_interval=round(self.frame_interval * factor))
 
     def paced(self, rng: np.random.Generator) -> "ClipShape":
         """The shape of one training clip, at a drawn speed if there is one to draw; evenly on a logarithmic scale."""
