@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
-	bench-overhead bench-gpu prove-resume prove-networks prove-hosts prove-slurm prove-lab smoke-container api-docs
+	bench-overhead bench-gpu bench-statistics evidence prove-resume prove-networks prove-hosts prove-slurm prove-lab \
+	smoke-container api-docs
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -81,13 +82,25 @@ api-docs: .venv/ready ## a page for every module from its docstrings: build/api/
 smoke-container: ## build the image and use it without network on a read-only root: predict, train, kill, resume (ENGINE=podman)
 	docker/smoke.sh
 
+bench-statistics: .venv/ready ## how often a lab's statistics are wrong, on 2,000 drawn labs a line
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.lab_statistics
+
+EVIDENCE := data/stick_figures/evidence
+evidence: .venv/ready ## the comparison of docs/evidence.md on drawn videos: about four hours on two cores; it resumes
+	test -f $(EVIDENCE)/index.csv || $(BIN)/besnet draw $(EVIDENCE) --variant hard --test_videos 4000
+	$(BIN)/besnet prepare $(EVIDENCE)/index.csv $(EVIDENCE)/prepared --short_side 96 --group person
+	$(BIN)/besnet lab --plan configs/evidence/stick_figures.yaml
+	cp runs/lab/evidence_stick_figures/report.html benchmarks/results/evidence_stick_figures.html
+	cp runs/lab/evidence_stick_figures/results.json benchmarks/results/evidence_stick_figures.json
+
 HARD := data/stick_figures/hard
 LAB := runs/lab/stick_figures_hard
 prove-lab: .venv/ready ## five controls x three seeds on hard stick figures, with a report: an hour, and drawing the videos once
 	test -f $(HARD)/index.csv || $(BIN)/besnet draw $(HARD) --variant hard
-	$(BIN)/besnet prepare $(HARD)/index.csv $(HARD)/prepared --short_side 96
+	$(BIN)/besnet prepare $(HARD)/index.csv $(HARD)/prepared --short_side 96 --group person
 	$(BIN)/besnet lab --config configs/stick_figures_hard.yaml --out $(LAB) \
-		--controls '[c2d,none,fixed_2,random_12,random_1234]' --seeds 3 --max_parallel 2
+		--controls '[c2d,none,fixed_2,random_12,random_1234]' --seeds 3 --max_parallel 2 \
+		--primary '[random_12,none]'
 	mkdir -p benchmarks/results
 	cp $(LAB)/report.html benchmarks/results/lab_stick_figures_hard.html
 	cp $(LAB)/results.json benchmarks/results/lab_stick_figures_hard.json

@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 
 from besnet import cli
-from besnet.evaluation.statistics import estimate
+from besnet.cli.commands import arguments
+from besnet.cli.parsing import parse
+from besnet.cli.training import train_parser
+from besnet.evaluation.statistics import FEWEST_SEEDS, estimate
 from besnet.formats import upgraded
+from besnet.lab.arguments import find_controls
 from besnet.lab.comparisons import Comparisons, compare
+from besnet.lab.inference_variants import inference_variants
 
+ROOT = Path(__file__).resolve().parents[1]
 CONTROLS = ["none", "fixed_2", "random_12"]
 
 
@@ -86,6 +92,27 @@ def test_a_difference_of_differences_is_compared() -> None:
 def test_a_comparison_that_cannot_be_is_refused(primary: list[str], secondary: list[list[str]], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         Comparisons.read(primary, secondary, CONTROLS)
+
+
+@pytest.mark.parametrize("plan", sorted((ROOT / "configs" / "evidence").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_plan_names_what_exists(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its config, its controls and its comparisons, down to the inference variants."""
+    monkeypatch.chdir(ROOT)
+    if plan.stem.endswith("_training"):
+        parse(train_parser("train"), [f"--config={plan}"], "train")
+        return
+    settings = arguments("lab", [f"--plan={plan}"])
+    controls = find_controls(settings["controls"])
+    found = Comparisons.read(settings["primary"], settings["secondary"], [control.name for control in controls])
+    assert found.primary is not None
+    assert settings["seeds"] >= FEWEST_SEEDS
+    assert settings["question"]
+    assert settings["stopping_rule"]
+    assert (ROOT / settings["config"]).exists()
+    model = {"dilations": [1, 2], "mixture": "uniform", "temporal_padding": "replicate"}
+    variants = inference_variants(model, [1, 2], settings["frame_interval_scales"], settings["variants"])
+    for one in (found.primary, *found.secondary):
+        assert {term.variant for term in one.terms} <= set(variants)
 
 
 def pilot(folder: Path, deviation: float, error: float, seeds: int = 3) -> Path:

@@ -73,7 +73,9 @@ def lab_power(verb: str, words: list[str]) -> int:
 
     parser = new_parser(verb)
     parser.add_function_arguments(power, fail_untyped=True, skip={"pilot"})
-    parser.add_argument("--power", type=Path, required=True, help="folder of a finished lab: the pilot")
+    parser.add_argument(
+        "--power", type=Path, required=True, help="folder of a finished lab, or its results.json: the pilot"
+    )
     settings = parser.instantiate(parse(parser, words, verb))
     check_arguments(verb, vars(settings))
     return finish(power(settings.power, settings.effect, settings.comparison, settings.videos))

@@ -18,14 +18,15 @@ def power(pilot: Path, effect: float, comparison: str | None = None, videos: int
     """Print the smallest effect that so many seeds find in 80 % of trials, and the seeds that an effect needs.
 
     Args:
-        pilot: folder of a finished lab, of at least two seeds.
+        pilot: folder of a finished lab, or its results.json; at least two seeds.
         effect: the true difference to find, in points.
         comparison: the comparison of the pilot whose spread counts, by its name on the page; by default the primary
             one, or the one with the widest spread over seeds.
         videos: test videos of the planned lab; by default as many as the pilot's.
     """
-    for line in plan_lines(read_json(pilot / "results.json", dict[str, Any], "lab"), str(pilot), effect, comparison,
-                           videos):  # fmt: skip
+    file = pilot / "results.json" if pilot.is_dir() else pilot
+    report = read_json(file, dict[str, Any], "lab")
+    for line in plan_lines(report, str(pilot), effect, comparison, videos):
         print(line)
     return 0
 
