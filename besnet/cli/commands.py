@@ -1,7 +1,9 @@
 """How each verb reads its command line and calls its function."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from besnet.cli.parsing import new_parser, parse
@@ -22,9 +24,21 @@ def call(verb: str, words: list[str]) -> int:
     return finish(VERBS[verb].load()(**arguments(verb, words)))
 
 
-def arguments(verb: str, words: list[str]) -> dict[str, Any]:
-    """The arguments of a verb's function, parsed and in range."""
+PART = (
+    "do only this share of the work, such as 3/64, beside others on other machines: shard k belongs to part k mod 64, "
+    "counted from 0. auto/64 takes the number from SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX. The same command "
+    "without --part ends the work"
+)
+
+
+def arguments(verb: str, words: list[str], texts: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """The arguments of a verb's function, parsed and in range.
+
+    texts: further arguments that are texts, with their descriptions; None where they are not given.
+    """
     parser = new_parser(verb)
+    for option, described in texts.items():
+        parser.add_argument(f"--{option}", type=str, help=described)
     listed: set[str | int] = set()
     if verb in BY_POSITION:
         name, count, help_text = BY_POSITION[verb]
@@ -38,7 +52,7 @@ def arguments(verb: str, words: list[str]) -> dict[str, Any]:
     )
     settings = parser.instantiate(parse(parser, words, verb))
     check_arguments(verb, vars(settings))
-    return {str(name): settings[str(name)] for name in [*listed, *names]}
+    return {str(name): settings[str(name)] for name in [*listed, *names, *texts]}
 
 
 def finish(result: object) -> int:
@@ -49,8 +63,14 @@ def finish(result: object) -> int:
 
 
 def prepare(verb: str, words: list[str]) -> int:
-    """Prepare, then write the page of what the data has and lacks."""
-    settings = arguments(verb, words)
+    """Prepare, then write the page of what the data has and lacks; or do one part: `besnet prepare ... --part 3/64`."""
+    settings = arguments(verb, words, {"part": PART})
+    part = settings.pop("part")
+    if part is not None:
+        from besnet.data.prepare import prepare_part
+
+        prepare_part(part, **settings)
+        return 0
     VERBS[verb].load()(**settings)
     return finish(VERBS["coverage"].load()(settings["out"]))
 

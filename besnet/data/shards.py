@@ -97,14 +97,16 @@ def _check_end(path: Path, at: int, end: int) -> None:
                 raise ValueError(f"something follows its end at byte {at}: put tars together with tar --concatenate")
 
 
-def write_shard(path: Path, samples: Iterable[dict[str, Any]]) -> None:
+def write_shard(path: Path, samples: Iterable[dict[str, Any]], writer_name: str = "") -> None:
     """Write samples ({"__key__", ending: bytes, ...}) as a WebDataset tar, whole or not at all.
 
-    Owner, mode and time are fixed: the same samples give the same bytes.
+    Owner, mode and time are fixed: the same samples give the same bytes. writer_name: of this process, where another
+    one may write the same shard at the same time.
     """
     from webdataset import TarWriter  # takes seconds to import
 
-    with replacing(path) as file:
+    unfinished = path.with_name(f"{path.name}.{writer_name}") if writer_name else path
+    with replacing(unfinished, lambda _: path) as file:
         writer = TarWriter(file, user="besnet", group="besnet", mode=0o444, mtime=0, encoder=False)
         for sample in samples:
             writer.write(sample)

@@ -9,6 +9,7 @@ from typing import Any
 from besnet.data.manifest import Shard
 from besnet.data.paths import read_range
 from besnet.data.prepare.listing import Entry
+from besnet.data.prepare.parts import Part, own_name
 from besnet.data.prepare.process_video import Job
 from besnet.data.prepare.staging import Staging
 from besnet.data.shards import VIDEO_MEMBERS, describe, members, to_json, write_shard
@@ -17,8 +18,8 @@ from besnet.data.shards import VIDEO_MEMBERS, describe, members, to_json, write_
 class Packer:
     """Writes shard k as soon as all of the k-th group of videos are done; broken ones are left out of it.
 
-    Groups are cut from an order by the hash of the id, one split after the other: classes are mixed within a shard,
-    for those who read shards from front to back.
+    With a part, its own shards only. Groups are cut from an order by the hash of the id, one split after the other:
+    classes are mixed within a shard, for those who read shards from front to back.
 
     Attributes: `shards`, those written; `places`, {row: (shard, offset of the video)}.
     """
@@ -31,26 +32,34 @@ class Packer:
         classes: list[str],
         staging: Staging,
         videos_per_shard: int,
+        part: Part | None = None,
     ) -> None:
         self.out, self.entries, self.labels, self.classes = out, entries, labels, classes
-        self.staging, self.size = staging, videos_per_shard
+        self.staging, self.size, self.part = staging, videos_per_shard, part
         self.shards: list[Shard] = []
         self.places: dict[int, tuple[str, int]] = {}
         self._groups: list[tuple[str, list[Job]]] = []
         self._next = 0
         (out / "shards").mkdir(exist_ok=True)
-        for partial in (out / "shards").glob("*.partial"):
-            partial.unlink()
+        if part is None:
+            for partial in (out / "shards").glob("*.partial"):
+                partial.unlink()
 
     def arrange(self, jobs: list[Job]) -> list[Job]:
-        """The jobs in the order of the shards."""
+        """The jobs of its shards, in their order."""
         for split in ("train", "val", "test"):
             chosen = [job for job in jobs if self.entries[job.number].split == split]
             chosen.sort(key=lambda job: hashlib.blake2b(ascii(self.entries[job.number].id).encode()).digest())
             for k in range(0, len(chosen), self.size):
                 name = f"shards/{split}-{k // self.size:06d}.tar"
                 self._groups.append((name, chosen[k : k + self.size]))
+        if self.part is not None:
+            self._groups = [group for place, group in enumerate(self._groups) if self.part.has(place)]
         return [job for _, group in self._groups for job in group]
+
+    def jobs_of(self, part: Part) -> list[Job]:
+        """The jobs of a part's shards, once they are arranged."""
+        return [job for place, (_, group) in enumerate(self._groups) if part.has(place) for job in group]
 
     def pack(self) -> None:
         """Write the next shards while all of their videos are done."""
@@ -64,7 +73,11 @@ class Packer:
             if not good:
                 continue
             if not path.exists():
-                write_shard(path, self._samples(good))
+                try:
+                    write_shard(path, self._samples(good), own_name() if self.part else "")
+                except FileNotFoundError:  # another process of this part has written it, and removed the pieces
+                    if not path.exists():
+                        raise
             shard = describe(path, self.out)
             assert shard.count == len(good), f"{name}: {shard.count} videos, not {len(good)}"
             self.shards.append(shard)

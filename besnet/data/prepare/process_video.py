@@ -1,5 +1,6 @@
 """What is done to each video once: read its facts, decode every frame, hash its bytes, and encode or copy it."""
 
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +33,7 @@ class Job:
     mode: Mode = "index"
     short_side: int = 0
     to: str = ""  # file that the worker writes the encoded video to
-    before: dict[str, Any] | None = None  # what an earlier preparation found, see previous.py
+    before: dict[str, Any] | None = None  # what an earlier preparation found, see reuse.py
     shared: bool = False  # other jobs mean other parts of the file
 
 
@@ -81,7 +82,7 @@ def process_video(job: Job) -> Outcome:
     else:
         with PyAVReader(made.data, path.name) as reader:
             facts = facts_of(reader)
-        Path(job.to).write_bytes(made.data)
+        write_piece(job.to, made.data)
         extra = {"crf": made.crf, "psnr_db": made.psnr_db, "ssim": made.ssim}
     row = {
         "size": size if made is None else len(made.data),
@@ -96,6 +97,13 @@ def process_video(job: Job) -> Outcome:
     if left_out:
         row["why"] = left_out
     return Outcome(job.number, facts=row, extra=extra)
+
+
+def write_piece(path: str, data: bytes) -> None:
+    """Write an encoded video, whole or not at all: another process may write the same one."""
+    unfinished = Path(f"{path}.{uuid.uuid4().hex}")
+    unfinished.write_bytes(data)
+    unfinished.replace(path)
 
 
 def decode_all(reader: PyAVReader) -> None:

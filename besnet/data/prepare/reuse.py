@@ -12,7 +12,7 @@ from typing import Any
 from besnet.data.manifest import Manifest
 from besnet.data.manifest_writing import summarise, write_columns
 from besnet.data.paths import hash_file, read_range
-from besnet.data.prepare.process_video import Job, Outcome
+from besnet.data.prepare.process_video import Job, Outcome, write_piece
 from besnet.data.row import MAX_FILE_BYTES, hash_bytes
 from besnet.data.shards import members
 
@@ -84,7 +84,7 @@ def reused_outcome(job: Job) -> Outcome | None:
             if hash_bytes(data) != facts["hash"] or about["hash"] != facts["hash"]:
                 return None
             extra = {key: value for key, value in about.items() if key not in ROW_KEYS | set(FACTS)}
-            Path(job.to).write_bytes(data)
+            write_piece(job.to, data)
     except (ValueError, OSError, KeyError, TypeError):
         return None
     return Outcome(job.number, facts=facts, extra=extra, reused=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from besnet.data.manifest import Manifest
+from besnet.data.prepare.parts import Part, own_name, part_of_journal
 from besnet.data.prepare.process_video import Job, Outcome
 from besnet.files import Journal, write_text
 
@@ -47,42 +48,82 @@ def is_finished(out: Path, plan: str) -> bool:
 
 
 class Staging:
-    """The folder `.work` of a preparation; one process at a time."""
+    """The folder `.work` of a preparation; one process at a time, or one for each part."""
 
-    def __init__(self, out: Path, plan: str) -> None:
-        self.out, self.plan = out, plan
+    def __init__(self, out: Path, plan: str, part: Part | None = None) -> None:
+        self.out, self.plan, self.part = out, plan, part
         self.folder = out / ".work"
         self.folder.mkdir(exist_ok=True)
-        self._lock = os.open(out / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+        self._locks: list[int] = []
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise ValueError(f"{out}: another `besnet prepare` is writing here") from None
-        try:
+            self._lock(out / ".lock", fcntl.LOCK_SH if part else fcntl.LOCK_EX, "another `besnet prepare`")
+            if part:
+                self._lock(self.folder / f"{part.journal}.lock", fcntl.LOCK_EX, f"another process of {part}")
             stored = self.folder / "plan"
             if not (stored.exists() and stored.read_text() == plan):
-                self._clear(ours=stored.exists())
-                write_text(stored, plan)
-            self._take_back()
-            self._journal = Journal(self.folder / "outcomes.jsonl")
+                self._begin(stored)
+            if part is None:
+                self._take_back()
+            self._journal = Journal(self.folder / (part.journal if part else "outcomes.jsonl"))
             self._lines = self._read()
+            if part and not self._journal.path.exists():
+                self._journal.append(sync=False)  # this part has begun
         except BaseException:
-            os.close(self._lock)
+            self._let_go()
             raise
 
-    def _clear(self, ours: bool) -> None:
-        """Remove an unfinished result of another plan; a finished one stays, and so do shards of someone else."""
+    def _lock(self, path: Path, kind: int, who: str) -> None:
+        """Take a lock for as long as this process works here. A file system without locks is trusted."""
+        self._locks.append(file := os.open(path, os.O_CREAT | os.O_RDWR, 0o644))
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{self.out}: {who} is writing here") from None
+        except OSError:
+            return
+
+    def _let_go(self) -> None:
+        for file in self._locks:
+            os.close(file)
+        self._locks = []
+
+    def _begin(self, stored: Path) -> None:
+        """Note the plan, in place of an unfinished one; a part leaves what others may be at work on."""
+        if self.part is None:
+            self._clear(ours=stored.exists())
+            write_text(stored, self.plan)
+            return
+        if stored.exists():
+            raise ValueError(
+                f"{self.folder}: an unfinished preparation of another list, other files or other settings: finish it, "
+                "or delete this folder"
+            )
+        self._check_shards(ours=False)
+        own = stored.with_name(f"plan.{own_name()}")  # the first parts may come at the same time
+        own.write_text(self.plan)
+        own.replace(stored)
+
+    def _check_shards(self, ours: bool) -> None:
+        """ValueError where shards of someone else would be in the way."""
         shards = list(self.out.glob("shards/*.tar"))
         if shards and not ours and not (self.out / "dataset.json").exists():
             raise ValueError(
                 f"{self.out}: has shards that were not written here ({shards[0].name}): choose another folder"
             )
+
+    def _clear(self, ours: bool) -> None:
+        """Remove an unfinished result of another plan; a finished one stays, and so do shards of someone else."""
+        self._check_shards(ours)
         for old in self.folder.iterdir():
             if old.is_dir():
                 shutil.rmtree(old)
             else:
                 old.unlink()
+
+    def begun(self) -> list[Part]:
+        """The parts that have begun."""
+        parts = [part_of_journal(path.name) for path in self.folder.glob("outcomes-*.jsonl")]
+        return sorted((part for part in parts if part), key=lambda part: (part.count, part.number))
 
     def put_in_place(self) -> None:
         """Let the result, complete in this folder, take the place of an earlier one: renames alone."""
@@ -103,11 +144,12 @@ class Staging:
             os.replace(self.out / "shards", self.folder / "shards")
 
     def _read(self) -> dict[int, bytes]:
-        """What the journal holds, as its lines: parsed, 240,000 of them would take ten times the memory."""
+        """What all journals hold, as their lines: parsed, 240,000 of them would take ten times the memory."""
         found: dict[int, bytes] = {}
-        for line in self._journal.lines():
-            with suppress(ValueError):  # cut short by a kill, and ended by the next writer
-                found[json.loads(line)["number"]] = line
+        for path in sorted(self.folder.glob("outcomes*.jsonl")):
+            for line in Journal(path).lines():
+                with suppress(ValueError, KeyError, TypeError):  # cut short by a kill, and ended by the next writer
+                    found[json.loads(line)["number"]] = line
         return found
 
     def __contains__(self, number: int) -> bool:
@@ -143,4 +185,4 @@ class Staging:
         if finished:
             write_text(self.out / ".plan", self.plan)
             shutil.rmtree(self.folder)
-        os.close(self._lock)
+        self._let_go()

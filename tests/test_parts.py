@@ -1,0 +1,155 @@
+"""A preparation in parts, on several machines: the bytes of one machine's, whatever is killed."""
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from besnet import cli
+from besnet.data.manifest import Manifest
+from besnet.data.prepare import prepare, prepare_part
+from besnet.data.prepare.parts import Part
+
+SIZES = {"copy": True, "videos_per_shard": 3, "workers": 1}
+
+
+def bytes_of(folder: Path) -> dict[str, str]:
+    """Every file of a data set by its name, as a hash of its bytes."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (".lock", ".plan"))
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def source(squares: Path) -> Path:
+    return squares.parent / "index.csv"
+
+
+@pytest.fixture(scope="module")
+def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What one machine makes."""
+    out = tmp_path_factory.mktemp("whole")
+    prepare(source, out, **SIZES)  # type: ignore[arg-type]
+    return bytes_of(out)
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_parts_make_the_bytes_of_one_machine(source: Path, whole: dict[str, str], tmp_path: Path, count: int) -> None:
+    numbers = list(range(count))
+    random.Random(count).shuffle(numbers)
+    for number in numbers:
+        prepare_part(f"{number}/{count}", source=source, out=tmp_path, **SIZES)
+        assert not (tmp_path / "dataset.json").exists()
+    prepare(source, tmp_path, **SIZES)  # type: ignore[arg-type]
+    assert bytes_of(tmp_path) == whole
+    assert not (tmp_path / ".work").exists()
+
+
+def test_the_end_says_what_is_left_and_does_it(
+    source: Path, whole: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare_part("1/3", source=source, out=tmp_path, **SIZES)
+    done = capsys.readouterr().out
+    assert "part 1 of 3 is done" in done
+    journal = tmp_path / ".work" / "outcomes-1-of-3.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:-2]) + lines[-2][:20])  # killed in the middle of a line
+    shards = sorted((tmp_path / ".work" / "shards").glob("*.tar"))
+    shards[-1].unlink()
+    prepare(source, tmp_path, **SIZES)  # type: ignore[arg-type]
+    said = capsys.readouterr().out
+    assert "part 0 of 3 has never begun" in said
+    assert "part 1 of 3 is unfinished: 2 of its" in said
+    assert bytes_of(tmp_path) == whole
+
+
+def test_a_part_lists_the_source_once_for_all(
+    source: Path, whole: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_part("0/2", source=source, out=tmp_path, **SIZES)
+    with monkeypatch.context() as patched:
+        patched.setattr("besnet.data.prepare.request.list_source", None)  # whoever lists again fails
+        prepare_part("1/2", source=source, out=tmp_path, **SIZES)
+    prepare(source, tmp_path, **SIZES)  # type: ignore[arg-type]
+    assert bytes_of(tmp_path) == whole
+
+
+def test_parts_of_index_only_end_alike(source: Path, tmp_path: Path) -> None:
+    for number in range(2):
+        prepare_part(f"{number}/2", source=source, out=tmp_path / "parts", index_only=True, workers=1)
+    prepare(source, tmp_path / "parts", index_only=True, workers=1)
+    prepare(source, tmp_path / "whole", index_only=True, workers=1)
+    ours, theirs = bytes_of(tmp_path / "parts"), bytes_of(tmp_path / "whole")
+    assert ours == theirs
+    assert Manifest.load(tmp_path / "parts").passport == Manifest.load(tmp_path / "whole").passport
+
+
+def test_a_part_of_other_settings_touches_nothing(source: Path, tmp_path: Path) -> None:
+    prepare_part("0/2", source=source, out=tmp_path, **SIZES)
+    before = bytes_of(tmp_path / ".work")
+    with pytest.raises(ValueError, match="unfinished preparation of another list, other files or other settings"):
+        prepare_part("1/2", source=source, out=tmp_path, copy=True, videos_per_shard=5, workers=1)
+    after = {name: digest for name, digest in bytes_of(tmp_path / ".work").items() if not name.endswith(".lock")}
+    assert after == {name: digest for name, digest in before.items() if not name.endswith(".lock")}
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "expected"),
+    [
+        ("3/64", {}, Part(3, 64)),
+        ("auto/4", {"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_COUNT": "1"}, Part(2, 4)),
+        ("auto/4", {"JOB_COMPLETION_INDEX": "0"}, Part(0, 4)),
+        ("auto/4", {"SLURM_ARRAY_TASK_ID": "4"}, "SLURM_ARRAY_TASK_ID: part 4 of 4: parts are counted from 0 to 3"),
+        ("auto/4", {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_MAX": "4"},
+         "counts from 1: submit it with --array=0-3"),
+        ("auto/4", {}, "is set: write the number"),
+        ("auto/4", {"JOB_COMPLETION_INDEX": "x"}, "not a number"),
+        ("4/4", {}, "parts are counted from 0 to 3"), ("3", {}, "write NUMBER/COUNT"), ("-1/3", {}, "write NUMBER"),
+        ("1/0", {}, "1 to 100,000 parts"), ("auto", {}, "write NUMBER/COUNT"),
+    ],
+)  # fmt: skip
+def test_a_part_says_which_it_is(text: str, environment: dict[str, str], expected: Part | str) -> None:
+    if isinstance(expected, Part):
+        assert Part.read(text, environment) == expected
+        return
+    with pytest.raises(ValueError, match=expected):
+        Part.read(text, environment)
+
+
+def test_a_wrong_part_is_refused_on_the_command_line(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.run("prepare", [str(source), str(tmp_path), "--part=5/3"])
+    assert end.value.code == 2
+    assert "parts are counted from 0 to 2" in capsys.readouterr().err
+
+
+def start(source: Path, out: Path, more: list[str]) -> "subprocess.Popen[bytes]":
+    words = ["prepare", str(source), str(out), "--copy", "--videos_per_shard=3", "--workers=1", *more]
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "besnet", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+@pytest.mark.slow
+def test_parts_beside_each_other_under_kills_end_with_the_same_bytes(
+    source: Path, whole: dict[str, str], tmp_path: Path
+) -> None:
+    rng = random.Random(0)
+    for _ in range(20):
+        running = [start(source, tmp_path, [f"--part={number}/3"]) for number in range(3)]
+        time.sleep(rng.uniform(0.5, 6))
+        os.kill(rng.choice(running).pid, signal.SIGKILL)
+        for process in running:
+            process.wait(timeout=300)
+        if rng.random() < 0.4:
+            shutil.rmtree(tmp_path / ".work", ignore_errors=True)  # begin anew: all kills have something to hit
+    assert start(source, tmp_path, []).wait(timeout=300) == 0
+    assert bytes_of(tmp_path) == whole
