@@ -141,7 +141,7 @@ ARGUMENTS: dict[str, dict[str, Range]] = {
               "strengths": Range(1e-9, 1e9, items=(1, 100)), **OF_INPUT},
     "features": {"num_clips": CLIPS, "num_crops": CROPS, "watchdog_minutes": WATCHDOG, **OF_INPUT},
     "launch": {"nproc_per_node": PROCESSES, "nnodes": count(10_000), "node_rank": count(10_000, least=0),
-               "max_restarts": count(10**6, least=0), "warn_sec": count(10**6)},
+               "max_restarts": count(10**6, least=0), "warn_sec": count(10**6), "parts": count(100_000)},
     "bench model": {"num_frames": FRAMES, "crop_size": SIDE, "batch_size": BATCH, "num_classes": CLASSES,
                     "dilations": DILATIONS, "blocks": BLOCKS, "width": WIDTH, "rounds": count(10_000)},
     "bench budget": {"videos": count(10**12), "mfu": Range(0, 1, open_below=True),

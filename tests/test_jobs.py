@@ -209,12 +209,79 @@ def test_a_job_is_queued_again_when_that_makes_sense(
         assert process.returncode == code
 
 
-def test_the_train_job_is_one_that_kubeflow_knows() -> None:
+def launched(tmp_path: Path, words: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """What `besnet launch` prints; it also writes job.yaml."""
+    assert cli.run("launch", [f"--job_file={tmp_path / 'job.yaml'}", *words.split()]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_train_job_is_one_that_kubeflow_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     models = pytest.importorskip("kubeflow_trainer_api.models")
-    job = yaml.safe_load((ROOT / "docker" / "trainjob.yaml").read_text())
+    words = "--launcher=kubernetes --nproc_per_node=8 --nnodes=2 --image=mine:1 train --config=/app/c.yaml"
+    said = launched(tmp_path, words, capsys)
+    assert "kubectl apply -f" in said
+    job = yaml.safe_load((tmp_path / "job.yaml").read_text())
     assert (job["apiVersion"], job["kind"]) == ("trainer.kubeflow.org/v1alpha1", "TrainJob")
     parsed = models.TrainerV1alpha1TrainJob.from_dict(job)
     assert json.loads(json.dumps(parsed.to_dict())) == job, "a key that Kubeflow does not know is dropped"
     trainer = job["spec"]["trainer"]
     assert trainer["command"][:3] == ["python", "-m", "besnet.jobs.torchrun"]
+    assert trainer["args"] == ["-m", "besnet", "train", "--config=/app/c.yaml"]
+    assert (trainer["numNodes"], trainer["numProcPerNode"], trainer["image"]) == (2, 8, "mine:1")
     assert job["spec"]["runtimeRef"]["name"] == "torch-distributed"
+    assert "PET_" not in json.dumps(job), "these variables are Kubeflow's"
+
+
+def test_a_preparation_is_an_indexed_job_and_a_last_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models = pytest.importorskip("kubeflow_trainer_api.models")
+    launched(tmp_path, "--launcher=kubernetes --parts=12 prepare /data/list.csv /data/out", capsys)
+    parts, last = yaml.safe_load_all((tmp_path / "job.yaml").read_text())
+    for job in (parts, last):
+        assert (job["apiVersion"], job["kind"]) == ("batch/v1", "Job")
+        parsed = models.IoK8sApiBatchV1JobSpec.from_dict(job["spec"])
+        assert json.loads(json.dumps(parsed.to_dict())) == job["spec"], "a key that Kubernetes does not know is dropped"
+    spec = parts["spec"]
+    assert (spec["completionMode"], spec["completions"], spec["backoffLimitPerIndex"]) == ("Indexed", 12, 3)
+    fail, ignore = spec["podFailurePolicy"]["rules"]
+    assert fail["onExitCodes"]["values"] == [exit_codes.WRONG_USE]
+    assert ignore["onPodConditions"][0]["type"] == "DisruptionTarget"
+    (container,) = spec["template"]["spec"]["containers"]
+    assert container["args"] == ["prepare", "/data/list.csv", "/data/out", "--part=auto/12"]
+    assert last["spec"]["suspend"]
+    assert last["spec"]["template"]["spec"]["containers"][0]["args"] == container["args"][:-1]
+
+
+def test_slurm_does_a_preparation_as_an_array_and_a_last_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scripts in the place of Slurm's programs note what they are given."""
+    calls = tmp_path / "calls"
+    (tmp_path / "sbatch").write_text(f'#!/bin/sh\necho "$@" >> {calls}\necho 41\n')
+    (tmp_path / "scontrol").write_text("#!/bin/sh\necho MaxArraySize = 1001\n")
+    for name in ("sbatch", "scontrol"):
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    launched(tmp_path, "--launcher=slurm --parts=4 --submit prepare list.csv out", capsys)
+    array, last = tmp_path / "job.yaml", tmp_path / "job-last.yaml"
+    assert calls.read_text().splitlines() == [f"--parsable {array}", f"--parsable --dependency=afterany:41 {last}"]
+    assert "--array=0-3" in array.read_text()
+    assert 'prepare list.csv out "--part=$SLURM_ARRAY_TASK_ID/4"' in array.read_text()
+    assert last.read_text().rstrip().endswith("-m besnet prepare list.csv out")
+    with pytest.raises(SystemExit):
+        launched(tmp_path, "--launcher=slurm --parts=2000 --submit prepare list.csv out", capsys)
+    assert "arrays of up to 1001 tasks" in capsys.readouterr().err
+    (tmp_path / "sbatch").write_text("#!/bin/sh\nexit 1\n")
+    words = [f"--job_file={array}", "--launcher=slurm", "--parts=4", "--submit", "prepare", "list.csv", "out"]
+    assert cli.run("launch", words) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [("--launcher=slurm prepare a b", "--parts N goes with prepare"),
+     ("--parts=3 train", "--parts N goes with prepare"),
+     ("--parts=3 prepare a b", "uses all cores")],
+)  # fmt: skip
+def test_parts_and_prepare_go_together(words: str, why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.run("launch", words.split())
+    assert why in capsys.readouterr().err

@@ -115,12 +115,15 @@ def evaluate(verb: str, words: list[str]) -> int:
     return 0
 
 
+LAUNCHED = ("train", "evaluate", "prepare")
+
+
 def launch(verb: str, words: list[str]) -> int:
-    """Start many ranks: the words before `train` or `evaluate` are the launcher's, the rest go to the ranks."""
-    cut = next((number for number, word in enumerate(words) if word in ("train", "evaluate")), len(words))
-    near = [word for word in words if difflib.get_close_matches(word, ("train", "evaluate"))]
+    """Start many processes: the words before `train`, `evaluate` or `prepare` are the launcher's."""
+    cut = next((number for number, word in enumerate(words) if word in LAUNCHED), len(words))
+    near = [word for word in words if difflib.get_close_matches(word, LAUNCHED)]
     if cut == len(words) and near:
-        raise ValueError(f"launch: {near[0]!r}: must be train or evaluate")
+        raise ValueError(f"launch: {near[0]!r}: must be train, evaluate or prepare")
     function = VERBS[verb].load()
     parser = new_parser(verb)
     names = parser.add_function_arguments(function, skip={"command"})

@@ -118,10 +118,10 @@ VERBS = {
     ),
     "launch": Verb(
         TRAIN,
-        "train or evaluate on many GPUs, with torchrun or Slurm; restarts a job that fails",
+        "train, evaluate or prepare on many machines, with torchrun, Slurm or Kubernetes",
         "besnet.jobs.launch:launch",
         reader="besnet.cli.commands:launch",
-        after="train|evaluate ...",
+        after="train|evaluate|prepare ...",
         renamed={
             "on": "launcher",
             "ranks": "nproc_per_node",

@@ -1,4 +1,5 @@
-"""Starts a training or an evaluation on many ranks and restarts it: with torchrun here, or by Slurm."""
+"""Starts a training or an evaluation on many ranks and restarts it, and a preparation in parts: here, by Slurm or by
+Kubernetes."""
 
 import os
 import shlex
@@ -11,7 +12,9 @@ from typing import Literal
 
 from besnet.environment import LAUNCHER
 from besnet.files import write_text
-from besnet.jobs.slurm import script
+from besnet.jobs.kubernetes import Cluster, indexed_job, train_job
+from besnet.jobs.slurm import sbatch as submit_file
+from besnet.jobs.slurm import script, scripts_of_parts, submit_parts
 from besnet.training.exit_codes import NON_RETRYABLE
 
 LONG_SEC = 600.0  # a job that ran this long made progress: its restarts are counted from zero again
@@ -20,7 +23,7 @@ LONGEST_WAIT_SEC = 60.0
 
 def launch(
     command: list[str],
-    launcher: Literal["local", "slurm"] = "local",
+    launcher: Literal["local", "slurm", "kubernetes"] = "local",
     nproc_per_node: int = 1,
     nnodes: int = 1,
     node_rank: int = 0,
@@ -30,12 +33,19 @@ def launch(
     warn_sec: int = 120,
     job_file: Path = Path("besnet.sbatch"),
     submit: bool = False,
+    parts: int | None = None,
+    image: str = "besnet:latest",
+    data_claim: str = "videos",
+    runs_claim: str = "runs",
 ) -> int:
     """Start `besnet COMMAND` on every rank, and restart it when it fails for a reason that may pass.
 
+    `prepare` is done in parts, by Slurm or Kubernetes: a task does each, and a last one ends the work.
+
     Args:
         command: verb and arguments as after `besnet`, for instance train --config configs/weizmann.yaml.
-        launcher: `local` runs the job on this machine with torchrun; `slurm` writes a job file and prints it.
+        launcher: `local` runs the job on this machine with torchrun; `slurm` and `kubernetes` write a job file and
+            print it.
         nproc_per_node: processes on each machine, one per GPU.
         nnodes: machines; with `local` run the same command on each of them.
         node_rank: with `local` on several machines: the number of this one, from 0.
@@ -43,13 +53,42 @@ def launch(
         max_restarts: restarts in a row of a job that fails; ten minutes of work reset the count.
         sbatch: with `slurm`: more options for the job, for example ["--time=24:00:00", "--partition=gpu"].
         warn_sec: with `slurm`: seconds before the time limit at which the run saves a checkpoint and is queued again.
-        job_file: with `slurm`: the job file to write.
-        submit: with `slurm`: submit the job file.
+        job_file: with `slurm` and `kubernetes`: the job file to write; with prepare and `slurm` there is another one
+            for the last job beside it.
+        submit: submit the job file, with sbatch or kubectl.
+        parts: with prepare: the number of parts.
+        image: with `kubernetes`: the image of the pods.
+        data_claim: with `kubernetes`: the claim of the volume /data.
+        runs_claim: with `kubernetes`: the claim of the volume /runs.
     """
     if node_rank >= nnodes:
         raise ValueError(f"launch: --node_rank {node_rank}: must be 0 to {nnodes - 1} with --nnodes {nnodes}")
-    if not command or command[0] not in ("train", "evaluate"):
+    if not command or command[0] not in ("train", "evaluate", "prepare"):
         raise ValueError("launch: nothing to run: write besnet launch [OPTIONS] train --config FILE ...")
+    if (command[0] == "prepare") != (parts is not None):
+        raise ValueError("launch: --parts N goes with prepare, and prepare with --parts N: the number of parts")
+    if command[0] == "prepare" and launcher == "local":
+        raise ValueError("launch: on one machine `besnet prepare` uses all cores: give --launcher slurm or kubernetes")
+    if launcher == "kubernetes":
+        cluster = Cluster(image, data_claim, runs_claim)
+        if parts is None:
+            text = train_job(command, nproc_per_node, nnodes, cluster)
+        else:
+            text = indexed_job(command, parts, cluster)
+        write_text(job_file, text)
+        print(text)
+        return applied(job_file, submit)
+    if parts is not None:
+        last = job_file.with_name(f"{job_file.stem}-last{job_file.suffix}")
+        for path, text in zip(
+            (job_file, last), scripts_of_parts(command, parts, max_restarts, sbatch or []), strict=True
+        ):
+            write_text(path, text)
+            print(f"# {path}\n{text}")
+        if submit:
+            return submit_parts(job_file, last, parts)
+        print(f"# submit them with: sbatch --dependency=afterany:$(sbatch --parsable {job_file}) {last}")
+        return 0
     if launcher == "local":
         return local(command, nproc_per_node, nnodes, node_rank, rdzv_endpoint, max_restarts)
     text = script(command, nproc_per_node, nnodes, max_restarts, sbatch or [], warn_sec)
@@ -58,10 +97,20 @@ def launch(
     if not submit:
         print(f"# submit it with: sbatch {job_file}")
         return 0
+    submitted = submit_file([str(job_file)])
+    print(f"submitted: {submitted.stdout.strip()}")
+    return submitted.returncode
+
+
+def applied(job_file: Path, submit: bool) -> int:
+    """Give a job file to the cluster, or say how; returns kubectl's exit code."""
+    if not submit:
+        print(f"# apply it with: kubectl apply -f {job_file}")
+        return 0
     try:
-        return subprocess.run(["sbatch", str(job_file)]).returncode
+        return subprocess.run(["kubectl", "apply", "-f", str(job_file)]).returncode
     except FileNotFoundError:
-        raise ValueError("launch: no sbatch on this machine: run this where Slurm jobs are submitted") from None
+        raise ValueError("launch: no kubectl on this machine: run this where there is one") from None
 
 
 def local(

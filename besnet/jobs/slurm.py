@@ -1,7 +1,10 @@
-"""The job file for Slurm: torchrun on every machine, a checkpoint before the time limit, queued again."""
+"""Job files for Slurm: torchrun on every machine for a training, an array of parts and a last job for a preparation."""
 
+import re
 import shlex
+import subprocess
 import sys
+from pathlib import Path
 
 from besnet.jobs.torchrun import SIGNALS
 from besnet.training.exit_codes import NON_RETRYABLE, STOPPED
@@ -40,18 +43,95 @@ scontrol requeue "$SLURM_JOB_ID"
 """
 
 
-def script(command: list[str], ranks: int, nodes: int, retries: int, sbatch: list[str], warn_sec: int) -> str:
-    """The text of the job file; `sbatch`: further options of Slurm."""
+PARTS = """\
+#!/bin/bash
+#SBATCH --job-name=besnet-prepare
+#SBATCH --array=0-{last}
+#SBATCH --ntasks=1
+#SBATCH --requeue
+#SBATCH --open-mode=append
+{more}
+# Written by `besnet launch --launcher slurm`: task k does part k of {parts}. The number of parts stands here and not in
+# Slurm's variables, which count only the tasks of this submission. A task that fails is queued again, {retries} times.
+
+srun --ntasks=1 {python} -m besnet {command} "--part=$SLURM_ARRAY_TASK_ID/{parts}"
+code=$?
+case $code in
+    0|{non_retryable}) exit $code ;;
+esac
+[ "${{SLURM_RESTART_COUNT:-0}}" -lt {retries} ] || exit $code
+scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
+"""
+
+LAST = """\
+#!/bin/bash
+#SBATCH --job-name=besnet-prepare-last
+#SBATCH --ntasks=1
+#SBATCH --requeue
+#SBATCH --open-mode=append
+{more}
+# Written by `besnet launch --launcher slurm`: says which parts are unfinished, does what is left, and puts the result
+# in place. It is submitted behind the array with --dependency=afterany.
+
+exec srun --ntasks=1 {python} -m besnet {command}
+"""
+
+
+def check_options(sbatch: list[str]) -> str:
+    """Further options of Slurm as lines of a job file. ValueError for what is none."""
     for option in sbatch:
         if not option.startswith("-") or "\n" in option:
             raise ValueError(f"launch: --sbatch takes options such as --time=24:00:00, not {option!r}")
+    return "".join(f"#SBATCH {option}\n" for option in sbatch)
+
+
+def scripts_of_parts(command: list[str], parts: int, retries: int, sbatch: list[str]) -> tuple[str, str]:
+    """The job files of a preparation: the array, and the last job."""
+    shared = {"more": check_options(sbatch), "python": shlex.quote(sys.executable), "command": shlex.join(command)}
+    codes = "|".join(str(code) for code in NON_RETRYABLE if code)
+    array = PARTS.format(parts=parts, last=parts - 1, retries=retries, non_retryable=codes, **shared)
+    return array, LAST.format(**shared)
+
+
+def submit_parts(array: Path, last: Path, parts: int) -> int:
+    """Submit the array and the last job behind it; returns sbatch's exit code. ValueError where Slurm takes no such
+    array."""
+    most = max_array_size()
+    if most is not None and parts > most:
+        raise ValueError(f"launch: --parts {parts}: this Slurm takes arrays of up to {most} tasks (MaxArraySize)")
+    first = sbatch([str(array)])
+    if first.returncode:
+        return first.returncode
+    number = first.stdout.strip().partition(";")[0]
+    second = sbatch([f"--dependency=afterany:{number}", str(last)])
+    print(f"submitted: array {number}, last job {second.stdout.strip()}")
+    return second.returncode
+
+
+def max_array_size() -> int | None:
+    """The most tasks of an array; None where Slurm does not say."""
+    found = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True)
+    match = re.search(r"MaxArraySize\s*=\s*(\d+)", found.stdout)
+    return int(match[1]) if match else None
+
+
+def sbatch(words: list[str]) -> "subprocess.CompletedProcess[str]":
+    """Submit a job file; its output is the job's number. ValueError without Slurm."""
+    try:
+        return subprocess.run(["sbatch", "--parsable", *words], stdout=subprocess.PIPE, text=True)
+    except FileNotFoundError:
+        raise ValueError("launch: no sbatch on this machine: run this where Slurm jobs are submitted") from None
+
+
+def script(command: list[str], ranks: int, nodes: int, retries: int, sbatch: list[str], warn_sec: int) -> str:
+    """The text of the job file; `sbatch`: further options of Slurm."""
     assert "SIGUSR1" in SIGNALS
     return TEMPLATE.format(
         nodes=nodes,
         ranks=ranks,
         retries=retries,
         warn_sec=warn_sec,
-        more="".join(f"#SBATCH {option}\n" for option in sbatch),
+        more=check_options(sbatch),
         stopped=STOPPED,
         python=shlex.quote(sys.executable),
         command=shlex.join(command),
