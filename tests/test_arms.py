@@ -1,6 +1,7 @@
 """The other ways to use several dilations, which a lab compares with random ones, each against its definition."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -116,13 +117,18 @@ def test_every_control_is_a_training_that_exists(name: str) -> None:
     parse(train_parser("train"), ["--config=configs/stick_figures.yaml", *CONTROLS[name].words], "train")
 
 
+def checkpoint(**model: object) -> dict[str, Any]:
+    """What the lab knows of a network: what it was built from, and that it has BatchNorms."""
+    usual = {"dilations": [1], "mixture": "uniform", "temporal_padding": "zeros"}
+    return {"besnet": {"model": usual | model}, "state_dict": {"network.bn.running_var": torch.ones(1)}}
+
+
 def test_variants_average_over_dilations_that_training_did_not_know() -> None:
-    known = {"dilations": [1], "mixture": "uniform", "temporal_padding": "zeros"}
-    found = inference_variants(known, [1, 2], [1.0], ["dilations", "recalibrated"])
+    found = inference_variants(checkpoint(), [1, 2], [1.0], ["dilations", "recalibrated"])
     assert found["dilation_1"] == found["averaged"] == found["interval_1"]
     assert found["averaged_all"].dilations == (1, 2)
     assert found["averaged_all_recalibrated"].recalibrated
     assert "padding_zeros" not in found
-    of_channels = inference_variants(known | {"dilations": [1, 2], "mixture": "channels"}, [1, 2], [], ["dilations"])
+    of_channels = inference_variants(checkpoint(dilations=[1, 2], mixture="channels"), [1, 2], [], ["dilations"])
     assert of_channels["averaged_all"] != of_channels["averaged"]
-    assert list(inference_variants(known, [1], [], [])) == ["averaged"]
+    assert list(inference_variants(checkpoint(), [1], [], [])) == ["averaged"]

@@ -110,7 +110,8 @@ def test_a_plan_names_what_exists(plan: Path, monkeypatch: pytest.MonkeyPatch) -
     assert settings["stopping_rule"]
     assert (ROOT / settings["config"]).exists()
     model = {"dilations": [1, 2], "mixture": "uniform", "temporal_padding": "replicate"}
-    variants = inference_variants(model, [1, 2], settings["frame_interval_scales"], settings["variants"])
+    about = {"besnet": {"model": model}, "state_dict": {"network.bn.running_var": None}}
+    variants = inference_variants(about, [1, 2], settings["frame_interval_scales"], settings["variants"])
     for one in (found.primary, *found.secondary):
         assert {term.variant for term in one.terms} <= set(variants)
 

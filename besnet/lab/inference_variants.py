@@ -53,7 +53,9 @@ def inference_variants(
     for padding in ("zeros", "replicate") if "padding" in families and own else ():
         other = None if padding == model["temporal_padding"] else padding
         found[f"padding_{padding}"] = InferenceVariant(padding=other)
-    if "recalibrated" in families and norms and not model.get("frame_features"):  # its BatchNorms are frozen by definition
+    if (
+        "recalibrated" in families and norms and not model.get("frame_features")
+    ):  # its BatchNorms are frozen by definition
         again = {f"{name}_recalibrated": replace(variant, recalibrated=True) for name, variant in found.items()}
         found |= {"recalibrated": again.pop("averaged_recalibrated")} | again
     return found | {f"interval_{factor:g}": InferenceVariant(factor=factor) for factor in factors}
