@@ -16,6 +16,7 @@ from besnet.formats import upgraded
 from besnet.lab.arguments import find_controls
 from besnet.lab.comparisons import Comparisons, compare
 from besnet.lab.inference_variants import inference_variants
+from besnet.settings import read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTROLS = ["none", "fixed_2", "random_12"]
@@ -102,7 +103,8 @@ def test_a_plan_names_what_exists(plan: Path, monkeypatch: pytest.MonkeyPatch) -
         parse(train_parser("train"), [f"--config={plan}"], "train")
         return
     settings = arguments("lab", [f"--plan={plan}"])
-    controls = find_controls(settings["controls"])
+    _, config = read_settings(ROOT / settings["config"])
+    controls = find_controls(settings["controls"], config)
     found = Comparisons.read(settings["primary"], settings["secondary"], [control.name for control in controls])
     assert found.primary is not None
     assert settings["seeds"] >= FEWEST_SEEDS
