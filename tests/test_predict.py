@@ -55,7 +55,7 @@ def test_an_answer_is_that_of_the_evaluation(run: Path, squares: Path) -> None:
 def test_a_lab_predicts_as_the_evaluation_does(run: Path, squares: Path, tmp_path: Path) -> None:
     """Bit for bit, and with the same network used in several ways beside it."""
     manifest = Manifest.load(squares)
-    plan = view_plan([checkpoint_of(run, None)], manifest, "test", None, [1.0, 2.0], 4)
+    plan = view_plan([checkpoint_of(run, None)], manifest, "test", None, [1.0, 2.0], 4, ["dilations"])
     plan.write(tmp_path / "plan.json")
     with watched(30.0) as pulse:
         inference_worker.recalibrate(plan, tmp_path, 0, 1, pulse)

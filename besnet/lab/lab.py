@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from besnet.checkpoints.header import header_of
 from besnet.checkpoints.lock import only_writer
@@ -26,7 +25,7 @@ from besnet.lab.comparisons import Comparisons
 from besnet.lab.inference_variants import loaded
 from besnet.lab.networks import check_networks, own_class
 from besnet.lab.plan import Checkpoint, Family, Plan, chunks
-from besnet.lab.queue import Attempts, Job, Slot, work
+from besnet.lab.queue import Attempts, Job, Slot, free_slots, work
 from besnet.lab.runs import checkpoint_of, curve, origin, run_facts, run_name, training
 from besnet.report.lab_page import lab_page
 from besnet.settings import data_folder, read_settings
@@ -170,17 +169,6 @@ def begin(out: Path, text: str, config: Path) -> None:
         raise ValueError(f"{out}: this lab was started with another {config.name}: restore it, or choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     write_text(kept, text)
-
-
-def free_slots(settings: dict[str, Any], max_parallel: int | None, threads: int) -> list[Slot]:
-    """The devices: every GPU that is visible, or CPU cores."""
-    gpus = torch.cuda.device_count() if settings.get("trainer", {}).get("accelerator") != "cpu" else 0
-    if gpus:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
-        return [Slot(f"GPU {number}", {"CUDA_VISIBLE_DEVICES": number}) for number in visible]
-    count = max_parallel or max(1, len(os.sched_getaffinity(0)) // threads)
-    environment = {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""}
-    return [Slot(f"CPU {number}", environment) for number in range(count)]
 
 
 def view_plan(

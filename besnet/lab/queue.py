@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
+import torch
+
 from besnet.environment import LAUNCHER
 from besnet.files import Journal
 from besnet.progress import Line, clock
@@ -75,6 +77,17 @@ class Attempts:
         """CPU and wall seconds of all attempts of a job."""
         mine = [attempt for attempt in self.known if attempt["name"] == name]
         return {key: sum(attempt.get(key, 0.0) for attempt in mine) for key in ("cpu_sec", "wall_sec")}
+
+
+def free_slots(settings: dict[str, Any], max_parallel: int | None, threads: int) -> list[Slot]:
+    """The devices: every GPU that is visible, or CPU cores."""
+    gpus = torch.cuda.device_count() if settings.get("trainer", {}).get("accelerator") != "cpu" else 0
+    if gpus:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+        return [Slot(f"GPU {number}", {"CUDA_VISIBLE_DEVICES": number}) for number in visible]
+    count = max_parallel or max(1, len(os.sched_getaffinity(0)) // threads)
+    environment = {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""}
+    return [Slot(f"CPU {number}", environment) for number in range(count)]
 
 
 def work(jobs: list[Job], slots: list[Slot], attempts: Attempts, logs: Path, what: str, repeat: bool = False) -> None:
