@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
-	bench-overhead bench-gpu bench-statistics evidence prove-resume prove-networks prove-hosts prove-slurm prove-lab \
+	bench-overhead bench-gpu bench-statistics evidence jhmdb jhmdb-fine-tuned prove-resume prove-networks prove-hosts prove-slurm prove-lab \
 	smoke-container api-docs
 
 PYTHON ?= python3
@@ -81,6 +81,17 @@ api-docs: .venv/ready ## a page for every module from its docstrings: build/api/
 
 smoke-container: ## build the image and use it without network on a read-only root: predict, train, kill, resume (ENGINE=podman)
 	docker/smoke.sh
+
+JHMDB := ../shared/data/jhmdb
+jhmdb: .venv/ready ## J-HMDB split 1 on frozen ImageNet features (EfficientNet-Lite0), in minutes: prints top-1 (JHMDB=folder)
+	$(BIN)/python -m benchmarks.jhmdb_table $(JHMDB)/split1.csv data/jhmdb/split1.csv
+	$(BIN)/besnet prepare data/jhmdb/split1.csv data/jhmdb/lite0 --videos $(JHMDB) --copy
+	$(BIN)/besnet probe --data data/jhmdb/lite0 --out runs/jhmdb_probe --network tf_efficientnet_lite0 --weights lite \
+		--input.num_frames 8 --input.sampling uniform --input.crop_size 160
+
+jhmdb-fine-tuned: jhmdb ## BesNet on the same network, fine-tuned: an hour or more on two cores
+	$(BIN)/besnet train --config configs/jhmdb_lite0.yaml
+	$(BIN)/besnet evaluate --ckpt_path runs/jhmdb_lite0 --baseline runs/jhmdb_probe
 
 bench-statistics: .venv/ready ## how often a lab's statistics are wrong, on 2,000 drawn labs a line
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.lab_statistics

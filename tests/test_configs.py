@@ -16,20 +16,24 @@ CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"
 SMALL = [
     "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.strategy=auto", "--trainer.precision=32-true",
     "--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--data.val_videos=0", "--data.batch_size=2",
-    "--data.workers=0", "--data.crop_size=32", "--data.clip.num_frames=3", "--model.width=4", "--model.blocks=[1,1]",
-    "--evaluation.pairs=[]",
+    "--data.workers=0", "--data.crop_size=32", "--data.clip.num_frames=3", "--evaluation.pairs=[]",
 ]  # fmt: skip
+# of a ResNet; another backbone has the size that it has
+RESNET = ["--model.width=4", "--model.blocks=[1,1]"]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_a_config_takes_a_step(config: Path, squares: Path, tmp_path: Path) -> None:
     words = [f"--config={config}", f"--data.folder={squares}", f"--out={tmp_path}", "--pretrained=null", *SMALL]
+    backbone = yaml.safe_load(config.read_text())["model"].get("backbone")
+    words += RESNET if backbone is None else []
     assert cli.run("train", words) == 0
     checkpoint = store.load(tmp_path)
     assert checkpoint["global_step"] == 1
     trained = rebuild(checkpoint)
     # two blocks: one temporal layer in a basic block, two in a bottleneck
-    assert trained.network.num_temporal_layers == {"basic": 2, "bottleneck": 4}[trained.config["model"]["block"]]
+    layers = {"basic": 2, "bottleneck": 4}[trained.config["model"].get("block", "bottleneck")]
+    assert trained.network.num_temporal_layers == (31 if backbone else layers)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

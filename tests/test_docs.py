@@ -33,7 +33,8 @@ def commands(document: Path) -> list[str]:
 def shrunken(config: dict[str, Any]) -> dict[str, Any]:
     """A shipped config at a size that a test can afford, on a CPU."""
     config["pretrained"] = None
-    config["model"] |= {"blocks": [1, 1], "width": 8}
+    if "backbone" not in config["model"]:
+        config["model"] |= {"blocks": [1, 1], "width": 8}
     config["data"] |= {"crop_size": 32, "batch_size": 2, "workers": 0}
     config["data"]["clip"] |= {"num_frames": 4, "frame_interval": 2}
     config["data"].pop("val_videos", None)

@@ -48,6 +48,8 @@ def test_ucf101(video: Path, tmp_path: Path) -> None:
         "Archery/v_Archery_g08_c01.avi": (1, "train", "missing"),
         "Archery/v_Archery_g01_c01.avi": (1, "test", "ready"),
     }
+    scene = "v_ApplyEyeMakeup_g08"  # clips of one scene belong together
+    assert rows["ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi"].group == scene
     with pytest.raises(ValueError, match=r"trainlist01\.txt: cannot be read"):
         index(notes, tmp_path / "out", videos=videos)
 
@@ -56,16 +58,18 @@ def test_hmdb51(video: Path, tmp_path: Path) -> None:
     notes, videos = tmp_path / "splits", tmp_path / "hmdb51"
     notes.mkdir()
     (notes / "brush_hair_test_split1.txt").write_text("a b.avi 1 \nc.avi 2 \nnot_used.avi 0 \n")
-    (notes / "wave_test_split1.txt").write_text("d.avi 1 \n")
-    for name in ("brush_hair/a b.avi", "brush_hair/c.avi", "wave/d.avi", "brush_hair/not_used.avi"):
+    (notes / "wave_test_split1.txt").write_text("A_Film_wave_u_nm_np1_fr_med_1.avi 1 \n")
+    wave = "wave/A_Film_wave_u_nm_np1_fr_med_1.avi"
+    for name in ("brush_hair/a b.avi", "brush_hair/c.avi", wave, "brush_hair/not_used.avi"):
         (videos / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(video, videos / name)
     rows = index(notes, tmp_path / "out", videos=videos)
     assert {id: (r.label, r.split, r.state) for id, r in rows.items()} == {
         "brush_hair/a b.avi": (0, "train", "ready"),
         "brush_hair/c.avi": (0, "test", "ready"),
-        "wave/d.avi": (1, "train", "ready"),
+        wave: (1, "train", "ready"),
     }
+    assert {id: row.group for id, row in rows.items() if row.group} == {wave: "A_Film"}
 
 
 def test_something_something(video: Path, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """UCF101 and HMDB51 with their official split files."""
 
+import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from besnet.data.labels import canonical
@@ -23,7 +25,9 @@ def list_ucf101(splits: Path, files: Files, number: int) -> Listing:
         file = splits / f"{split}list{number:02d}.txt"
         for at, line in _lines(file):
             path = line.split()[0]
-            rows.append(Entry(path, PurePosixPath(path).parts[0], split, None, f"{file}:{at}"))
+            label, stem = PurePosixPath(path).parts[0], PurePosixPath(path).stem
+            scene = re.fullmatch(r"(v_.+_g\d+)_c\d+", stem)  # clips of one scene with the same people
+            rows.append(Entry(path, label, split, None, f"{file}:{at}", group=scene[1] if scene else ""))
     return Listing(f"ucf101-split{number}", files.root.resolve(), _found(rows, files, classes), classes)
 
 
@@ -42,7 +46,9 @@ def list_hmdb51(splits: Path, files: Files, number: int) -> Listing:
                 raise ValueError(f"{file}:{at}: {line!r}: it is a file's name and 0, 1 or 2")
             if use != "0":
                 split = "train" if use == "1" else "test"
-                rows.append(Entry(f"{label}/{name[0]}", label, split, None, f"{file}:{at}"))
+                film, found, _ = name[0].partition(f"_{label}_")  # clips of one film have its name first
+                group = film if found else ""
+                rows.append(Entry(f"{label}/{name[0]}", label, split, None, f"{file}:{at}", group=group))
     return Listing(f"hmdb51-split{number}", files.root.resolve(), _found(rows, files, classes))
 
 
@@ -54,7 +60,7 @@ def _found(rows: Iterable[Entry], files: Files, classes: Iterable[str]) -> list[
         name = PurePosixPath(row.id).stem
         path, why = choose(found.get(name, []), row.label, known)
         why = "" if path else why or f"no file {name}.*"
-        entries.append(Entry(row.id, row.label, row.split, path, row.where, why))
+        entries.append(replace(row, path=path, why=why))
     return settle(entries)
 
 
