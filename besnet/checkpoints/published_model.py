@@ -37,6 +37,7 @@ class Input:
         target_fps: the rate that frame_interval counts in.
         sampling: dense, neighbours frame_interval apart, or uniform, a frame of each equal part of the whole video.
         crop_size: height and width, pixels.
+        whole: the whole frame, between borders of the mean, instead of a crop.
         mean: of red, green and blue, 0..1, which is subtracted from the pixels.
         std: which the pixels are then divided by.
     """
@@ -46,6 +47,7 @@ class Input:
     target_fps: float | None = None
     sampling: Literal["dense", "uniform"] | None = None
     crop_size: int | None = None
+    whole: bool | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
 
@@ -156,12 +158,14 @@ def reading(network: str, about: Published | None, given: Input) -> tuple[dict[s
     if about is not None:
         stated |= {"crop_size": about.crop_size, "mean": about.normalisation.mean, "std": about.normalisation.std}
     stated |= {name: value for name, value in vars(given).items() if value is not None}
-    lacking = [f"--input.{name}" for name in vars(given) if name not in stated]
+    lacking = [f"--input.{name}" for name in vars(given) if name not in stated and name != "whole"]
     if lacking:
         raise ValueError(f"{network}: its weights do not say how it takes videos: give {', '.join(lacking)}")
     shape = {name: stated[name] for name in ("num_frames", "frame_interval", "target_fps", "sampling")}
-    evaluation = {"num_clips": plan.num_clips, "num_crops": plan.num_crops} if plan else {}
-    if about is not None and given.crop_size is None:
+    evaluation: dict[str, Any] = {"num_clips": plan.num_clips, "num_crops": plan.num_crops} if plan else {}
+    if given.whole:
+        evaluation |= {"whole": True, "num_crops": 1}
+    elif about is not None and given.crop_size is None:
         evaluation["short_side"] = about.short_side
     config = {"data": {"folder": "", "clip": shape, "crop_size": stated["crop_size"]}, "evaluation": evaluation}
     return config, Normalisation(stated["mean"], stated["std"])

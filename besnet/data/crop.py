@@ -15,14 +15,15 @@ class RandomCrop:
 
     Args:
         kind: `jitter` takes a square of crop_size after scaling the short side to a drawn length;
-            `resized` takes a rectangle of a drawn area and aspect ratio.
+            `resized` takes a rectangle of a drawn area and aspect ratio; `whole` takes the whole frame, which keeps its
+            shape inside the square, between borders of the network's mean. Evaluations then take the whole frame too.
         short_side: smallest and largest short side that `jitter` draws, in multiples of crop_size.
         area: smallest and largest share of the frame that `resized` draws.
         aspect: smallest and largest width / height that `resized` draws.
         flip: probability of a left-right mirror image.
     """
 
-    kind: Literal["jitter", "resized"] = "jitter"
+    kind: Literal["jitter", "resized", "whole"] = "jitter"
     short_side: tuple[float, float] = (256 / 224, 320 / 224)
     area: tuple[float, float] = (0.3, 1.0)
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
@@ -37,7 +38,9 @@ class RandomCrop:
 
     def draw(self, height: int, width: int, rng: np.random.Generator) -> tuple[Box, bool]:
         """A box (top, left, height, width) inside a frame, and whether to mirror it."""
-        if self.kind == "jitter":
+        if self.kind == "whole":
+            box_height, box_width = height, width
+        elif self.kind == "jitter":
             side = min(height, width) / rng.uniform(*self.short_side)
             box_height = box_width = max(1, round(side))
         else:

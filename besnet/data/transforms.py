@@ -4,6 +4,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torchvision.transforms.v2 import functional
 
 from besnet.data.augment import changed
@@ -31,28 +32,54 @@ def pixels(clips: Tensor, normalisation: Normalisation) -> Tensor:
     return clips.movedim(-4, -1).float().mul(std).add(mean).round().clamp(0, 255).to(torch.uint8)
 
 
-def training_batch(batch: ClipBatch, crop_size: int, normalisation: Normalisation) -> Tensor:
+def letterboxed(height: int, width: int, side: int) -> list[int]:
+    """Height and width of a frame that keeps its shape, with a long side of `side`; at least one pixel each."""
+    scale = side / max(height, width)
+    return [max(1, round(height * scale)), max(1, round(width * scale))]
+
+
+def bordered(clips: Tensor, side: int) -> Tensor:
+    """Normalised clips (..., H, W) in the middle of squares (..., side, side); the border is the mean, which is 0."""
+    rows, columns = side - clips.shape[-2], side - clips.shape[-1]
+    return pad(clips, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+
+
+def training_batch(batch: ClipBatch, crop_size: int, normalisation: Normalisation, whole: bool = False) -> Tensor:
     """Resize every clip's box to crop_size, mirror the drawn ones, make the drawn changes and normalise.
+
+    whole: the box keeps its shape, and is put in the middle of the square.
 
     list of uint8 (T, h, w, 3) → float32 (B, 3, T, crop_size, crop_size).
     """
     clips = []
     for frames, flip, changes in zip(batch.frames, batch.flips, batch.changes, strict=True):
-        clip = functional.resize(frames.permute(0, 3, 1, 2), [crop_size, crop_size], antialias=True)
-        clips.append(changed(clip.flip(-1) if flip else clip, changes))
-    return normalise(torch.stack(clips), normalisation)
+        size = letterboxed(frames.shape[1], frames.shape[2], crop_size) if whole else [crop_size, crop_size]
+        clip = functional.resize(frames.permute(0, 3, 1, 2), size, antialias=True)
+        clip = changed(clip.flip(-1) if flip else clip, changes)
+        clips.append(bordered(normalise(clip, normalisation), crop_size) if whole else clip)
+    return torch.stack(clips) if whole else normalise(torch.stack(clips), normalisation)
 
 
 def evaluation_views(
-    frames: Tensor, crop_size: int, num_crops: int, normalisation: Normalisation, short_side: int | None = None
+    frames: Tensor,
+    crop_size: int,
+    num_crops: int,
+    normalisation: Normalisation,
+    short_side: int | None = None,
+    whole: bool = False,
 ) -> Tensor:
     """Square crops of a video's clips: short side resized to short_side, or else to crop_size; crops evenly along the
     longer side, and in the middle of the shorter one.
 
     uint8 (num_clips, T, H, W, 3) → float32 (num_clips * num_crops, 3, T, crop_size, crop_size); clip-major.
-    One crop is the centre; three are left, centre, right (or top, centre, bottom).
+    One crop is the centre; three are left, centre, right (or top, centre, bottom). whole: instead of crops the whole
+    frames, see `bordered`.
     """
     height, width = frames.shape[2:4]
+    if whole:
+        size = letterboxed(height, width, crop_size)
+        fitted = [functional.resize(clip.permute(0, 3, 1, 2), size, antialias=True) for clip in frames]
+        return bordered(normalise(torch.stack(fitted), normalisation), crop_size)
     short = short_side or crop_size
     scale = short / min(height, width)
     size = [max(short, round(height * scale)), max(short, round(width * scale))]

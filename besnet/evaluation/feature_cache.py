@@ -111,7 +111,7 @@ class FeatureCache:
                 continue
             views = evaluation_views(
                 video.frames.to(device), settings.crop_size, settings.plan.num_crops, self.network.normalisation,
-                settings.plan.short_side,
+                settings.plan.short_side, bool(settings.plan.whole),
             )  # fmt: skip
             features = forward(self.network.features, views.flip(-1) if self.mirrored else views)
             check_finite(features, self.manifest[video.row].id)

@@ -106,9 +106,10 @@ def predict_videos(
         if video.frames is None:
             yield RowPrediction(video.row, None, why=video.why)
             continue
-        frames, crops = video.frames.to(device), settings.plan.num_crops
-        short_side = settings.plan.short_side
-        views = evaluation_views(frames, settings.crop_size, crops, network.normalisation, short_side)
+        frames, plan = video.frames.to(device), settings.plan
+        views = evaluation_views(
+            frames, settings.crop_size, plan.num_crops, network.normalisation, plan.short_side, bool(plan.whole)
+        )
         yield RowPrediction(video.row, view_probabilities(network, views, manifest[video.row].id), video.looped)
 
 

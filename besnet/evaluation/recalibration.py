@@ -56,11 +56,10 @@ def recalibrate(
     arguments = loader_settings(min(settings.workers, len(mine)), ranks.device, list)
     loader = DataLoader(clips_of, batch_sampler=[batches[number] for number in mine], **arguments)
     found: list[tuple[int, int, Tensor]] = []
+    size, plan, own = settings.crop_size, settings.plan, network.normalisation
     for number, batch in zip(mine, loader, strict=True):
         clips = [
-            evaluation_views(
-                v.frames.to(ranks.device), settings.crop_size, 1, network.normalisation, settings.plan.short_side
-            )
+            evaluation_views(v.frames.to(ranks.device), size, 1, own, plan.short_side, bool(plan.whole))
             for v in batch
             if v.frames is not None
         ]
@@ -122,6 +121,8 @@ def recalibrated(
     }
     if settings.plan.short_side is not None:
         about["short_side"] = settings.plan.short_side
+    if settings.plan.whole:
+        about["whole"] = True
     path = checkpoint.path
     known = ranks.broadcast(find(path, about, norm_channels(trained.network)) if ranks.rank == 0 else None)
     if known is not None:

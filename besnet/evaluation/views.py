@@ -20,6 +20,8 @@ class ViewPlan:
         num_crops: squares along the longer side of every clip; 1 is the centre.
         crop_size: side of the square, pixels. None: as in training.
         short_side: what the frame's short side is resized to before, pixels. None: to crop_size.
+        whole: the whole frame instead of crops, between borders of the network's mean. None: where training takes
+            the whole frame (data.crop.kind).
         pairs: pairs of classes whose pairwise accuracy is reported, such as time reversals.
     """
 
@@ -27,10 +29,13 @@ class ViewPlan:
     num_crops: int = 3
     crop_size: int | None = None
     short_side: int | None = None
+    whole: bool | None = None
     pairs: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         check_section("evaluation", vars(self))
+        if self.whole and (self.num_crops != 1 or self.short_side is not None):
+            raise ValueError("evaluation: the whole frame is a single view: set num_crops to 1 and short_side to null")
 
     def with_views(self, num_clips: int | None, num_crops: int | None) -> "ViewPlan":
         """The same with another number of clips or crops where one is given."""
@@ -43,6 +48,12 @@ class ViewPlan:
         return self.num_clips * self.num_crops
 
 
+class CropSettings(TypedDict):
+    """The part of a config's `data.crop` section that an evaluation follows."""
+
+    kind: NotRequired[str]
+
+
 class DataSettings(TypedDict):
     """The part of a config's `data:` section that defines the clips."""
 
@@ -50,6 +61,7 @@ class DataSettings(TypedDict):
     clip: ClipShape
     crop_size: Annotated[int, Within(1, 8192)]
     backend: NotRequired[Backend]
+    crop: NotRequired[CropSettings]
 
 
 class Settings(TypedDict):
@@ -62,6 +74,12 @@ class Settings(TypedDict):
 def settings(config: dict[str, Any], where: str) -> Settings:
     """These parts of a config. ValueError that names `where` it was read and the wrong field."""
     found: Settings = checked(config, Settings, f"{where}: config")
+    plan = found["evaluation"]
+    if plan.whole is None and found["data"].get("crop", {}).get("kind") == "whole":
+        try:
+            found["evaluation"] = replace(plan, whole=True)
+        except ValueError as error:
+            raise ValueError(f"{where}: config: {error}, or data.crop.kind to another one") from None
     frames, crop_size = found["data"]["clip"].num_frames, evaluation_crop_size(found)
     side = found["evaluation"].short_side or crop_size
     if side < crop_size:

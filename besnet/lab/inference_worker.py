@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader, Dataset
 from besnet.data.evaluation_clips import read_clips
 from besnet.data.loading import loader_settings
 from besnet.data.manifest import Manifest
-from besnet.data.transforms import evaluation_views
 from besnet.evaluation.forward import view_probabilities
 from besnet.evaluation.ranks import choose_device
 from besnet.evaluation.recalibration import drawn_rows, equal_batches
@@ -109,9 +108,7 @@ def recalibrate(plan: Plan, root: Path, worker: int, workers: int, pulse: Pulse)
         measured = [
             measure_batch(
                 network,
-                torch.cat(
-                    [evaluation_views(clip.to(device), plan.crop_size, 1, own, plan.short_side) for clip in batch]
-                ),
+                torch.cat([plan.views(clip.to(device), 1, own) for clip in batch]),
             )
             for batch in batches
         ]
@@ -157,8 +154,7 @@ def predict_group(
                         if variant.factor == factor:
                             own = network.normalisation
                             if own not in views:
-                                frames, size = clips.to(device), plan.crop_size
-                                views[own] = evaluation_views(frames, size, plan.num_crops, own, plan.short_side)
+                                views[own] = plan.views(clips.to(device), plan.num_crops, own)
                             what = f"{manifest[video.row].id}: {checkpoint.run}"
                             shares = view_probabilities(network, views[own], what)
                             kept[checkpoint].setdefault(variant, []).append(shares.mean(axis=0))

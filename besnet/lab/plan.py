@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from torch import Tensor
 
 from besnet.data.manifest import Manifest
+from besnet.data.transforms import evaluation_views
 from besnet.files import write_json
 from besnet.formats import stamp
+from besnet.models.network import Normalisation
 from besnet.reading import read_json
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
@@ -57,6 +60,11 @@ class Plan:
     backend: Backend
     checkpoints: list[Checkpoint]
     short_side: int | None = None
+    whole: bool = False
+
+    def views(self, clips: Tensor, num_crops: int, normalisation: Normalisation) -> Tensor:
+        """What the networks see of a video's clips, see besnet.data.transforms.evaluation_views."""
+        return evaluation_views(clips, self.crop_size, num_crops, normalisation, self.short_side, self.whole)
 
     @property
     def shape(self) -> ClipShape:
@@ -72,6 +80,8 @@ class Plan:
         settings = {name: value for name, value in asdict(self).items() if name not in ("checkpoints", "folder")}
         if self.short_side is None:  # until besnet 0.2 there was no such setting
             del settings["short_side"]
+        if not self.whole:
+            del settings["whole"]
         settings["statistics"] = "drawn"  # until revision a702f46 their videos were evenly spread over the list
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
         return root / f"{checkpoint.run}-{checkpoint.hash}-{key}"

@@ -15,7 +15,7 @@ from torch.export import Dim, ExportedProgram
 from besnet.checkpoints import model_folder
 from besnet.checkpoints.published_model import AS_STATED, Input, chosen
 from besnet.evaluation.stored import read_results
-from besnet.evaluation.views import Settings, evaluation_crop_size, settings
+from besnet.evaluation.views import Settings, ViewPlan, evaluation_crop_size, settings
 from besnet.files import replacing, write_json
 from besnet.formats import stamp
 from besnet.models.folding import fold
@@ -123,8 +123,7 @@ def contract(given: model_folder.LoadedModel, config: Settings) -> dict[str, Any
             "name": "clips",
             "shape": ["any number", 3, shape.num_frames, crop_size, crop_size],
             "type": "float32 RGB, 0..255, minus mean, over std; channels, frames, height, width",
-            "resize": f"short side to {plan.short_side or crop_size} pixels, bilinear and antialiased; then squares of "
-            f"{crop_size} along the longer side, in the middle of the shorter one",
+            "resize": resized(plan, crop_size),
             "mean": [255 * value for value in given.trained.network.mean],
             "std": [255 * value for value in given.trained.network.std],
             "clip": asdict(shape),
@@ -142,6 +141,19 @@ def contract(given: model_folder.LoadedModel, config: Settings) -> dict[str, Any
             "where temperature is a number: softmax(log(max(p, 1e-12)) / temperature)",
         },
     }
+
+
+def resized(plan: ViewPlan, crop_size: int) -> str:
+    """How a frame becomes the squares that the network takes."""
+    if plan.whole:
+        return (
+            f"long side to {crop_size} pixels, bilinear and antialiased; then put in the middle of a square of "
+            f"{crop_size} whose border is mean"
+        )
+    return (
+        f"short side to {plan.short_side or crop_size} pixels, bilinear and antialiased; then squares of "
+        f"{crop_size} along the longer side, in the middle of the shorter one"
+    )
 
 
 def metrics(given: model_folder.LoadedModel) -> dict[str, Any]:

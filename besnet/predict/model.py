@@ -128,8 +128,9 @@ class Model:
 
     def views(self, clips: Tensor) -> Tensor:
         """uint8 (num_clips, T, H, W, 3) → float32 (num_clips * num_crops, 3, T, crop_size, crop_size)."""
+        plan, own = self.plan, self.network.normalisation
         return evaluation_views(
-            clips.to(self.device), self.crop_size, self.plan.num_crops, self.network.normalisation, self.plan.short_side
+            clips.to(self.device), self.crop_size, plan.num_crops, own, plan.short_side, bool(plan.whole)
         )
 
 

@@ -94,7 +94,7 @@ def evaluation_page(
     page.table(
         ["", ""],
         [
-            ["views", f"{results['views']['num_clips']} clips x {results['views']['num_crops']} crops"],
+            ["views", views_line(results["views"])],
             ["crop size", f"{results['views']['crop_size']} pixels"],
             ["clip", clip_line(results["clip"])],
             ["dilations averaged", str(results["dilations"])],
@@ -162,6 +162,12 @@ def add_comparison(page: Page, baseline: dict[str, Any]) -> None:
     )
     rows = [[row["class"], row["videos"], row["top1"], row["gained"]] for row in reversed(baseline["per_class"])]
     page.table(["class", "videos", "top-1", "gained"], rows, folded=f"All {len(rows)} classes")
+
+
+def views_line(views: dict[str, Any]) -> str:
+    """How many views of each video there are, and of what."""
+    crops = "the whole frame" if views.get("whole") else f"{views['num_crops']} crops"
+    return f"{views['num_clips']} clips x {crops}"
 
 
 def add_views(page: Page, results: dict[str, Any], others: list[dict[str, Any]]) -> None:

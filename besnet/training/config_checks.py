@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 from besnet.environment import refuse_bare_srun, started_as
+from besnet.evaluation.views import settings
 from besnet.models.network import Network
 from besnet.models.recalibration import norm_channels
 from besnet.ranges import shown
@@ -63,8 +64,9 @@ def check_devices(devices: Any) -> None:
 
 
 def check_network(network: Network, data: VideoData, config: dict[str, Any]) -> None:
-    """ValueError, before anything is decoded, if a config's clips do not go into the network, or its recipe needs
-    layers that it has not."""
+    """ValueError, before anything is decoded, if a config's clips do not go into the network or have views that no
+    evaluation can have, or its recipe needs layers that the network has not."""
+    settings(config, "training")
     if config["recipe"]["precise_bn"] is not None and not norm_channels(network):
         raise ValueError("recipe.precise_bn: the network has no BatchNorm: leave it out")
     for size in {data.crop_size, config["evaluation"]["crop_size"] or data.crop_size}:

@@ -23,8 +23,8 @@ def measure_statistics(task: ActionTraining, phases: StepTimer) -> None:
         with phases.during("evaluation"):
             pass
 
-    size, short_side = task.evaluation_sizes
-    plan = ViewPlan(1, 1, short_side=short_side)
+    size, short_side, whole = task.evaluation_view
+    plan = ViewPlan(1, 1, short_side=short_side, whole=whole)
     settings = InferenceSettings(data.clip, plan, size, data.workers, data.backend)
     _, measured = recalibrate(plain, data.manifest, videos, settings, ranks, beat)
     if task.global_rank == 0:

@@ -89,7 +89,7 @@ class ActionTraining(ActionModule):
         Lightning divides it by accumulate_grad_batches, also in a step of fewer micro-batches. The factor corrects
         that: a step is always that of one batch of all its clips.
         """
-        clips = training_batch(batch, self.data.crop_size, self.network.normalisation)
+        clips = training_batch(batch, self.data.crop_size, self.network.normalisation, self.data.crop.kind == "whole")
         clips, targets = self.mixed(clips, batch.labels)
         if not self.micro_batch and self.global_rank == 0:
             sheet = Path(self.trainer.default_root_dir) / "contact_sheet.png"
@@ -110,10 +110,12 @@ class ActionTraining(ActionModule):
         return self.data.order.behind(self.samples) % self.trainer.accumulate_grad_batches == 0
 
     @cached_property
-    def evaluation_sizes(self) -> tuple[int, int | None]:
-        """The side of the squares that an evaluation sees, and of the frames that it takes them from, pixels."""
+    def evaluation_view(self) -> tuple[int, int | None, bool]:
+        """The side of the squares that an evaluation sees, that of the frames that it takes them from, pixels, and
+        whether it sees whole frames."""
         config = settings(self.header["config"], "this run")
-        return evaluation_crop_size(config), config["evaluation"].short_side
+        plan = config["evaluation"]
+        return evaluation_crop_size(config), plan.short_side, bool(plan.whole)
 
     def on_validation_epoch_start(self) -> None:
         """Start counting; rank 0's BatchNorm statistics are used on every rank."""
@@ -130,11 +132,9 @@ class ActionTraining(ActionModule):
         self.tally.unread += [f"{manifest[views.row].id}: {views.why}" for views in batch if views.frames is None]
         if not read:
             return None
-        size, short_side = self.evaluation_sizes
-        own = self.network.normalisation
-        clips = torch.cat(
-            [evaluation_views(v.frames.to(self.device), size, 1, own, short_side) for v in read if v.frames is not None]
-        )
+        size, short_side, whole = self.evaluation_view
+        own, frames = self.network.normalisation, [v.frames.to(self.device) for v in read if v.frames is not None]
+        clips = torch.cat([evaluation_views(video, size, 1, own, short_side, whole) for video in frames])
         labels = torch.from_numpy(manifest.labels[np.array([views.row for views in read])]).to(self.device)
         logits = forward(self.eval_network, clips)
         top1, top5 = precision(logits, labels)
