@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
-	bench-overhead bench-gpu bench-statistics evidence jhmdb jhmdb-fine-tuned prove-resume prove-networks prove-hosts prove-slurm prove-lab \
+	bench-overhead bench-gpu bench-statistics evidence jhmdb jhmdb-fine-tuned prove-resume prove-networks prove-hosts \
+	prove-slurm prove-learn prove-lab \
 	smoke-container api-docs
 
 PYTHON ?= python3
@@ -66,6 +67,10 @@ prove-networks: .venv/ready ## the same for Lite0, r3d_18 and a class of one's o
 FAULTS ?= 20
 prove-hosts: .venv/ready ## two hosts (network namespaces), one killed or cut off 20 times: the same bits (needs root)
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_hosts --faults $(FAULTS)
+
+WEIZMANN ?= data/weizmann
+prove-learn: .venv/ready ## besnet learn with no options on Weizmann as class folders: at least 90 % on unseen people (half an hour)
+	$(BIN)/python -m benchmarks.prove_learn $(WEIZMANN)
 
 prove-slurm: .venv/ready ## Slurm on this machine warns a job and queues it again: the same bits (needs root)
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_slurm

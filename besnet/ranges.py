@@ -126,6 +126,7 @@ OF_INPUT = {f"input.{name}": allowed for name, allowed in INPUT.items()}
 # Of each verb's arguments.
 ARGUMENTS: dict[str, dict[str, Range]] = {
     "draw": {"seed": SEED, "train_videos": VIDEOS, "test_videos": VIDEOS, "workers": PROCESSES},
+    "learn": {"minutes": Range(0, 10**5), "seed": SEED, "workers": WORKERS},
     "prepare": {"official_split": count(3), "short_side": SIDE, "videos_per_shard": VIDEOS, "workers": PROCESSES,
                 "timeout_sec": SECONDS},
     "verify": {"decode": SHARE, "workers": PROCESSES, "timeout_sec": SECONDS},

@@ -128,6 +128,8 @@ def run(command: str) -> None:
         words = [{"KINETICS400_V1": "weights.pth", "mvit_v2_s": "mc3_18"}.get(word, word) for word in words]
         words += ["--classes=kinetics400", "--input.num_frames=4", "--input.crop_size=32"]
         torch.save(torchvision.models.get_model("mc3_18", weights=None).state_dict(), "weights.pth")
+    if words[1] == "learn":
+        words += ["--start=scratch", "--minutes=0.05"]
     verb, rest = (words[1], words[2:]) if words[0] == "besnet" else (words[1].removesuffix(".py"), words[2:])
     if verb == "bench":
         verb, rest = f"bench {rest[0]}", rest[1:]

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "besnet"
 ROOMS = [
     "text", "environment", "version", "formats", "supervision", "files", "schema", "reading", "watchdog", "progress",
     "settings", "ranges", "models", "video", "stick_figures", "data", "checkpoints", "report", "evaluation", "predict",
-    "training", "bench", "jobs", "lab", "demo", "cli", "__main__",
+    "training", "bench", "jobs", "lab", "learn", "demo", "cli", "__main__",
 ]  # fmt: skip
 LIGHTNING = {"training", "cli"}
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -76,7 +76,7 @@ MOST_PARAMETERS = 8
 LONG_SIGNATURES = {
     "bench/model.py: bench_model", "data/prepare/__init__.py: prepare", "evaluation/evaluate.py: evaluate",
     "jobs/launch.py: launch", "lab/lab.py: lab", "predict/verbs.py: predict", "predict/probe.py: probe",
-    "predict/verbs.py: features", "training/run.py: train",
+    "predict/verbs.py: features", "training/run.py: train", "learn/learn.py: learn",
     "models/besnet.py: __init__", "training/data.py: __init__",
 }  # fmt: skip
 

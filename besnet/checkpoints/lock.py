@@ -76,10 +76,19 @@ def only_writer(folder: Path, what: str) -> Iterator[None]:
         writer.release()
 
 
-def locked(file: int) -> bool:
+def is_held(folder: Path) -> bool:
+    """Whether a process holds a folder's lock now."""
+    try:
+        with open(folder / ".lock") as file:
+            return not locked(file.fileno(), fcntl.LOCK_SH)
+    except OSError:
+        return False
+
+
+def locked(file: int, kind: int = fcntl.LOCK_EX) -> bool:
     """Whether the lock is ours now, or there is none to be had on this file system."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except OSError as error:
         return error.errno not in (errno.EAGAIN, errno.EACCES)
     return True

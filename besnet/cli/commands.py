@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -116,6 +117,20 @@ def evaluate(verb: str, words: list[str]) -> int:
 
 
 LAUNCHED = ("train", "evaluate", "prepare")
+
+
+def learn(verb: str, words: list[str]) -> int:
+    """Learn one's own videos; its trainings are those of `besnet train`."""
+    from besnet.cli.training import train
+
+    function = VERBS[verb].load()
+    parser = new_parser(verb)
+    parser.add_argument("source", type=Path, help="class folders, with or without train, val, test; or a table "
+                        "label,path[,split][,group]")  # fmt: skip
+    names = ["source", *parser.add_function_arguments(function, fail_untyped=True, skip={"train", "source"})]
+    settings = parser.instantiate(parse(parser, words, verb))
+    check_arguments(verb, vars(settings))
+    return finish(function(train=partial(train, "train"), **{name: settings[name] for name in names}))
 
 
 def launch(verb: str, words: list[str]) -> int:

@@ -48,7 +48,14 @@ def loaded(place: str) -> Callable[..., Any]:
     return function
 
 
-START, DATA, TRAIN, USE, MEASURE = "try it", "prepare videos", "train", "evaluate and use a network", "measure speed"
+OWN, START, DATA, TRAIN, USE, MEASURE = (
+    "your own videos",
+    "try it",
+    "prepare videos",
+    "train",
+    "evaluate and use a network",
+    "measure speed",
+)
 OF_TRAINING = (
     "config", "out", "data.folder", "pretrained", "seed", "model.network", "model.backbone", "model.dilations",
     "data.clip.num_frames", "data.clip.frame_interval", "data.crop_size", "data.batch_size", "data.workers",
@@ -57,6 +64,18 @@ OF_TRAINING = (
 )  # fmt: skip
 
 VERBS = {
+    "learn": Verb(
+        OWN,
+        "from a folder of your own videos to a trained network, in one command",
+        "besnet.learn.learn:learn",
+        reader="besnet.cli.commands:learn",
+    ),
+    "runs": Verb(
+        OWN,
+        "list the runs below a folder: how far they are, and their validation",
+        "besnet.learn.runs:runs",
+        positional=True,
+    ),
     "demo": Verb(START, "draw videos, train and evaluate on them, in a few minutes on a CPU", "besnet.demo:demo"),
     "draw": Verb(
         START,

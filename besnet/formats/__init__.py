@@ -26,6 +26,7 @@ MIGRATIONS: dict[str, list[Migration]] = {
     "lab": [lab_1, lab_2],  # results.json, evaluation/plan.json
     "calibration": [unchanged],  # calibration.json
     "predictions": [unchanged],  # what `besnet predict --json` writes
+    "learn": [],  # learn.json
     "benchmark": [unchanged],  # what `besnet bench model --json` writes
 }
 # The same of the tensors that go with a description: all that a checkpoint holds, the weights of a model folder.

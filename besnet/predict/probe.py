@@ -46,7 +46,7 @@ def probe(
     num_clips: int = 1,
     num_crops: int = 1,
     mirror: bool = False,
-    split: str = "test",
+    split: str | None = "test",
     cache: Path | None = None,
     device: str = "auto",
     workers: int = 2,
@@ -72,7 +72,7 @@ def probe(
         num_clips: clips of each video, in training and evaluation.
         num_crops: crops of each clip, in training and evaluation.
         mirror: learn from mirrored views as well.
-        split: the split to evaluate on.
+        split: the split to evaluate on; null for none.
         cache: folder of features, which several probes may share; by default `features` in --out.
         device: auto, cpu, cuda or cuda:N.
         workers: processes that decode; 0 decodes in this process.
@@ -87,7 +87,7 @@ def probe(
     learned = labelled(manifest, "train")
     if len(np.unique(manifest.labels[learned])) < 2:
         raise ValueError(f"{manifest.folder}: videos of two classes are needed in the train split")
-    if not len(manifest.select(split, state=None)):
+    if split is not None and not len(manifest.select(split, state=None)):
         raise ValueError(f"{manifest.folder}: no video in the split {split}")
     if given.said:
         print(given.said)
@@ -103,7 +103,8 @@ def probe(
         model = with_head(given, head, manifest, learned, inference, score)
         model_folder.write(out / "model", model, contract(model, settings(model.trained.config, model.name)), {})
         print(f"model folder: {out / 'model'}: besnet predict VIDEO --ckpt_path {out / 'model'}")
-        work.evaluate(model, head, split, out, {"chosen_by": how, "scores": [asdict(one) for one in found]})
+        if split is not None:
+            work.evaluate(model, head, split, out, {"chosen_by": how, "scores": [asdict(one) for one in found]})
 
 
 def labelled(manifest: Manifest, split: str) -> np.ndarray:

@@ -24,6 +24,7 @@ from besnet.training.data import VideoData
 from besnet.training.engine import build_trainer, quieten
 from besnet.training.exit_codes import STOPPED, RunExit, explain
 from besnet.training.fine_tuning import described
+from besnet.training.length import Length
 from besnet.training.lightning_internals import add_callback
 from besnet.training.memory import keep_freed_memory
 from besnet.training.preflight import Preflight, needs
@@ -99,7 +100,9 @@ def train(
         task = ActionTraining(network, scaled, data, seed, failures, about)
         task.changed = changed
         if rank == 0:
-            describe(out, about)
+            assert engine.max_epochs is not None
+            whole = Length(len(data.order), engine.accumulate_grad_batches, engine.max_epochs, engine.max_steps)
+            describe(out, about, whole.steps)
             report_start(data, network, checkpoint, world_size)
             for line in start.lines(data.clip, data.crop_size) if start else ():
                 print(line)

@@ -12,13 +12,13 @@ from besnet.models.network import Network
 from besnet.training.data import VideoData
 
 
-def describe(run: Path, about: dict[str, Any]) -> None:
-    """Write config.yaml (the resolved configuration) and run.json (revision, versions, passport, command)."""
+def describe(run: Path, about: dict[str, Any], steps: int) -> None:
+    """Write config.yaml (the resolved configuration) and run.json (revision, versions, passport, steps, command)."""
     config = {key: value for key, value in about["config"].items() if key != "world_size"}
     write_text(run / "config.yaml", yaml.safe_dump(stamp("run") | config, sort_keys=False))
     facts = {key: about[key] for key in ("revision", "versions", "passport", "model", "classes")}
     facts["world_size"] = about["config"]["world_size"]
-    write_json(run / "run.json", stamp("run") | facts | {"command": sys.argv})
+    write_json(run / "run.json", stamp("run") | facts | {"steps": steps, "command": sys.argv})
 
 
 def report_start(data: VideoData, network: Network, checkpoint: Path | None, world_size: int) -> None:

