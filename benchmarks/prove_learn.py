@@ -34,11 +34,10 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with index.csv")
     parser.add_argument("--out", type=Path, default=Path("runs/prove_learn"))
     parser.add_argument("--people", default=",".join(HELD_OUT), help="who is held out")
-    parser.add_argument("words", nargs="*", help="further arguments of besnet learn, after --")
-    given = parser.parse_args()
+    given, words = parser.parse_known_args()  # the others are besnet learn's
     began_sec = time.monotonic()
     source = class_folders(given.data / "index.csv", given.out / "videos", tuple(given.people.split(",")))
-    code = cli.run("learn", [str(source), "--out", str(given.out / "mine"), *given.words])
+    code = cli.run("learn", [str(source), "--out", str(given.out / "mine"), *words])
     if code:
         raise SystemExit(code)
     top1 = json.loads((given.out / "mine/results/results.json").read_text())["accuracy"]["over_evaluated"]["top1"]

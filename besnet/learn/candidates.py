@@ -4,10 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from besnet.checkpoints import model_folder
 from besnet.checkpoints.model_folder import LoadedModel
 from besnet.checkpoints.published_model import Input
 from besnet.evaluation.evaluate import evaluate
+from besnet.evaluation.probabilities import SMALLEST
 from besnet.evaluation.stored import Evaluation, read_evaluation
 from besnet.evaluation.tempering import fit_temperature
 from besnet.evaluation.views import settings
@@ -15,11 +18,23 @@ from besnet.predict.export import contract, metrics
 from besnet.predict.probe import probe
 from besnet.report.numbers import percent
 
-LINEAR = "linear probe"
 BACKBONE = "tf_efficientnet_lite0"
-# frames spread over the whole video, whole pictures
-VIEW = Input(num_frames=16, sampling="uniform", crop_size=256, whole=True)
-NUM_CLIPS = 2
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a probe sees a video: frames spread over all of it."""
+
+    name: str
+    input: Input
+    num_clips: int
+    num_crops: int
+
+
+# people at the edge are lost in one crop; small people are lost in the whole frame: validation decides
+WHOLE = Look("whole", Input(num_frames=16, sampling="uniform", crop_size=224, whole=True), 2, 1)
+CROPS = Look("crops", Input(num_frames=16, sampling="uniform", crop_size=192), 1, 3)
+LOOKS = {look.name: look for look in (WHOLE, CROPS)}
 MOST_MIRRORED = 1000  # training videos: with more of them, mirror images cost more than they help
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
@@ -32,6 +47,7 @@ class Candidate:
     validation: Path
     evaluate: Callable[[str | None, Path], None]
     load: Callable[[], LoadedModel]
+    look: Look | None = None  # of a linear probe
 
     @property
     def results(self) -> Evaluation:
@@ -43,19 +59,36 @@ class Candidate:
         probabilities, labels = self.results.labelled()
         return float((probabilities.argmax(1) == labels).mean())
 
+    @property
+    def nll(self) -> float:
+        """The mean of -log(probability) of the validation videos."""
+        probabilities, labels = self.results.labelled()
+        own = np.take_along_axis(probabilities, labels[:, None], axis=1)
+        return float(-np.log(np.maximum(own, SMALLEST)).mean())
+
 
 def linear_probe(
-    data: Path, out: Path, features: Path, mirror: bool, workers: int, strengths: Sequence[float] = STRENGTHS
+    data: Path, out: Path, look: Look, mirror: bool, workers: int, strengths: Sequence[float] = STRENGTHS
 ) -> Candidate:
-    """A last layer on ImageNet's features; its model folder is `out`/model. Not evaluated yet."""
+    """A last layer on ImageNet's features, in a folder below `out` that holds its model folder. Not evaluated yet."""
+    own = out / look.name
 
     def evaluate_on(split: str | None, folder: Path) -> None:
         probe(
-            data, folder, network=BACKBONE, weights="lite", input=VIEW, strengths=strengths, num_clips=NUM_CLIPS,
-            mirror=mirror, split=split, cache=features, workers=workers,
+            data, folder, network=BACKBONE, weights="lite", input=look.input, strengths=strengths,
+            num_clips=look.num_clips, num_crops=look.num_crops, mirror=mirror, split=split, cache=out / "features",
+            workers=workers,
         )  # fmt: skip
 
-    return Candidate(LINEAR, out, evaluate_on, lambda: model_folder.read(out / "model"))
+    return Candidate(f"linear probe on {look.name}", own, evaluate_on, lambda: model_folder.read(own / "model"), look)
+
+
+def surest(probes: Sequence[Candidate]) -> Candidate:
+    """The probe with the lowest -log(probability) on the validation videos, which moves less by chance than top-1."""
+    chosen = min(probes, key=lambda probe: probe.nll)
+    told = ", ".join(f"{one.name} {one.nll:.3f} (top-1 {percent(one.top1)})" for one in probes)
+    print(f"-log(probability) of the validation videos: {told}: the {chosen.name} is kept")
+    return chosen
 
 
 def trained(run: Path, data: Path, workers: int) -> Candidate:

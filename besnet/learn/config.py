@@ -26,6 +26,7 @@ class Choices:
     train_videos: int
     val_videos: int
     mirror: bool
+    whole: bool = True
     epochs: int = 1
 
     @property
@@ -65,6 +66,9 @@ trainer:
 
 def fine_tuning(choices: Choices, flip: str) -> str:
     """From the linear probe: the upper half of the network learns, its last layer is the probe's."""
+    whole, crops = "kind: whole  # nothing at the edge is cut off", "kind: jitter  # squares; `whole` cuts nothing off"
+    crop = whole if choices.whole else f"{crops}\n    short_side: [1.0, 1.25]"
+    views = "{num_clips: 2, num_crops: 1}" if choices.whole else "{num_clips: 1, num_crops: 3}"
     return f"""\
 pretrained: {quoted(choices.start)}  # ImageNet's features with a last layer for these classes
 
@@ -79,9 +83,9 @@ data:
   folder: {quoted(choices.data)}
   clip: {{num_frames: {FRAMES}, sampling: uniform}}  # frames spread over the whole video
   crop:
-    kind: whole  # nothing at the edge is cut off; `resized` crops more, against overfitting
+    {crop}
     flip: {flip}
-  crop_size: 192
+  crop_size: {224 if choices.whole else 192}
   batch_size: {choices.batch_size}
   workers: 2
   val_videos: {choices.val_videos}
@@ -96,7 +100,7 @@ recipe:
   layer_decay: 0.8
   ema: 0.98  # the average of the last weights is evaluated
 
-evaluation: {{num_clips: 2, num_crops: 1}}
+evaluation: {views}
 """
 
 

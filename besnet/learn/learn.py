@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import yaml
 
-from besnet.checkpoints import model_folder
 from besnet.checkpoints.lite import lite_file
 from besnet.checkpoints.lock import only_writer
 from besnet.data.manifest import Manifest
@@ -17,11 +16,12 @@ from besnet.files import write_json, write_text
 from besnet.formats import stamp
 from besnet.learn.candidates import (
     BACKBONE,
-    LINEAR,
+    LOOKS,
     MOST_MIRRORED,
     Candidate,
     better,
     linear_probe,
+    surest,
     temperature_of,
     write_model,
 )
@@ -86,11 +86,15 @@ def learn(
         candidates = []
         if work.lite:
             print("\n1. linear probe: a last layer on ImageNet's features", flush=True)
-            candidates.append(work.probe)
-            work.probe.evaluate("val", work.probe.validation)
+            probes = [
+                linear_probe(manifest.folder, out / "probe", view, work.mirror, workers) for view in LOOKS.values()
+            ]
+            for probe in probes:
+                probe.evaluate("val", probe.validation)
+            candidates.append(surest(probes))
         code = work.tune(candidates)
         if not code:
-            finish(out, better(candidates), manifest, listing.root)
+            finish(out, candidates, manifest, listing.root)
         return code
 
 
@@ -126,17 +130,13 @@ class Learning:
         """Whether mirror images are learned from."""
         return not reads_left_and_right(self.manifest) and len(self.manifest.select("train")) <= MOST_MIRRORED
 
-    @property
-    def probe(self) -> Candidate:
-        return linear_probe(self.manifest.folder, self.out / "probe", self.out / "features", self.mirror, self.workers)
-
     def tune(self, candidates: list[Candidate]) -> int:
         """Write config.yaml where there is none, and train with it if the minutes are enough. Returns an exit code."""
         config, run = self.out / "config.yaml", self.out / "run"
         if config.exists():
             print(f"\n{config} is there: it is used as it stands")
         else:
-            write_text(config, config_text(self.choices()))
+            write_text(config, config_text(self.choices(candidates[0] if candidates else None)))
             print(f"wrote {config}")
         if yaml.safe_load(config.read_text())["trainer"]["max_epochs"] < LEAST_EPOCHS and candidates:
             print(f"no fine-tuning: less than {LEAST_EPOCHS} epochs fit into {self.minutes:g} minutes")
@@ -148,14 +148,15 @@ class Learning:
             candidates[-1].evaluate("val", candidates[-1].validation)
         return code
 
-    def choices(self) -> Choices:
-        """The settings of the training, as long as the minutes allow."""
-        start = self.out / "probe" / "model" if self.lite else None
+    def choices(self, probe: Candidate | None) -> Choices:
+        """The settings of a training that starts from a probe or from scratch, as long as the minutes allow."""
+        start = probe.validation / "model" if probe else None
+        whole = probe is None or probe.look is None or bool(probe.look.input.whole)
         train, val = (len(self.manifest.select(split)) for split in ("train", "val"))
         flip = not reads_left_and_right(self.manifest)
         made = Choices(
             self.source, self.out, self.manifest.folder, self.out / "run", start, self.seed, self.minutes, train, val,
-            flip,
+            flip, whole,
         )  # fmt: skip
         if not self.minutes:
             return made
@@ -170,16 +171,19 @@ class Learning:
         return replace(made, epochs=max(1, epochs))
 
 
-def finish(out: Path, chosen: Candidate, manifest: Manifest, root: Path) -> None:
-    """Calibrate and evaluate what was chosen, write the model folder and say what comes next."""
+def finish(out: Path, candidates: list[Candidate], manifest: Manifest, root: Path) -> None:
+    """Calibrate and evaluate the better network, write the model folder and say what comes next."""
+    chosen, first = better(candidates), candidates[0]
     temperature = temperature_of(chosen)
     write_model(chosen.load(), out / "model", temperature)
     split = "test" if len(manifest.select("test", state=None)) else "val"
     notes = {"test": "\n3. test", "val": "\nNo test split: these are the validation videos, which chose the settings:"}
     print(notes[split], flush=True)
     chosen.evaluate(split, out / "results")
-    about: dict[str, Any] = {"chosen": chosen.name, "temperature": temperature, "root": str(root)}
-    about |= {"strength": strength_of(out / "probe" / "model"), "name": manifest.name}
+    about: dict[str, Any] = {"tuned": chosen.look is None, "temperature": temperature, "root": str(root)}
+    about |= {"look": None, "strength": None, "name": manifest.name}
+    if first.look is not None:
+        about |= {"look": first.look.name, "strength": first.load().trained.config["probe"]["strength"]}
     write_json(out / DONE, stamp("learn") | about)
     print(f"""
 calibrated on the validation videos: temperature {temperature:.2f}
@@ -188,11 +192,6 @@ next:
   edit {out / "config.yaml"}, then: besnet train --config {out / "config.yaml"} --out {out / "run"}_2
   besnet learn SOURCE --out {out} --all     # the same settings, with the validation videos to learn from
 page: {out / "results" / "report.html"}""")
-
-
-def strength_of(model: Path) -> float | None:
-    """scikit-learn's C of a linear probe; None where there is none."""
-    return float(model_folder.read(model).trained.config["probe"]["strength"]) if model.is_dir() else None
 
 
 def retrained(out: Path, train: Train, seed: int, workers: int) -> int:
@@ -208,13 +207,13 @@ def retrained(out: Path, train: Train, seed: int, workers: int) -> int:
     mirror = Learning(out, out, manifest, True, 0, seed, workers, train).mirror
     network = trained_network(folder / "run", manifest.folder, workers)
     words = [f"--data.folder={manifest.folder}", f"--out={folder / 'run'}", "--data.val_videos=0"]
-    if chosen["strength"]:
-        strengths = [chosen["strength"]]
-        probe = linear_probe(manifest.folder, folder / "probe", folder / "features", mirror, workers, strengths)
+    if chosen["look"] is not None:
+        view, strengths = LOOKS[chosen["look"]], [chosen["strength"]]
+        probe = linear_probe(manifest.folder, folder / "probe", view, mirror, workers, strengths)
         probe.evaluate(split, probe.validation)
-        words.append(f"--pretrained={folder / 'probe' / 'model'}")
-        network = probe if chosen["chosen"] == probe.name else network
-    if network.name != LINEAR:
+        words.append(f"--pretrained={probe.validation / 'model'}")
+        network = network if chosen["tuned"] else probe
+    if network.look is None:
         code = train([f"--config={out / 'config.yaml'}", *words])
         if code:
             return code
