@@ -254,3 +254,20 @@ def test_a_folder_without_runs_says_so(tmp_path: Path, capsys: pytest.CaptureFix
     assert "no runs below it" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="2"):
         cli.run("runs", [str(tmp_path / "nothing")])
+
+
+def test_a_stopped_training_is_resumed_by_the_same_command(videos: Path, tmp_path: Path) -> None:
+    asked: list[list[str]] = []
+
+    def stopped(words: list[str]) -> int:
+        asked.append(words)
+        return 75
+
+    assert learn.learn(videos, tmp_path, stopped, minutes=0.0, start="scratch", workers=0) == 75
+    assert not (tmp_path / "model").exists()
+    config = (tmp_path / "config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(config.replace("blocks: [1, 1, 1, 1]", "blocks: [1, 1]"))  # the user's edit
+    words = [str(videos), "--out", str(tmp_path), "--start", "scratch", "--minutes", "0", "--workers", "0"]
+    assert cli.run("learn", words) == 0
+    assert asked == [[f"--config={tmp_path / 'config.yaml'}", f"--out={tmp_path / 'run'}"]]
+    assert model_folder.read(tmp_path / "model").trained.model["blocks"] == [1, 1], "the edited config counts"

@@ -1,8 +1,9 @@
 """The verb `learn`: from a folder of one's own videos to a trained network, calibrated and evaluated."""
 
+import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,7 +65,7 @@ def learn(
         out: folder to write to: the prepared data, config.yaml, the run, the results and the model.
         train: what trains from the words of a command line; returns its exit code.
         videos: folder with the videos of a table; by default the folder of the table.
-        minutes: minutes of training, once the videos are prepared; 0 trains the last layer alone.
+        minutes: minutes for the probe and the training, once the videos are prepared; 0 trains the last layer alone.
         all: retrain with the settings that were chosen on everything but the test split.
         val: rows of a table for validation, as column=value,value,...
         test: rows of a table for testing, in the same way.
@@ -124,6 +125,7 @@ class Learning:
     seed: int
     workers: int
     train: Train
+    began_sec: float = field(default_factory=time.monotonic)
 
     @property
     def mirror(self) -> bool:
@@ -139,7 +141,7 @@ class Learning:
             write_text(config, config_text(self.choices(candidates[0] if candidates else None)))
             print(f"wrote {config}")
         if yaml.safe_load(config.read_text())["trainer"]["max_epochs"] < LEAST_EPOCHS and candidates:
-            print(f"no fine-tuning: less than {LEAST_EPOCHS} epochs fit into {self.minutes:g} minutes")
+            print(f"no fine-tuning: less than {LEAST_EPOCHS} epochs fit into what is left of {self.minutes:g} minutes")
             return 0
         print(f"\n{'2. fine-tuning, from the probe' if candidates else 'training'}", flush=True)
         code = self.train([f"--config={config}", f"--out={run}"])
@@ -166,8 +168,9 @@ class Learning:
             per_step = seconds_per_step(trial, self.out / "trial", self.train)
         trial.unlink()
         most = MOST_EPOCHS["lite" if self.lite else "scratch"]
-        epochs = epochs_within(60 * self.minutes, per_step, made.steps_per_epoch, most)
-        print(f"\na step takes {per_step:.2f} s here: {epochs} epochs in {self.minutes:g} minutes")
+        left_sec = max(0.0, 60 * self.minutes - (time.monotonic() - self.began_sec))
+        epochs = epochs_within(left_sec, per_step, made.steps_per_epoch, most)
+        print(f"\na step takes {per_step:.2f} s here: {epochs} epochs in the {left_sec / 60:.0f} minutes that are left")
         return replace(made, epochs=max(1, epochs))
 
 
