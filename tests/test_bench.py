@@ -140,7 +140,9 @@ def test_no_dilations_are_measured_as_none(tmp_path: Path) -> None:
     sizes = {}
     for name, dilations in {"c2d": [], "usual": None}.items():
         output = tmp_path / f"{name}.json"
-        bench_model(2, 32, 1, 5, dilations, blocks=[1], width=8, compile=False, rounds=1, device="cpu", json=output)
+        bench_model(
+            2, 32, 1, 5, dilations=dilations, blocks=[1], width=8, compile=False, rounds=1, device="cpu", json=output
+        )
         sizes[name] = json.loads(output.read_text())["costs"][0]["parameters_m"] * 1e6
     for name, own in {"c2d": (), "usual": (1, 2)}.items():
         network = BesNet(5, own, blocks=(1,), width=8)

@@ -120,7 +120,7 @@ def run(command: str) -> None:
         assert re.search(rf"^{words[1]}:.*## ", (ROOT / "Makefile").read_text(), re.M), f"no target {words[1]}"
         return
     many = words[0] == "torchrun" or words[1] == "launch"
-    if many and "slurm" not in words:
+    if many and not {"slurm", "kubernetes"} & set(words):
         run_ranks(words)
         return
     words = ["1" if before == "--seeds" else word for before, word in zip(["", *words], words, strict=False)]

@@ -75,5 +75,5 @@ def test_damaged_or_foreign_weights_are_refused(folder: Path, tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"model.json: not readable"):
         besnet.load(other)
     change(folder, model={"num_classes": 4, "blocks": [2, 1], "width": 8})
-    with pytest.raises(ValueError, match=r"with model.json: the weights do not fit the network: no layer1.1"):
+    with pytest.raises(ValueError, match=r"with model.json: the weights do not fit the network: no backbone.layer1.1"):
         besnet.load(folder)

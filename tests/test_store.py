@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from besnet.checkpoints import store
+from besnet.formats import stamp
 
 
 def some(step: int) -> dict[str, object]:
-    return {"besnet": {"step": step}, "state_dict": {"w": torch.full((64, 64), float(step))}}
+    return {"besnet": stamp("checkpoint") | {"step": step}, "state_dict": {"w": torch.full((64, 64), float(step))}}
 
 
 def test_a_saved_checkpoint_verifies_and_loads(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def lab_power(verb: str, words: list[str]) -> int:
         "--power", type=Path, required=True, help="folder of a finished lab, or its results.json: the pilot"
     )
     settings = parser.instantiate(parse(parser, words, verb))
-    check_arguments(verb, vars(settings))
+    check_arguments(f"{verb} --power", vars(settings))
     return finish(power(settings.power, settings.effect, settings.comparison, settings.videos))
 
 

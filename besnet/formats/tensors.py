@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from torch import Tensor
-
 HEADS = ("fc.", "hidden.")  # BesNet's own layers, beside those of its 2D network
 
 
@@ -32,4 +30,6 @@ def flat_filters(value: Any) -> Any:
         return {name: flat_filters(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [flat_filters(inner) for inner in value]
+    from torch import Tensor  # what has no tensors is read without torch, which takes 150 MB
+
     return value.squeeze(2) if isinstance(value, Tensor) and value.ndim == 5 and value.shape[2] == 1 else value
