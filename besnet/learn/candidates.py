@@ -36,7 +36,7 @@ WHOLE = Look("whole", Input(num_frames=16, sampling="uniform", crop_size=224, wh
 CROPS = Look("crops", Input(num_frames=16, sampling="uniform", crop_size=192), 1, 3)
 LOOKS = {look.name: look for look in (WHOLE, CROPS)}
 MOST_MIRRORED = 1000  # training videos: with more of them, mirror images cost more than they help
-STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
 @dataclass(frozen=True)
