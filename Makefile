@@ -69,7 +69,7 @@ prove-hosts: .venv/ready ## two hosts (network namespaces), one killed or cut of
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_hosts --faults $(FAULTS)
 
 WEIZMANN ?= data/weizmann
-prove-learn: .venv/ready ## besnet learn with no options on Weizmann as class folders: at least 90 % on unseen people (half an hour)
+prove-learn: .venv/ready ## besnet learn with no options on Weizmann as class folders; fails below 90 % on unseen people (half an hour)
 	$(BIN)/python -m benchmarks.prove_learn $(WEIZMANN)
 
 prove-slurm: .venv/ready ## Slurm on this machine warns a job and queues it again: the same bits (needs root)
