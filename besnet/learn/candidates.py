@@ -70,14 +70,19 @@ class Candidate:
 def linear_probe(
     data: Path, out: Path, look: Look, mirror: bool, workers: int, strengths: Sequence[float] = STRENGTHS
 ) -> Candidate:
-    """A last layer on ImageNet's features, in a folder below `out` that holds its model folder. Not evaluated yet."""
+    """A last layer on ImageNet's features, in a folder below `out` that holds its model folder. Not evaluated yet.
+
+    An evaluation on the test split fits it again, on the training and the validation videos, and leaves that model
+    folder beside the results.
+    """
     own = out / look.name
 
     def evaluate_on(split: str | None, folder: Path) -> None:
+        # what is tested learns from the validation videos as well, once these have made their choices
         probe(
             data, folder, network=BACKBONE, weights="lite", input=look.input, strengths=strengths,
-            num_clips=look.num_clips, num_crops=look.num_crops, mirror=mirror, split=split, cache=out / "features",
-            workers=workers,
+            num_clips=look.num_clips, num_crops=look.num_crops, mirror=mirror, refit=split == "test", split=split,
+            cache=out / "features", workers=workers,
         )  # fmt: skip
 
     return Candidate(f"linear probe on {look.name}", own, evaluate_on, lambda: model_folder.read(own / "model"), look)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
+from besnet.checkpoints import model_folder
 from besnet.checkpoints.lite import lite_file
 from besnet.checkpoints.lock import only_writer
 from besnet.data.manifest import Manifest
@@ -178,11 +179,12 @@ def finish(out: Path, candidates: list[Candidate], manifest: Manifest, root: Pat
     """Calibrate and evaluate the better network, write the model folder and say what comes next."""
     chosen, first = better(candidates), candidates[0]
     temperature = temperature_of(chosen)
-    write_model(chosen.load(), out / "model", temperature)
     split = "test" if len(manifest.select("test", state=None)) else "val"
     notes = {"test": "\n3. test", "val": "\nNo test split: these are the validation videos, which chose the settings:"}
     print(notes[split], flush=True)
     chosen.evaluate(split, out / "results")
+    refitted = out / "results" / "model"
+    write_model(model_folder.read(refitted) if refitted.is_dir() else chosen.load(), out / "model", temperature)
     about: dict[str, Any] = {"tuned": chosen.look is None, "temperature": temperature, "root": str(root)}
     about |= {"look": None, "strength": None, "name": manifest.name}
     if first.look is not None:

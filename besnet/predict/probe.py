@@ -46,6 +46,7 @@ def probe(
     num_clips: int = 1,
     num_crops: int = 1,
     mirror: bool = False,
+    refit: bool = False,
     split: str | None = "test",
     cache: Path | None = None,
     device: str = "auto",
@@ -72,6 +73,7 @@ def probe(
         num_clips: clips of each video, in training and evaluation.
         num_crops: crops of each clip, in training and evaluation.
         mirror: learn from mirrored views as well.
+        refit: once the strength is chosen, learn from the validation videos as well.
         split: the split to evaluate on; null for none.
         cache: folder of features, which several probes may share; by default `features` in --out.
         device: auto, cpu, cuda or cuda:N.
@@ -99,6 +101,12 @@ def probe(
         found, how = work.compared(train, learned, strengths, mirror)
         score = best(found)
         print_scores(found, score, how)
+        held_out = labelled(manifest, "val")
+        if refit and len(held_out):
+            if split == "val":
+                raise ValueError("--refit learns from the validation videos: evaluate on another split")
+            learned = np.concatenate([learned, held_out])
+            train = work.videos(learned, mirror)
         (_, head), *_ = fit_heads(train, len(manifest.classes), [score.strength])
         model = with_head(given, head, manifest, learned, inference, score)
         model_folder.write(out / "model", model, contract(model, settings(model.trained.config, model.name)), {})
