@@ -156,7 +156,8 @@ def test_a_killed_rank_is_started_again_with_all_others(squares: Path, tmp_path:
 
 
 def test_what_cannot_succeed_is_not_started_again(squares: Path, tmp_path: Path) -> None:
-    words = command.train_words(squares, tmp_path, "--data.crop_size=8192", "--data.clip.num_frames=1024")
+    huge = ["--data.crop_size=8192", "--data.clip.num_frames=1024", "--evaluation.crop_size=32"]
+    words = command.train_words(squares, tmp_path, *huge)
     process = command.start("launch", "train", *words)
     _, err = process.communicate(timeout=command.LIMIT_SEC)
     assert process.returncode == exit_codes.OUT_OF_MEMORY
