@@ -9,12 +9,10 @@ import numpy as np
 import torch
 
 from besnet.checkpoints import model_folder
-from besnet.checkpoints.header import LoadedCheckpoint
 from besnet.checkpoints.lock import only_writer
 from besnet.checkpoints.model_folder import LoadedModel
 from besnet.checkpoints.published_model import AS_STATED, Input, chosen
-from besnet.checkpoints.store import bytes_hash
-from besnet.data.known import among, fingerprints
+from besnet.data.known import among
 from besnet.data.manifest import Manifest
 from besnet.data.manifest_writing import load_checked
 from besnet.evaluation.evaluate import describe
@@ -24,10 +22,10 @@ from besnet.evaluation.linear_heads import Head, Score, Videos, best, fit_heads,
 from besnet.evaluation.ranks import choose_device
 from besnet.evaluation.results import finish
 from besnet.evaluation.views import evaluation_crop_size, settings
-from besnet.models.build import build
 from besnet.models.folding import fold
 from besnet.models.network import Network
 from besnet.predict.export import contract
+from besnet.predict.new_head import with_head
 from besnet.report.numbers import percent
 from besnet.video.reader import Backend
 from besnet.watchdog import Pulse, watched
@@ -205,46 +203,6 @@ class Probe:
         }
         labels = self.manifest.labels[rows]
         finish(out, about, self.manifest, rows, labels, predictions, f"features on {self.device}, a linear head")
-
-
-def with_head(
-    given: LoadedModel, head: Head, manifest: Manifest, learned: np.ndarray, inference: InferenceSettings, score: Score
-) -> LoadedModel:
-    """The network with this head as its last layer. ValueError for a network whose last layer takes none."""
-    source = given.trained
-    model = source.model | {"num_classes": len(manifest.classes)}
-    network = build(model)
-    if not network.head:
-        raise ValueError(f"{given.name}: its last layer is not known, so it cannot be replaced")
-    state = {name: value.cpu() for name, value in source.network.state_dict().items()}
-    own = network.state_dict()
-    weight, bias = f"{network.head}.weight", f"{network.head}.bias"
-    if bias not in own or own[weight].numel() != head.weight.size:
-        raise ValueError(f"{given.name}: its last layer {network.head} is not linear in its features, with a bias")
-    state[weight] = torch.from_numpy(head.weight).reshape(own[weight].shape)
-    state[bias] = torch.from_numpy(head.bias)
-    network.load_state_dict(state)
-    shape, plan = inference.shape, inference.plan
-    known = torch.from_numpy(fingerprints(manifest, learned))
-    trained = LoadedCheckpoint(
-        network=network.eval(),
-        model=model,
-        classes=manifest.classes,
-        passport=asdict(manifest.passport),
-        config={
-            "data": {"folder": str(manifest.folder), "clip": asdict(shape), "crop_size": inference.crop_size},
-            "evaluation": asdict(replace(plan, crop_size=None)),
-            "pretrained": given.name,
-            "probe": asdict(score),
-        },
-        position={},
-        ema=source.ema,
-        revision=source.revision,
-        versions=source.versions,
-        trained_on=known if source.trained_on is None else torch.cat([known, source.trained_on]).unique(),
-    )
-    digest = bytes_hash(given.hash.encode() + head.weight.tobytes() + head.bias.tobytes())
-    return replace(given, trained=trained, hash=digest, run=None, temperature=None, said="", named=True)
 
 
 def print_scores(found: Sequence[Score], chosen: Score, how: str) -> None:
