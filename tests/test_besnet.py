@@ -38,7 +38,7 @@ def test_any_clip_gives_logits(block: str, dilations: tuple[int, ...]) -> None:
         draws = torch.zeros(model.num_temporal_layers, dtype=torch.int64)
         assert model(x).shape == model(x, draws).shape == (2, 5)
         assert model.features(x).shape == (2, model.num_features)
-        assert model.feature_maps(x).shape[:3] == (2, model.num_features, frames)
+        assert model._maps_and_features(x, None)[0].shape[:3] == (2, model.num_features, frames)
 
 
 def test_each_draw_sets_its_own_layer() -> None:
@@ -110,7 +110,7 @@ def test_erase_relu_lets_negative_values_pass_the_sum() -> None:
         model.backbone.get_submodule("layer1.0").register_forward_hook(
             lambda _m, _x, y, seen=seen: seen.append(bool((y < 0).any()))
         )
-        assert (model.feature_maps(x) >= 0).all()
+        assert (model._maps_and_features(x, None)[0] >= 0).all()
         assert seen == [expected]
 
 

@@ -276,6 +276,16 @@ def test_slurm_does_a_preparation_as_an_array_and_a_last_job(
     assert cli.run("launch", words) == 1
 
 
+def test_parts_cannot_be_submitted_where_there_is_no_slurm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit) as end:
+        launched(tmp_path, "--launcher=slurm --parts=4 --submit prepare list.csv out", capsys)
+    assert end.value.code == 2
+    assert "no sbatch on this machine" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [("--launcher=slurm prepare a b", "--parts N goes with prepare"),

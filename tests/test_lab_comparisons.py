@@ -13,7 +13,7 @@ from besnet.cli.parsing import parse
 from besnet.cli.training import train_parser
 from besnet.evaluation.statistics import FEWEST_SEEDS, estimate
 from besnet.formats import upgraded
-from besnet.lab.arguments import find_controls
+from besnet.lab.arguments import check_variants, find_controls
 from besnet.lab.comparisons import Comparisons, compare
 from besnet.lab.inference_variants import inference_variants
 from besnet.settings import read_settings
@@ -61,15 +61,14 @@ def test_a_secondary_interval_says_what_its_verdict_says() -> None:
     """A difference that is significant alone, and not among five comparisons."""
     chances = {f"c{number}": 0.5 for number in range(6)} | {"c1": 0.57}
     secondary = [[f"c{number}", "c0"] for number in range(1, 6)]
-    for one, many in zip(secondary[:1], [secondary], strict=True):
-        alone = found(6, None, [one], **chances)["c1 - c0"]
-        among = found(6, None, many, **chances)["c1 - c0"]
-        assert alone["p"] == among["p"]
-        assert among["level"] == pytest.approx(0.99)
-        assert among["interval"][0] < alone["interval"][0]
-        assert among["minimum_detectable"] > alone["minimum_detectable"]
-        for row in (alone, among):
-            assert (row["verdict"] == "better") == (row["interval"][0] > 0)
+    alone = found(6, None, secondary[:1], **chances)["c1 - c0"]
+    among = found(6, None, secondary, **chances)["c1 - c0"]
+    assert alone["p"] == among["p"]
+    assert among["level"] == pytest.approx(0.99)
+    assert among["interval"][0] < alone["interval"][0]
+    assert among["minimum_detectable"] > alone["minimum_detectable"]
+    for row in (alone, among):
+        assert (row["verdict"] == "better") == (row["interval"][0] > 0)
 
 
 def test_a_difference_of_differences_is_compared() -> None:
@@ -116,6 +115,21 @@ def test_a_plan_names_what_exists(plan: Path, monkeypatch: pytest.MonkeyPatch) -
     variants = inference_variants(about, [1, 2], settings["frame_interval_scales"], settings["variants"])
     for one in (found.primary, *found.secondary):
         assert {term.variant for term in one.terms} <= set(variants)
+
+
+@pytest.mark.parametrize(
+    ("variant", "there"),
+    [("averaged", True), ("dilation_2", True), ("averaged_all_recalibrated", True), ("recalibrated", True),
+     ("interval_2", True), ("interval_3", False), ("padding_zeros", False), ("interval_2_recalibrated", False),
+     ("dilation", False)],
+)  # fmt: skip
+def test_a_variant_that_the_lab_will_not_have_is_refused_before_it_trains(variant: str, there: bool) -> None:
+    comparisons = Comparisons.read([f"none@{variant}", "fixed_2"], [], CONTROLS)
+    if there:
+        check_variants(comparisons, ["dilations", "recalibrated"], [1.0, 2.0])
+        return
+    with pytest.raises(ValueError, match=f"none@{variant}: no such inference variant"):
+        check_variants(comparisons, ["dilations", "recalibrated"], [1.0, 2.0])
 
 
 def pilot(folder: Path, deviation: float, error: float, seeds: int = 3) -> Path:

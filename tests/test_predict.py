@@ -150,7 +150,7 @@ def test_the_evidence_for_an_answer_adds_up_to_its_logit(run: Path) -> None:
     network = rebuild(store.load(run)).network
     clip = torch.randn(1, 3, 1, 32, 32)
     with torch.no_grad():
-        maps = network.feature_maps(clip)[0]
+        maps = network._maps_and_features(clip, None)[0][0]
         heat = torch.einsum("c,cthw->thw", network.fc.weight[2], maps)
         assert heat.mean() + network.fc.bias[2] == pytest.approx(float(network(clip)[0, 2]), abs=1e-5)
 

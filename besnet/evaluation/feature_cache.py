@@ -18,16 +18,13 @@ from besnet.data.loading import loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.transforms import evaluation_views
 from besnet.evaluation.forward import forward
-from besnet.evaluation.inference import InferenceSettings
+from besnet.evaluation.inference import LARGEST_PART, PART_SEC, InferenceSettings
 from besnet.evaluation.probabilities import check_finite
 from besnet.files import sync_folder, write_arrays, write_json
 from besnet.models.network import Network
 from besnet.progress import Meter
 from besnet.reading import parse_json, read_bytes
 from besnet.watchdog import Pulse
-
-PART_SEC = 60.0
-LARGEST_PART = 4 * 2**30  # bytes that are saved in a minute
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ from typing import Literal
 
 from besnet.environment import LAUNCHER
 from besnet.files import write_text
+from besnet.jobs import slurm
 from besnet.jobs.kubernetes import Cluster, indexed_job, train_job
-from besnet.jobs.slurm import sbatch as submit_file
-from besnet.jobs.slurm import script, scripts_of_parts, submit_parts
 from besnet.training.exit_codes import NON_RETRYABLE
 
 LONG_SEC = 600.0  # a job that ran this long made progress: its restarts are counted from zero again
@@ -81,23 +80,23 @@ def launch(
     if parts is not None:
         last = job_file.with_name(f"{job_file.stem}-last{job_file.suffix}")
         for path, text in zip(
-            (job_file, last), scripts_of_parts(command, parts, max_restarts, sbatch or []), strict=True
+            (job_file, last), slurm.scripts_of_parts(command, parts, max_restarts, sbatch or []), strict=True
         ):
             write_text(path, text)
             print(f"# {path}\n{text}")
         if submit:
-            return submit_parts(job_file, last, parts)
+            return slurm.submit_parts(job_file, last, parts)
         print(f"# submit them with: sbatch --dependency=afterany:$(sbatch --parsable {job_file}) {last}")
         return 0
     if launcher == "local":
         return local(command, nproc_per_node, nnodes, node_rank, rdzv_endpoint, max_restarts)
-    text = script(command, nproc_per_node, nnodes, max_restarts, sbatch or [], warn_sec)
+    text = slurm.script(command, nproc_per_node, nnodes, max_restarts, sbatch or [], warn_sec)
     write_text(job_file, text)
     print(text)
     if not submit:
         print(f"# submit it with: sbatch {job_file}")
         return 0
-    submitted = submit_file([str(job_file)])
+    submitted = slurm.submit([str(job_file)])
     print(f"submitted: {submitted.stdout.strip()}")
     return submitted.returncode
 

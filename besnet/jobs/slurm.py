@@ -99,23 +99,26 @@ def submit_parts(array: Path, last: Path, parts: int) -> int:
     most = max_array_size()
     if most is not None and parts > most:
         raise ValueError(f"launch: --parts {parts}: this Slurm takes arrays of up to {most} tasks (MaxArraySize)")
-    first = sbatch([str(array)])
+    first = submit([str(array)])
     if first.returncode:
         return first.returncode
     number = first.stdout.strip().partition(";")[0]
-    second = sbatch([f"--dependency=afterany:{number}", str(last)])
+    second = submit([f"--dependency=afterany:{number}", str(last)])
     print(f"submitted: array {number}, last job {second.stdout.strip()}")
     return second.returncode
 
 
 def max_array_size() -> int | None:
     """The most tasks of an array; None where Slurm does not say."""
-    found = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True)
+    try:
+        found = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
     match = re.search(r"MaxArraySize\s*=\s*(\d+)", found.stdout)
     return int(match[1]) if match else None
 
 
-def sbatch(words: list[str]) -> "subprocess.CompletedProcess[str]":
+def submit(words: list[str]) -> "subprocess.CompletedProcess[str]":
     """Submit a job file; its output is the job's number. ValueError without Slurm."""
     try:
         return subprocess.run(["sbatch", "--parsable", *words], stdout=subprocess.PIPE, text=True)

@@ -1,5 +1,6 @@
 """Checks of a lab's arguments before anything is written or trained: an error hours later costs more."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ import numpy as np
 from besnet.data.known import among, fingerprints
 from besnet.data.manifest import Manifest
 from besnet.evaluation.views import ViewPlan
+from besnet.lab.comparisons import Comparisons
 from besnet.lab.controls import Control, find_control
 from besnet.lab.networks import fitted
+from besnet.lab.plan import Family
 from besnet.video.sampling import ClipShape
 
 # networks are compared on equal clips and cut-outs
@@ -65,6 +68,22 @@ def check_data(manifest: Manifest, split: str, pairs: list[tuple[str, str]]) -> 
 def trained_and_evaluated(manifest: Manifest, split: str) -> int:
     """How many readable videos of a split are training videos, too, by their bytes."""
     return len(among(manifest, manifest.select(split), fingerprints(manifest, manifest.select("train"))))
+
+
+def check_variants(comparisons: Comparisons, families: list[Family], factors: list[float]) -> None:
+    """ValueError for a term whose inference variant the lab will not have."""
+    known = ["averaged", *(f"interval_{factor:g}" for factor in factors)]
+    patterns = [re.escape(name) for name in known]
+    settings = {"dilations": r"dilation_\d+|averaged_all", "padding": "padding_(zeros|replicate)"}
+    patterns += [settings[family] for family in families if family in settings]
+    again = f"recalibrated|({'|'.join(patterns[:1] + patterns[1 + len(factors) :])})_recalibrated"
+    patterns += [again] if "recalibrated" in families else []
+    for term in comparisons.terms:
+        if not re.fullmatch("|".join(patterns), term.variant):
+            raise ValueError(
+                f"--primary, --secondary: {term}: no such inference variant with --variants {families} and "
+                f"--frame_interval_scales {factors}"
+            )
 
 
 def sort_factors(shape: ClipShape, factors: list[float]) -> tuple[list[float], dict[str, str]]:

@@ -99,6 +99,11 @@ class Comparisons:
             raise ValueError("--primary, --secondary: a comparison is named twice")
         return found
 
+    @property
+    def terms(self) -> list[Term]:
+        """The terms of all of them."""
+        return [term for one in (self.primary, *self.secondary) if one for term in one.terms]
+
     def all(self, controls: Iterable[str]) -> list[tuple[str, Comparison]]:
         """Each comparison with its role: primary, secondary, then other: every two controls that are not named."""
         named = [("primary", self.primary)] if self.primary else []

@@ -20,7 +20,14 @@ from besnet.evaluation.views import settings as settings_of
 from besnet.files import write_json, write_text
 from besnet.formats import stamp
 from besnet.lab import results
-from besnet.lab.arguments import check_data, clip_and_views, find_controls, sort_factors, trained_and_evaluated
+from besnet.lab.arguments import (
+    check_data,
+    check_variants,
+    clip_and_views,
+    find_controls,
+    sort_factors,
+    trained_and_evaluated,
+)
 from besnet.lab.comparisons import Comparisons
 from besnet.lab.inference_variants import loaded
 from besnet.lab.networks import check_networks, own_class
@@ -88,6 +95,7 @@ def lab(
     comparisons = Comparisons.read(primary, secondary, [control.name for control in chosen])
     shape, views = clip_and_views(config, settings, num_clips)
     shown, left_out = sort_factors(shape, frame_interval_scales)
+    check_variants(comparisons, variants, shown)
     manifest = Manifest.load(data_folder(config, settings))
     check_data(manifest, split, views.pairs)
     check_networks(chosen, settings, len(manifest.classes), shape.num_frames)

@@ -150,10 +150,6 @@ class InflatedNetwork(Network):
         with settled(layers, num_frames, spacing or [None] * len(layers)):
             return self.backbone(frames).unflatten(0, (-1, num_frames))
 
-    def feature_maps(self, x: Tensor, dilations: Tensor | None = None) -> Tensor:
-        """(B, C, T, h, w): the last feature maps before the backbone pools over space."""
-        return self._maps_and_features(x, dilations)[0]
-
     def class_activation(self, x: Tensor, number: int) -> Tensor | None:
         """(B, T, h, w); None where the backbone does more with its last maps than to average them over space."""
         maps, features = self._maps_and_features(x, None)
