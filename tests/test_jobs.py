@@ -20,6 +20,13 @@ from tests import command
 
 ROOT = Path(__file__).resolve().parents[1]
 TWO_RANKS = ["--data.batch_size=2", "--trainer.devices=2", "--trainer.strategy=ddp"]
+LEAVES_ITS_GROUP = """
+import sys
+import torch.distributed
+from besnet import cli
+code = cli.run("train", sys.argv[1:])
+sys.exit("the process group is open" if torch.distributed.is_initialized() else code)
+"""
 
 
 def wanted(**changes: object) -> machine_checks.Needs:
@@ -108,7 +115,7 @@ def test_ranks_with_other_settings_are_refused_before_the_first_step(squares: Pa
         process_facts = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0}
         meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 29617, "TORCHELASTIC_RUN_ID": "by hand"}
         environment = os.environ | {name: str(value) for name, value in (process_facts | meeting).items()}
-        start = [sys.executable, "-W", "ignore", "-m", "besnet", "train", *words]
+        start = [sys.executable, "-W", "ignore", "-c", LEAVES_ITS_GROUP, *words]
         processes.append(subprocess.Popen(start, env=environment, text=True, stderr=subprocess.PIPE))
     for process in processes:
         _, err = process.communicate(timeout=command.LIMIT_SEC)

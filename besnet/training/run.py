@@ -28,6 +28,7 @@ from besnet.training.length import Length
 from besnet.training.lightning_internals import add_callback
 from besnet.training.memory import keep_freed_memory
 from besnet.training.preflight import Preflight, needs
+from besnet.training.rank_consensus import leave_ranks
 from besnet.training.recipe import Recipe
 from besnet.training.resume import find_checkpoint, lay_out, located, resumed_from
 from besnet.training.saving import Saving
@@ -165,6 +166,7 @@ def fit(engine: pl.Trainer, task: ActionTraining, data: VideoData, checkpoint: P
         with warnings.catch_warnings():
             quieten()
             engine.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+        leave_ranks()
     except Exception as error:
         shape = data.clip
         reason = explain(
@@ -174,6 +176,7 @@ def fit(engine: pl.Trainer, task: ActionTraining, data: VideoData, checkpoint: P
             "size), then the others",
         )
         if not isinstance(reason, RunExit):
+            leave_ranks()
             if reason is error:
                 raise
             raise reason from error
