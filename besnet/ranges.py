@@ -74,6 +74,7 @@ DILATIONS = count(1024, items=(0, 64))
 BLOCKS = count(100, items=(1, 8))
 WIDTH = count(512)
 ALPHA = Range(0.001, 100)
+POWER = Range(0, 1, open_below=True)
 WATCHDOG = Range(0.05, 20_000)  # minutes
 CLIP = {"num_frames": FRAMES, "frame_interval": INTERVAL, "target_fps": Range(0.01, 1000), "grid": INTERVAL,
         "speed": Range(0.01, 100, items=(2, 2))}  # fmt: skip
@@ -93,13 +94,14 @@ RANGES: dict[str, Any] = {
     "data": {
         "clip": CLIP, "crop": CROP, "augmentation": AUGMENTATION, "crop_size": SIDE, "batch_size": BATCH,
         "workers": WORKERS, "val_videos": count(10**9, least=0), "repeats": PROCESSES,
-        "intervals": Range(0.01, 100, items=(0, 100)),
+        "intervals": Range(0.01, 100, items=(0, 100)), "balance": POWER,
     },
     "recipe": {
         "lr": Range(0, 10_000, open_below=True), "momentum": OPEN_SHARE, "weight_decay": Range(0, 10),
         "warmup_epochs": Range(0, 10**6), "final_lr": SHARE, "label_smoothing": OPEN_SHARE, "mixup": ALPHA,
         "cutmix": ALPHA, "ohem": BATCH, "ema": Range(0, 1, open_below=True, open_above=True), "precise_bn": VIDEOS,
         "lr_batch": VIDEOS, "freeze": count(1000, least=0, besides=("backbone",)),
+        "class_weights": Range(0, 1, open_below=True, besides=("balanced",)),
         "layer_decay": Range(0, 1, open_below=True), "head_lr": Range(0, 10_000, open_below=True),
     },
     "saving": {

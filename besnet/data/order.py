@@ -1,9 +1,12 @@
 """Which videos come when: a function of the seed and the position, never of workers or ranks."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
 from torch.utils.data import Sampler
+
+from besnet.data.balance import Balance
 
 # One number a purpose keeps the streams of random numbers apart.
 ORDER, CLIP, DILATION, SUBSTITUTE, NOISE, MIX, AUGMENT, SAMPLE, INTERVAL = range(9)
@@ -34,6 +37,8 @@ class TrainingOrder(Sampler[list[Key]]):
     an epoch is left out. Iteration starts at `epoch` and `samples` (of all ranks, consumed in this epoch).
     With `repeats` every video comes that often in one global micro-batch, and an epoch is as many times as long.
     With `limit` an epoch ends after so many global micro-batches, and the next one begins with its own permutation.
+    With `balance` an epoch takes as many videos, but rare classes more often: one draw of all, also a function of
+    (seed, epoch) alone.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class TrainingOrder(Sampler[list[Key]]):
         world_size: int = 1,
         repeats: int = 1,
         limit: int | None = None,
+        balance: Balance | None = None,
     ) -> None:
         global_batch = batch_size * world_size
         if len(rows) * repeats < global_batch:
@@ -58,6 +64,7 @@ class TrainingOrder(Sampler[list[Key]]):
                 f"video {repeats} times: make data.batch_size a multiple of data.repeats"
             )
         self.rows = rows
+        self.balance = balance
         self.repeats = repeats
         self.clips = len(rows) * repeats  # of an epoch, those of an incomplete global micro-batch among them
         if limit is not None:
@@ -86,9 +93,16 @@ class TrainingOrder(Sampler[list[Key]]):
         """Global micro-batches of an epoch that are not to come any more once `samples` of it are consumed."""
         return len(self) - (self.clips - samples) // self.global_batch
 
+    def epoch_rows(self, epoch: int) -> np.ndarray:
+        """The rows of an epoch in its order, int64 (len(rows),); with `balance` some come several times."""
+        rng = generator(self.seed, ORDER, epoch)
+        return self.rows[rng.permutation(len(self.rows)) if self.balance is None else self.balance.draw(rng)]
+
     def __iter__(self) -> Iterator[list[Key]]:
-        epoch = self.epoch
-        order = self.rows[generator(self.seed, ORDER, epoch).permutation(len(self.rows))]
-        keys = [(epoch, int(row), repeat) for row in order for repeat in range(self.repeats)]
+        epoch, before = self.epoch, Counter[int]()
+        keys = []
+        for row in self.epoch_rows(epoch).tolist():
+            keys += [(epoch, row, before[row] + repeat) for repeat in range(self.repeats)]
+            before[row] += self.repeats
         for start in range(self.samples, self.clips - self.global_batch + 1, self.global_batch):
             yield keys[start : start + self.global_batch][self.rank :: self.world_size]

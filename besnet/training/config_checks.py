@@ -96,6 +96,12 @@ def check_fits(
         raise ValueError(f"evaluation.pairs: {data.folder} has no class {name!r}{hint}")
     if recipe.ohem is not None and recipe.ohem > data.batch_size:
         raise ValueError(f"recipe.ohem {recipe.ohem} must be at most data.batch_size {data.batch_size}")
+    power = data.balance.power if data.balance is not None else 0.0
+    if power + recipe.weights_power > 1:
+        raise ValueError(
+            f"data.balance {power:g} and recipe.class_weights {recipe.class_weights} together favour rare classes: "
+            "lower them until their sum is at most 1 (balanced counts as 1)"
+        )
     if recipe.precise_bn is not None and recipe.freeze is not None:
         raise ValueError("recipe.precise_bn would change the statistics that recipe.freeze keeps: use only one of them")
     if recipe.precise_bn is not None and model.get("frozen_bn"):

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from besnet.data.augment import Augmentation
+from besnet.data.balance import Balance
 from besnet.data.clips import Clip, ClipBatch, ClipDraw, TrainingClips, collate
 from besnet.data.crop import RandomCrop
 from besnet.data.evaluation_clips import EvaluationClips, VideoClips
@@ -42,6 +43,8 @@ class VideoData(pl.LightningDataModule):
             none.
         repeats: clips of each video in a training batch, each drawn by itself (repeated augmentation); an epoch is that
             many times longer.
+        balance: takes rare classes more often: a class of n videos comes in proportion to n ** (1 - balance), in epochs
+            of the same length. 0.5 is usual, 1 makes all classes equal; null takes each video once.
     """
 
     def __init__(
@@ -59,10 +62,13 @@ class VideoData(pl.LightningDataModule):
         no_flip: list[str] | None = None,
         intervals: list[float] | None = None,
         repeats: int = 1,
+        balance: float | None = None,
     ) -> None:
         super().__init__()
         counts = {"crop_size": crop_size, "batch_size": batch_size, "workers": workers}
-        check_section("data", counts | {"val_videos": val_videos, "repeats": repeats, "intervals": intervals})
+        check_section(
+            "data", counts | {"val_videos": val_videos, "repeats": repeats, "intervals": intervals, "balance": balance}
+        )
         self.folder = folder
         self.clip = clip
         self.crop = crop
@@ -87,6 +93,7 @@ class VideoData(pl.LightningDataModule):
             if why := clip.cannot_space(factor):
                 raise ValueError(f"data.intervals {factor:g}: {why}")
         self.repeats = repeats
+        self.balance = Balance(self.manifest.labels[self.train_rows], balance) if balance is not None else None
         self.order: TrainingOrder
         self.seed = 0
         self.failures: FailureLog | None = None
@@ -100,7 +107,9 @@ class VideoData(pl.LightningDataModule):
             )
         self.seed = seed
         self.failures = failures
-        self.order = TrainingOrder(self.train_rows, self.batch_size, seed, rank, world_size, self.repeats, limit)
+        self.order = TrainingOrder(
+            self.train_rows, self.batch_size, seed, rank, world_size, self.repeats, limit, self.balance
+        )
 
     def train_dataloader(self) -> DataLoader[Clip]:
         """Micro-batches of drawn clips, from the position of `order` on."""

@@ -1,26 +1,49 @@
 """What a training minimises (cross-entropy of all clips, or of the hardest), and what it counts."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def clip_losses(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def clip_losses(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
     """Cross-entropy of every clip: logits (B, C) → (B,).
 
-    targets: class numbers int64 (B,), or probabilities (B, C) as mixed clips have them.
+    targets: class numbers int64 (B,), or probabilities (B, C) as mixed clips have them. weights: of the classes, (C,).
     """
-    return F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
+    return F.cross_entropy(logits, targets, weights, reduction="none", label_smoothing=label_smoothing)
 
 
-def training_loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0, ohem: int | None = None) -> Tensor:
+def class_weights(counts: Tensor, power: float) -> Tensor:
+    """The weights of classes of so many training videos, int64 (C,) → float (C,): in proportion to count ** -power.
+
+    Their mean over the training videos is 1, so that the loss and the learning rate keep their size. A class without
+    videos has the weight 1.
+    """
+    there = counts > 0
+    weights = counts.clamp(min=1).double() ** -power
+    weights *= counts.sum() / (counts * weights).sum()
+    return torch.where(there, weights, 1.0).float()
+
+
+def training_loss(
+    logits: Tensor,
+    targets: Tensor,
+    label_smoothing: float = 0.0,
+    ohem: int | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Mean cross-entropy of a micro-batch, or only of its `ohem` clips: those with the largest loss.
+
+    weights: of the classes, (C,). The mean is over the clips, not over their weights: the gradients of micro-batches
+    and ranks then add up to that of one large batch.
 
     Source of the latter: A. Shrivastava et al., "Training Region-based Object Detectors with Online Hard Example
     Mining", 2016.
     """
-    if ohem is None:
+    if ohem is None and weights is None:
         return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
-    return clip_losses(logits, targets, label_smoothing).topk(ohem).values.mean()
+    losses = clip_losses(logits, targets, label_smoothing, weights)
+    return losses.mean() if ohem is None else losses.topk(ohem).values.mean()
 
 
 def precision(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from besnet.training.ema import Average
 from besnet.training.fine_tuning import freeze_depths
 from besnet.training.length import Length
 from besnet.training.lightning_internals import micro_batches_of_epoch
-from besnet.training.loss import clip_losses, precision, training_loss
+from besnet.training.loss import class_weights, clip_losses, precision, training_loss
 from besnet.training.recipe import Recipe
 
 
@@ -23,11 +23,20 @@ class ActionModule(pl.LightningModule):
     """Trains a network on clips; every random number is a function of (seed, micro-batch number, rank).
 
     A batch is (clips, labels): float (B, 3, T, H, W), normalised, and int64 (B,). The data set and an exact resume are
-    added by besnet.training.task.ActionTraining.
+    added by besnet.training.task.ActionTraining. counts: training videos of each class, int64 (C,), which
+    recipe.class_weights needs.
     """
 
-    def __init__(self, network: Network, recipe: Recipe, seed: int = 0) -> None:
+    class_weights: Tensor | None
+
+    def __init__(self, network: Network, recipe: Recipe, seed: int = 0, counts: np.ndarray | None = None) -> None:
         super().__init__()
+        weights = None
+        if recipe.class_weights is not None:
+            if counts is None:
+                raise ValueError("recipe.class_weights: give the module the counts of the classes")
+            weights = class_weights(torch.from_numpy(counts), recipe.weights_power)
+        self.register_buffer("class_weights", weights, persistent=False)
         self.network = network
         self.frozen = freeze_depths(network, recipe.freeze)  # names of modules
         self.ema = Average(network, recipe.ema) if recipe.ema is not None else None
@@ -70,7 +79,7 @@ class ActionModule(pl.LightningModule):
         noise = generator(self.seed, NOISE, self.micro_batch, self.global_rank).integers(2**63)
         torch.manual_seed(int(noise))
         logits = self.network(clips, self.draw_dilations(len(clips)))
-        loss = training_loss(logits, targets, self.recipe.label_smoothing, self.recipe.ohem)
+        loss = training_loss(logits, targets, self.recipe.label_smoothing, self.recipe.ohem, self.class_weights)
         self.micro_batch += 1
         top1, top5 = precision(logits.detach(), targets)
         self.of_step.append(torch.stack([loss.detach(), top1, top5]))

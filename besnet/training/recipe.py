@@ -31,6 +31,8 @@ class Recipe:
             their labels; null for none. 0.2 to 0.8 are usual.
         cutmix: alpha of CutMix: every clip gets a rectangle of another one on all its frames, and the labels mix by
             area; null for none, 1 is usual. With mixup as well, each micro-batch draws one of the two.
+        class_weights: a class of n videos weighs n ** -class_weights in the loss: 0.5 is usual; 1, or balanced, gives
+            all classes the same share. The weights of the training videos are 1 on average; null for none.
         ohem: train only on this many clips of each micro-batch, those with the largest loss (online hard example
             mining); null for all.
         ema: decay of a moving average of the weights; the average is validated, evaluated and exported. The first steps
@@ -56,6 +58,7 @@ class Recipe:
     label_smoothing: float = 0.0
     mixup: float | None = None
     cutmix: float | None = None
+    class_weights: Literal["balanced"] | float | None = None
     ohem: int | None = None
     ema: float | None = None
     precise_bn: int | None = None
@@ -81,6 +84,13 @@ class Recipe:
     def mixes(self) -> bool:
         """Whether clips of a micro-batch are mixed."""
         return self.mixup is not None or self.cutmix is not None
+
+    @property
+    def weights_power(self) -> float:
+        """class_weights as a number; 0 for none."""
+        if self.class_weights is None:
+            return 0.0
+        return 1.0 if self.class_weights == "balanced" else float(self.class_weights)
 
     def build_optimizer(self, network: nn.Module) -> optim.Optimizer:
         """Optimiser over groups of the parameters that learn; the first group has the last layer's learning rate."""

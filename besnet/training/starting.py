@@ -30,6 +30,8 @@ def report_start(data: VideoData, network: Network, checkpoint: Path | None, wor
     )
     if network.temporal_layers:
         print(taps_line(network))
+    if data.balance is not None:
+        print(data.balance.described(data.manifest.classes))
     order = data.order
     left = len(order.rows) - len(order) * order.global_batch // order.repeats
     if left:

@@ -43,7 +43,8 @@ class ActionTraining(ActionModule):
         failures: FailureLog,
         header: dict[str, Any],
     ) -> None:
-        super().__init__(network, recipe, seed)
+        counts = np.bincount(data.manifest.labels[data.train_rows], minlength=len(data.manifest.classes))
+        super().__init__(network, recipe, seed, counts)
         self.data = data
         self.failures = failures
         self.header = header
