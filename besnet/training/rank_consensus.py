@@ -51,7 +51,7 @@ class RankConsensus:
 
 
 def leave_ranks() -> None:
-    """Close the process group while Python still runs: gloo's threads hold tensors, and abort a process that ends first.
+    """Close gloo's process group while Python still runs: its threads hold tensors, and abort a process that ends.
 
     Not for a group with a lost rank, which would be waited for.
     """
