@@ -178,6 +178,15 @@ def test_one_dilation_and_averaging_differ_and_are_named(trained: Path, tmp_path
     assert results(tmp_path / "three")["dilations"] == [3]
 
 
+def test_bf16_is_close_and_is_named(trained: Path, tmp_path: Path) -> None:
+    for precision in ("32", "bf16"):
+        words = [f"--ckpt_path={trained}", f"--out={tmp_path / precision}", "--workers=0", f"--precision={precision}"]
+        assert cli.run("evaluate", words) == 0
+        assert results(tmp_path / precision)["precision"] == precision
+    full, half = (np.load(tmp_path / name / "predictions.npz")["probabilities"] for name in ("32", "bf16"))
+    assert 0 < np.abs(full - half).max() < 0.02
+
+
 def test_recalibration_is_the_same_at_one_and_two_ranks_and_is_kept(trained: Path, tmp_path: Path) -> None:
     """The statistics lie beside the checkpoint, in a file of their own, whatever measured them; they change answers."""
     beside = trained / "checkpoints"

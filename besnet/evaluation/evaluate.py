@@ -19,15 +19,15 @@ from besnet.data.labels import canonical
 from besnet.data.manifest import SPLITS, Manifest
 from besnet.data.manifest_writing import load_checked
 from besnet.evaluation.comparison import check_comparable
+from besnet.evaluation.forward import Precision
 from besnet.evaluation.inference import InferenceSettings, run_inference
-from besnet.evaluation.opening import opened
+from besnet.evaluation.opening import describe, opened, weights_line
 from besnet.evaluation.ranks import Ranks, joined
 from besnet.evaluation.recalibration import recalibrated
 from besnet.evaluation.results import finish
 from besnet.evaluation.stored import read_evaluation
 from besnet.evaluation.views import evaluation_crop_size, settings
 from besnet.files import write_text
-from besnet.models.build import kind
 from besnet.models.folding import fold
 from besnet.models.recalibration import norm_channels
 from besnet.progress import clock
@@ -51,6 +51,7 @@ def evaluate(
     device: str = "auto",
     workers: int = 2,
     backend: Backend = "pyav",
+    precision: Precision = "32",
     no_ema: bool = False,
     recalibrate: int | None = None,
     baseline: Path | None = None,
@@ -81,6 +82,7 @@ def evaluate(
         device: auto, cpu, cuda or cuda:N.
         workers: processes that decode on each rank; 0 decodes in the evaluating process.
         backend: decoder of the videos.
+        precision: 32, or bf16 for faster products on a GPU that has them; probabilities then differ slightly.
         no_ema: evaluate the weights as the optimiser left them, not their moving average (EMA).
         recalibrate: measure the BatchNorm statistics again on this many training videos of `data`, with averaged
             dilations, and keep them beside the checkpoint. null: use those gathered in training.
@@ -127,6 +129,8 @@ def evaluate(
         name += "-raw"
     if recalibrate:
         name += f"-bn{recalibrate}"
+    if precision != "32":
+        name += f"-{precision}"
     folder = out or Path(str(given.run)) / "evaluations" / name
     about: dict[str, Any] = {
         "data": {"name": manifest.name, "passport": asdict(manifest.passport)},
@@ -145,6 +149,7 @@ def evaluate(
         "backend": backend,
         "classes": trained.classes,
         "recalibrated_on": recalibrate,
+        "precision": precision,
         "trained_on": known,
     }
     with joined(device) as ranks, held(folder, about, ranks), watched(watchdog_minutes, ranks.rank) as pulse:
@@ -154,7 +159,7 @@ def evaluate(
             print(given.said)
         ready = np.array([row for row in rows if manifest[int(row)].state == "ready"], dtype=np.int64)
         trained.network.to(ranks.device)
-        inference = InferenceSettings(shape, plan, crop_size, workers, backend)
+        inference = InferenceSettings(shape, plan, crop_size, workers, backend, precision)
         if recalibrate and checkpoint:
             beat = partial(pulse, "recalibration")
             norms, measured = recalibrated(trained, checkpoint, manifest, recalibrate, no_ema, inference, ranks, beat)
@@ -194,23 +199,6 @@ def own_labels(manifest: Manifest, rows: np.ndarray, classes: list[str]) -> np.n
         )
     table = np.array([numbers[canonical(name)] for name in manifest.classes] + [-1], dtype=np.int64)
     return table[manifest.labels[rows]]
-
-
-def describe(trained: LoadedCheckpoint) -> str:
-    """The network in one line."""
-    parameters = sum(weight.numel() for weight in trained.network.parameters()) / 1e6
-    taps = f"dilations {list(trained.network.dilations)}" if trained.network.dilations else "no temporal taps"
-    average = "" if trained.ema is None else f", moving average of decay {trained.ema}"
-    count = trained.position.get("micro_batch", 0)
-    trainings = f"{count} micro-batches trained" if trained.position else "published weights"
-    return f"{kind(trained.model).title}, {parameters:.2f} M parameters, {taps}, {trainings}{average}"
-
-
-def weights_line(trained: LoadedCheckpoint) -> str:
-    """Which of a checkpoint's two sets of weights is evaluated, in one line."""
-    if trained.ema is None:
-        return "weights: as the optimiser left them (their moving average is evaluated without --no_ema)"
-    return f"weights: their moving average (EMA, decay {trained.ema}); --no_ema evaluates the weights as trained"
 
 
 @contextmanager

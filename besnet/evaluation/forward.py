@@ -5,6 +5,7 @@ of them computes them, nor on which other videos are evaluated.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,19 @@ from besnet.evaluation.probabilities import check_finite, softmax
 VIEWS_PER_CHUNK = 10
 
 Network = Callable[[Tensor], Tensor]
+Precision = Literal["32", "bf16"]
+
+
+def in_precision(network: Network, precision: Precision) -> Network:
+    """A network as it is (32), or under autocast to bfloat16: faster on a GPU, with slightly other answers."""
+    if precision == "32":
+        return network
+
+    def in_bf16(views: Tensor) -> Tensor:
+        with torch.autocast(views.device.type, torch.bfloat16):
+            return network(views)
+
+    return in_bf16
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ from besnet.data.evaluation_clips import EvaluationClips
 from besnet.data.loading import loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.transforms import evaluation_views
-from besnet.evaluation.forward import view_probabilities
+from besnet.evaluation.forward import Precision, in_precision, view_probabilities
 from besnet.evaluation.probabilities import check_probabilities
 from besnet.evaluation.ranks import Ranks
 from besnet.evaluation.views import ViewPlan
@@ -42,13 +42,14 @@ class RowPrediction:
 
 @dataclass(frozen=True)
 class InferenceSettings:
-    """Clips, crops and their size, and the workers and the decoder that read them."""
+    """Clips, crops and their size, the workers and the decoder that read them, and the network's arithmetic."""
 
     shape: ClipShape
     plan: ViewPlan
     crop_size: int
     workers: int
     backend: Backend
+    precision: Precision = "32"
 
 
 def run_inference(
@@ -102,6 +103,7 @@ def predict_videos(
     """The predictions for `rows`, one video at a time."""
     clips = EvaluationClips(manifest, rows, settings.shape, settings.plan.num_clips, settings.backend)
     loader = DataLoader(clips, batch_size=None, **loader_settings(min(settings.workers, len(rows)), device))
+    run = in_precision(network, settings.precision)
     for video in loader:
         if video.frames is None:
             yield RowPrediction(video.row, None, why=video.why)
@@ -110,7 +112,7 @@ def predict_videos(
         views = evaluation_views(
             frames, settings.crop_size, plan.num_crops, network.normalisation, plan.short_side, bool(plan.whole)
         )
-        yield RowPrediction(video.row, view_probabilities(network, views, manifest[video.row].id), video.looped)
+        yield RowPrediction(video.row, view_probabilities(run, views, manifest[video.row].id), video.looped)
 
 
 def write_part(folder: Path, rank: int, batch: list[RowPrediction]) -> None:

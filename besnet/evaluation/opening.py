@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from besnet.checkpoints import store
-from besnet.checkpoints.header import rebuild
+from besnet.checkpoints.header import LoadedCheckpoint, rebuild
 from besnet.checkpoints.model_folder import LoadedModel, run_of
 from besnet.checkpoints.published_model import AS_STATED, Input, chosen
 from besnet.checkpoints.store import Stored
+from besnet.models.build import kind
 
 
 def opened(
@@ -30,3 +31,20 @@ def opened(
     changed = {} if dilations is None else {"dilations": dilations}
     trained = rebuild(stored.content, no_ema, str(stored.path), changed, network)
     return LoadedModel(trained, stored.hash, run_of(stored.path), str(stored.path)), stored
+
+
+def describe(trained: LoadedCheckpoint) -> str:
+    """The network in one line."""
+    parameters = sum(weight.numel() for weight in trained.network.parameters()) / 1e6
+    taps = f"dilations {list(trained.network.dilations)}" if trained.network.dilations else "no temporal taps"
+    average = "" if trained.ema is None else f", moving average of decay {trained.ema}"
+    count = trained.position.get("micro_batch", 0)
+    trainings = f"{count} micro-batches trained" if trained.position else "published weights"
+    return f"{kind(trained.model).title}, {parameters:.2f} M parameters, {taps}, {trainings}{average}"
+
+
+def weights_line(trained: LoadedCheckpoint) -> str:
+    """Which of a checkpoint's two sets of weights is evaluated, in one line."""
+    if trained.ema is None:
+        return "weights: as the optimiser left them (their moving average is evaluated without --no_ema)"
+    return f"weights: their moving average (EMA, decay {trained.ema}); --no_ema evaluates the weights as trained"

@@ -15,10 +15,10 @@ from besnet.checkpoints.published_model import AS_STATED, Input, chosen
 from besnet.data.known import among
 from besnet.data.manifest import Manifest
 from besnet.data.manifest_writing import load_checked
-from besnet.evaluation.evaluate import describe
 from besnet.evaluation.feature_cache import FeatureCache, VideoFeatures
 from besnet.evaluation.inference import InferenceSettings, RowPrediction
 from besnet.evaluation.linear_heads import Head, Score, Videos, best, fit_heads, folds, scores
+from besnet.evaluation.opening import describe
 from besnet.evaluation.ranks import choose_device
 from besnet.evaluation.results import finish
 from besnet.evaluation.views import evaluation_crop_size, settings

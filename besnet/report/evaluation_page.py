@@ -96,6 +96,7 @@ def evaluation_page(
         [
             ["views", views_line(results["views"])],
             ["crop size", f"{results['views']['crop_size']} pixels"],
+            ["precision", results.get("precision", "32")],
             ["clip", clip_line(results["clip"])],
             ["dilations averaged", str(results["dilations"])],
             ["data passport, source", data["passport"]["source"]],
