@@ -1,10 +1,11 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
-	bench-overhead bench-gpu bench-statistics evidence jhmdb jhmdb-fine-tuned prove-resume prove-networks prove-hosts \
+	bench-overhead gpu-bundle bench-gpu bench-gpu-small bench-statistics evidence jhmdb jhmdb-fine-tuned prove-resume prove-networks prove-hosts \
 	prove-slurm prove-learn prove-lab \
 	smoke-container api-docs
 
 PYTHON ?= python3
+JHMDB := ../shared/data/jhmdb
 BIN := .venv/bin
 
 help: ## list the targets
@@ -52,9 +53,16 @@ bench-peers: .venv/ready ## a step of I3D-R50 compared with PyTorchVideo's, each
 	$(BIN)/python -W ignore -m benchmarks.peers --precision fp32
 	$(BIN)/python -W ignore -m benchmarks.peers --precision bf16
 
-bench-gpu: .venv/ready ## on a GPU host: kill and resume a training, then check the speed bounds (DATA=prepared shards)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/python -W ignore -m benchmarks.gpu --data $(DATA) --out gpu.json
+GPU := build/gpu
+gpu-bundle: .venv/ready ## what the GPU benchmark needs on a host without network: wheels, shards, weights in build/gpu
+	$(BIN)/python -m benchmarks.gpu.bundle $(JHMDB) $(GPU)
+
+bench-gpu: .venv/ready ## on a GPU host: correctness, then speed, of at most five minutes each (GPU=the bundle's folder)
+	$(BIN)/python -W ignore -m benchmarks.gpu correctness --data $(GPU)/shards --out benchmarks/results/gpu
+	$(BIN)/python -W ignore -m benchmarks.gpu speed --data $(GPU)/shards --raw $(GPU)/raw --out benchmarks/results/gpu
+
+bench-gpu-small: .venv/ready ## every step of the GPU benchmark with tiny networks on a CPU, on drawn videos
+	$(BIN)/pytest tests/test_gpu_benchmark.py
 
 KILLS ?= 60
 prove-resume: .venv/ready ## kill a two-rank training 60 times (KILLS=6 for less): the same bits at the end
@@ -87,7 +95,6 @@ api-docs: .venv/ready ## a page for every module from its docstrings: build/api/
 smoke-container: ## build the image and use it without network on a read-only root: predict, train, kill, resume (ENGINE=podman)
 	docker/smoke.sh
 
-JHMDB := ../shared/data/jhmdb
 jhmdb: .venv/ready ## J-HMDB split 1 on frozen ImageNet features (EfficientNet-Lite0), in minutes: prints top-1 (JHMDB=folder)
 	$(BIN)/python -m benchmarks.jhmdb_table $(JHMDB)/split1.csv data/jhmdb/split1.csv
 	$(BIN)/besnet prepare data/jhmdb/split1.csv data/jhmdb/lite0 --videos $(JHMDB) --copy

@@ -7,7 +7,6 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -211,28 +210,3 @@ def test_the_scripts_run_at_a_small_size(script: str) -> None:
     command = [sys.executable, str(file), "--quick"]
     finished = subprocess.run(command, check=True, capture_output=True, text=True)
     assert "A/A" in finished.stdout
-
-
-def gpu_proof(output: Path, *words: str) -> tuple[dict[str, dict[str, Any]], str]:
-    """benchmarks/gpu.py with tiny networks on the CPU: the lines of its JSON by what they say, and what it printed."""
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.gpu", "--tiny", "--out", str(output), *words]
-    finished = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    return {line["what"]: line for line in json.loads(output.read_text())["lines"]}, finished.stdout
-
-
-def test_the_gpu_timings_run_on_a_cpu(tmp_path: Path) -> None:
-    lines, said = gpu_proof(tmp_path / "tiny.json", "--only", "timings")
-    assert {line["holds"] for line in lines.values()} == {None}, "tiny networks on a CPU promise nothing"
-    assert "training step, eager: share of a product" in lines
-    assert "in convolutions and matrix products" in said
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_the_gpu_job_runs_on_a_cpu(squares: Path, tmp_path: Path) -> None:
-    """torchrun, SIGKILL, resume to the same bits, evaluation: ready for the day a GPU is there."""
-    lines, _ = gpu_proof(tmp_path / "tiny.json", "--only", "job", "--data", str(squares), "--ranks", "2")
-    assert lines["killed and resumed: bits of the undisturbed"]["holds"]
-    assert lines["resumed inside the run"]["holds"]
-    assert lines["evaluated, each video once"]["seen"] == "9 of 9"

