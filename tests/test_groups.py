@@ -84,6 +84,6 @@ def test_without_groups_the_passport_is_that_of_earlier_releases(tmp_path: Path)
     assert "group" not in (tmp_path / "manifest.jsonl").read_text()
     assert " groups" not in summary(manifest)
     about = json.loads((tmp_path / "dataset.json").read_text())
-    assert about["format"] == 2
+    assert about["format"] == 3
     (tmp_path / "dataset.json").write_text(json.dumps(about | {"format": 1}))
     assert groups(load_checked(tmp_path)) == ["", ""]

@@ -31,7 +31,7 @@ class Header(TypedDict):
 
     model: what the network is built from, see besnet.models.build. config: the run's resolved configuration. ema: the
     decay of the moving average that is beside the weights. trained_on: see besnet.data.known. revision, versions: of
-    the code that trained it.
+    the code that trained it. multi_label: its probabilities are sigmoids, of each class by itself.
     """
 
     model: dict[str, Any]
@@ -43,6 +43,7 @@ class Header(TypedDict):
     position: NotRequired[dict[str, Count]]
     ema: NotRequired[Annotated[float, Within(0, 1)] | None]
     trained_on: NotRequired[Tensor | None]
+    multi_label: NotRequired[bool]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class LoadedCheckpoint:
 
     model: what the network is built from, see besnet.models.build. ema: the decay of the moving average that its
     weights are; None for the weights as the optimiser left them. trained_on: fingerprints of its training videos; None
-    if unknown. revision, versions: of the code that trained it.
+    if unknown. revision, versions: of the code that trained it. multi_label: see Header.
     """
 
     network: Network
@@ -64,10 +65,15 @@ class LoadedCheckpoint:
     revision: str
     versions: dict[str, str]
     trained_on: Tensor | None = None
+    multi_label: bool = False
 
 
 def header(
-    model: dict[str, Any], classes: list[str], passport: dict[str, str], config: dict[str, Any]
+    model: dict[str, Any],
+    classes: list[str],
+    passport: dict[str, str],
+    config: dict[str, Any],
+    multi_label: bool = False,
 ) -> dict[str, Any]:
     """The `besnet` entry of a checkpoint: plain values only.
 
@@ -80,6 +86,7 @@ def header(
         "config": config,
         "revision": revision(),
         "versions": versions(),
+        "multi_label": multi_label,
     }
 
 
@@ -138,4 +145,5 @@ def rebuild(
         config=entry["config"],
         revision=entry["revision"],
         versions=entry["versions"],
+        multi_label=entry.get("multi_label", False),
     )

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from besnet.checkpoints import store
 from besnet.checkpoints.header import LoadedCheckpoint, PassportValues, model_of, rebuild
-from besnet.checkpoints.temperature import Temperature
+from besnet.checkpoints.temperature import Temperature, Thresholds, check_thresholds
 from besnet.checkpoints.weights import check_model, fill
 from besnet.files import replacing, write_json
 from besnet.formats import stamp, upgraded, upgraded_tensors
@@ -36,13 +36,16 @@ class About(TypedDict):
     revision: Name
     versions: dict[str, Name]
     weights: Hash
+    multi_label: NotRequired[bool]
+    thresholds: NotRequired[Thresholds | None]
 
 
 @dataclass(frozen=True)
 class LoadedModel:
     """A network as a user names it: from a run, a checkpoint or a model folder.
 
-    temperature: what its probabilities were calibrated with; None if they were not. hash: of the checkpoint that it
+    temperature: what its probabilities were calibrated with; None if they were not. thresholds: the probability of each
+    class from which on a video of several labels has it; None if they were not chosen. hash: of the checkpoint that it
     came from. name: the file that describes it, for messages. said: what to tell the user of published weights. named:
     whether its classes have names, and not only numbers.
     """
@@ -54,6 +57,7 @@ class LoadedModel:
     temperature: float | None = None
     said: str = ""
     named: bool = True
+    thresholds: list[float] | None = None
 
 
 def is_model_folder(path: Path) -> bool:
@@ -85,6 +89,8 @@ def write(folder: Path, given: LoadedModel, transforms: dict[str, Any], metrics:
         "revision": trained.revision,
         "versions": trained.versions,
         "weights": store.bytes_hash(weights),
+        "multi_label": trained.multi_label,
+        "thresholds": given.thresholds,
     }
     write_json(folder / ABOUT, about)
 
@@ -120,8 +126,12 @@ def read(folder: Path, named: str | None = None) -> LoadedModel:
         ema=about["ema"],
         revision=about["revision"],
         versions=about["versions"],
+        multi_label=about.get("multi_label", False),
     )
-    return LoadedModel(trained, about["checkpoint"], None, str(folder / ABOUT), about["temperature"])
+    thresholds = about.get("thresholds")
+    check_thresholds(thresholds, about["classes"], str(folder / ABOUT))
+    name, temperature = str(folder / ABOUT), about["temperature"]
+    return LoadedModel(trained, about["checkpoint"], None, name, temperature, thresholds=thresholds)
 
 
 def given(path: Path, named: str | None = None) -> LoadedModel:

@@ -1,14 +1,17 @@
-"""The one temperature that makes a network's probabilities honest: its bounds, and the file that a run keeps it in."""
+"""What is fitted on validation videos: the temperature that makes probabilities honest, or the threshold of each of
+several labels; and the file that a run keeps it in."""
 
 from pathlib import Path
 from typing import Annotated, NotRequired, TypedDict
 
 from besnet.reading import read_json
-from besnet.schema import Count, Hash, Name, Within
+from besnet.schema import Count, Hash, Length, Name, Within
 
 FILE = "calibration.json"
 LEAST, MOST = 0.2, 20.0  # below, hardly anything but the largest probability is left; above, hardly a difference
 Temperature = Annotated[float, Within(LEAST, MOST)]
+Thresholds = Annotated[list[Annotated[float, Within(0, 1)]], Length(0, 100_000)]
+UNKNOWN = 0.5  # the threshold of a class without validation videos
 
 
 class FittedOn(TypedDict):
@@ -21,11 +24,21 @@ class FittedOn(TypedDict):
 
 
 class Calibration(TypedDict):
-    """calibration.json; checkpoint: the hash of the one whose probabilities were fitted."""
+    """calibration.json; checkpoint: the hash of the one whose probabilities were fitted. It holds a temperature, or
+    where a video has several labels the threshold of each class."""
 
-    temperature: Temperature
+    temperature: NotRequired[Temperature | None]
+    thresholds: NotRequired[Thresholds]
     checkpoint: Hash
     fitted_on: NotRequired[FittedOn]
+
+
+def check_thresholds(thresholds: list[float] | None, classes: list[str], where: str) -> None:
+    """ValueError that names `where` they are unless there is one for each class."""
+    if thresholds is not None and len(thresholds) != len(classes):
+        raise ValueError(
+            f"{where}: {len(thresholds)} thresholds for {len(classes)} classes: run besnet calibrate again"
+        )
 
 
 def stored_temperature(run: Path, checkpoint_hash: str) -> Calibration | None:

@@ -17,6 +17,7 @@ from besnet.data.failures import Failure
 from besnet.data.fetching import Unreachable
 from besnet.data.manifest import Manifest
 from besnet.data.order import AUGMENT, CLIP, INTERVAL, SUBSTITUTE, Key, generator
+from besnet.data.targets import labels_of, targets
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape, is_short, random_clip
 
@@ -25,10 +26,13 @@ MOST_SUBSTITUTES = 10
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip as a worker returns it: `frames` uint8 (T, h, w, 3); `flip` and `changes` are still to be made."""
+    """One clip as a worker returns it: `frames` uint8 (T, h, w, 3); `flip` and `changes` are still to be made.
+
+    label: the class number; float32 (C,) with a 1 for each label where a video has several.
+    """
 
     row: int
-    label: int
+    label: int | Tensor
     frames: Tensor
     flip: bool
     looped: bool
@@ -38,7 +42,10 @@ class Clip:
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """Clips of one micro-batch, still ragged: a list of uint8 (T, h, w, 3) whose h and w differ."""
+    """Clips of one micro-batch, still ragged: a list of uint8 (T, h, w, 3) whose h and w differ.
+
+    labels: int64 (B,), or float32 (B, C) of sets of labels.
+    """
 
     rows: list[int]
     labels: Tensor
@@ -62,7 +69,7 @@ def collate(clips: Sequence[Clip]) -> ClipBatch:
     """Put clips together without touching their frames."""
     return ClipBatch(
         rows=[clip.row for clip in clips],
-        labels=torch.tensor([clip.label for clip in clips]),
+        labels=torch.stack([torch.as_tensor(clip.label) for clip in clips]),
         frames=[clip.frames for clip in clips],
         flips=[clip.flip for clip in clips],
         looped=sum(clip.looped for clip in clips),
@@ -143,8 +150,11 @@ class TrainingClips(Dataset[Clip]):
             box, flip = self.draw.crop.draw(facts.height, facts.width, rng)
             frames = torch.from_numpy(reader.read(numbers, box))
             looped = is_short(reader.times_sec, shape)
-        flip = flip and facts.label not in self.draw.no_flip
+        flip = flip and self.draw.no_flip.isdisjoint(labels_of(facts))
         changes: tuple[Change, ...] = ()
         if self.draw.augmentation is not None:
             changes = self.draw.augmentation.draw(generator(self.seed, AUGMENT, *position))
-        return Clip(row, facts.label, frames, flip, looped, failures, changes)
+        label: int | Tensor = facts.label
+        if self.manifest.multi_label:
+            label = torch.from_numpy(targets(self.manifest, np.array([row]))[0])
+        return Clip(row, label, frames, flip, looped, failures, changes)

@@ -5,32 +5,46 @@ from dataclasses import dataclass
 import numpy as np
 
 from besnet.data.manifest import SPLITS, STATES, Manifest, Row
+from besnet.data.targets import labels_of
 from besnet.text import visible
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Counts of videos: int64 (splits, classes + 1, states); the last class row is for videos without a label."""
+    """Counts of videos: int64 (splits, classes + 1, states); the last class row is for videos without a label.
+
+    videos: int64 (splits, states), each video once, where it counts for each of several labels in `counts`.
+    """
 
     counts: np.ndarray
+    videos: np.ndarray
 
     def of_split(self, split: str) -> dict[str, int]:
         """{state: videos} of a split."""
-        return dict(zip(STATES, self.counts[SPLITS.index(split)].sum(axis=0).tolist(), strict=True))
+        return dict(zip(STATES, self.videos[SPLITS.index(split)].tolist(), strict=True))
 
 
 def coverage(manifest: Manifest) -> Coverage:
     """Count the videos of a manifest."""
     counts = np.zeros((len(SPLITS), len(manifest.classes) + 1, len(STATES)), dtype=np.int64)
+    splits, states = manifest.columns["split"], manifest.columns["state"]
     labels = np.where(manifest.labels < 0, len(manifest.classes), manifest.labels)
-    np.add.at(counts, (manifest.columns["split"], labels, manifest.columns["state"]), 1)
-    return Coverage(counts)
+    np.add.at(counts, (splits, labels, states), 1)
+    videos = counts.sum(axis=1)
+    if manifest.multi_label:
+        counts[:] = 0
+        for row in range(len(manifest)):
+            own = list(labels_of(manifest[row])) or [len(manifest.classes)]
+            counts[splits[row], own, states[row]] += 1
+    return Coverage(counts, videos)
 
 
 def summary(manifest: Manifest, worst: int = 5) -> str:
     """The coverage in a few lines of text: each split, the classes that lack most, the first broken videos."""
     cover = coverage(manifest)
-    lines = [f"{manifest.name}: {len(manifest):,} videos, {len(manifest.classes)} classes, in {manifest.folder}"]
+    several = f" (several a video, {cover.counts[:, -1].sum():,} videos with none)" if manifest.multi_label else ""
+    classes = f"{len(manifest.classes)} classes{several}"
+    lines = [f"{manifest.name}: {len(manifest):,} videos, {classes}, in {manifest.folder}"]
     for split in SPLITS:
         found = cover.of_split(split)
         if sum(found.values()):
@@ -66,7 +80,7 @@ def remarks(manifest: Manifest) -> list[str]:
         other = first.setdefault(row.hash, row) if row.hash else row
         if other.split != row.split:
             pairs.setdefault(f"the same bytes in {other.split} and {row.split}", []).append((other.id, row.id))
-        elif other.label != row.label:
+        elif labels_of(other) != labels_of(row):
             pairs.setdefault(f"the same bytes in {row.split} with two labels", []).append((other.id, row.id))
     found = [f"{len(ids):,} times {what}: {ids[0][0]} and {ids[0][1]}" for what, ids in pairs.items()]
     if splits_of:

@@ -63,6 +63,7 @@ class DataSet:
     rows: Count
     size: Count  # bytes of manifest.jsonl, so that a half-copied folder is noticed
     encode: dict[str, Any] = field(default_factory=dict)
+    multi_label: bool = False  # a video has a set of labels
     shards: list[Shard] = field(default_factory=list)
 
 
@@ -102,8 +103,7 @@ class Manifest:
                 raise ValueError(f"{columns_file}: a {name} is out of range: copy the folder again or prepare it again")
         return cls(folder, about, columns, lines)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # A worker process opens the files again: nothing is copied.
+    def __reduce__(self) -> tuple[Any, ...]:  # a worker process opens the files again: nothing is copied
         return Manifest.load_same, (self.folder, self.passport)
 
     @classmethod
@@ -123,6 +123,10 @@ class Manifest:
         return self.about.classes
 
     @property
+    def multi_label(self) -> bool:
+        return self.about.multi_label
+
+    @property
     def passport(self) -> Passport:
         return self.about.passport
 
@@ -137,7 +141,7 @@ class Manifest:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """int64 (rows,), -1 without a label."""
+        """int64 (rows,), -1 without a label; of sets see besnet.data.targets."""
         return self.columns["label"].astype(np.int64)
 
     def __len__(self) -> int:
@@ -155,6 +159,8 @@ class Manifest:
             found = parse(os.pread(self._lines, end - begin, begin), len(self.classes))
             if (found.label, SPLITS.index(found.split), STATES.index(found.state)) != self._columns_of(row):
                 raise ValueError("manifest.npy has another label, split or state")
+            if (found.labels is not None) != self.multi_label:
+                raise ValueError("one label, or a set of them: dataset.json says the other")
         except ValueError as error:
             raise ValueError(f"{self.folder / 'manifest.jsonl'}: line {row + 1}: {error}") from None
         return found

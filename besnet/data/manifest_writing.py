@@ -23,6 +23,7 @@ def write_manifest(
     rows: Iterable[Row],
     encode: dict[str, Any] | None = None,
     shards: Sequence[Shard] = (),
+    multi_label: bool = False,
 ) -> Manifest:
     """Write the three files, each whole or not at all, dataset.json last; then load them.
 
@@ -37,7 +38,8 @@ def write_manifest(
             summary.add(row, len(line))
     write_columns(folder, summary)
     rows_count, size = len(summary.columns), summary.size
-    about = DataSet(name, list(classes), summary.passport, root, rows_count, size, encode or {}, list(shards))
+    about = DataSet(name, list(classes), summary.passport, root, rows_count, size, encode or {}, multi_label,
+                    list(shards))  # fmt: skip
     with replacing(folder / "dataset.json") as file:
         file.write(json.dumps(stamp("dataset") | asdict(about), indent=1).encode() + b"\n")
     return Manifest.load(folder)
@@ -56,9 +58,13 @@ class Summary:
         split, state = SPLITS.index(row.split), STATES.index(row.state)
         self.columns.append((self.size, row.label, split, state, row.duration_sec))
         self.size += line_size
-        facts = [row.id, row.label, row.split, row.state, row.source_hash]
-        # without groups the passport is that of the releases that knew none
-        self._source.update(TO_JSON([*facts, row.group] if row.group else facts).encode())
+        facts: list[Any] = [row.id, row.label, row.split, row.state, row.source_hash]
+        # without groups and sets of labels the passport is that of the releases that knew none
+        if row.group or row.labels is not None:
+            facts.append(row.group)
+        if row.labels is not None:
+            facts.append(row.labels)
+        self._source.update(TO_JSON(facts).encode())
         self._outcome.update(row.hash.encode())
 
     @property

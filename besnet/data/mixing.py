@@ -14,6 +14,8 @@ def mix(
 ) -> tuple[Tensor, Tensor]:
     """Mix every clip (B, 3, T, H, W) with another one of the batch → clips, labels as probabilities (B, num_classes).
 
+    labels: class numbers (B,), or sets of them as 0 and 1 (B, num_classes).
+
     mixup: alpha of the Beta distribution of the share that a clip keeps in a weighted sum; None does not do it.
     cutmix: the same of the share of its area that a clip keeps, while a rectangle of the other is pasted on all frames.
     With both, one of them is drawn. Partners and share are drawn once for the micro-batch.
@@ -22,7 +24,7 @@ def mix(
     alpha, method = methods[rng.integers(len(methods))]
     partners = torch.from_numpy(rng.permutation(len(clips))).to(clips.device, non_blocking=True)
     mixed, kept = method(clips, clips[partners], float(rng.beta(alpha, alpha)), rng)
-    own = F.one_hot(labels, num_classes).to(clips.dtype)
+    own = (labels if labels.ndim == 2 else F.one_hot(labels, num_classes)).to(clips.dtype)
     return mixed, kept * own + (1 - kept) * own[partners]
 
 

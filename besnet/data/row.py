@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Literal
 
 from besnet.video.container import MAX_PACKET_BYTES
@@ -20,7 +21,7 @@ class Row:
     """One video: what it shows, where its bytes are, and the facts measured when it was prepared."""
 
     id: str
-    label: int  # index into the classes; -1 without a label
+    label: int  # index into the classes; -1 without a label, and where videos have several
     split: str
     state: State
     why: str = ""  # why it is missing or broken; of a ready video, what was left out of it
@@ -36,10 +37,11 @@ class Row:
     source_hash: str = ""  # of the file that was prepared
     in_shard: bool = False
     group: str = ""  # who or what it shows, where videos of one film, person or recording are alike; "" if not known
+    labels: tuple[int, ...] | None = None  # of data with several labels a video: all of them, ascending; maybe none
 
 
 TYPES = {field.name: {"label": int}.get(field.name, type(field.default)) for field in fields(Row)}
-TYPES |= {"id": str, "split": str, "state": str}
+TYPES |= {"id": str, "split": str, "state": str, "labels": list}
 
 
 def parse(line: bytes, classes: int) -> Row:
@@ -59,7 +61,17 @@ def parse(line: bytes, classes: int) -> Row:
         raise ValueError(f"split {row.split!r:.40}, state {row.state!r:.40}: unknown")
     if not -1 <= row.label < classes:
         raise ValueError(f"label {row.label}: there are {classes} classes")
-    return row
+    return row if row.labels is None else replace(row, labels=label_set(row, classes))
+
+
+def label_set(row: Row, classes: int) -> tuple[int, ...]:
+    """The several labels of a row. ValueError unless they are ascending numbers of classes."""
+    assert row.labels is not None
+    numbers = tuple(row.labels)
+    known = all(type(number) is int and 0 <= number < classes for number in numbers)
+    if not known or any(one >= other for one, other in pairwise(numbers)) or row.label != -1:
+        raise ValueError(f"labels {list(numbers)!r:.60}: not ascending numbers of the {classes} classes")
+    return numbers
 
 
 def hash_bytes(data: bytes | memoryview) -> str:

@@ -14,9 +14,7 @@ import numpy as np
 from besnet.checkpoints.header import LoadedCheckpoint
 from besnet.checkpoints.lock import OnlyWriter
 from besnet.checkpoints.published_model import AS_STATED, Input
-from besnet.data.known import among
-from besnet.data.labels import canonical
-from besnet.data.manifest import SPLITS, Manifest
+from besnet.data.manifest import SPLITS
 from besnet.data.manifest_writing import load_checked
 from besnet.evaluation.comparison import check_comparable
 from besnet.evaluation.forward import Precision
@@ -26,6 +24,7 @@ from besnet.evaluation.ranks import Ranks, joined
 from besnet.evaluation.recalibration import recalibrated
 from besnet.evaluation.results import finish
 from besnet.evaluation.stored import read_evaluation
+from besnet.evaluation.truth import own_labels, own_sets, training_videos
 from besnet.evaluation.views import evaluation_crop_size, settings
 from besnet.files import write_text
 from besnet.models.folding import fold
@@ -62,7 +61,8 @@ def evaluate(
 
     Prints expected, evaluated, missing and undecodable videos and the accuracy, both over the evaluated ones and with
     the missing ones counted wrong. Writes results.json, predictions.npz (probabilities of every view), report.html,
-    and submission.csv where the split has no labels. Under torchrun the ranks share the work; a killed evaluation
+    and submission.csv where the split has no labels. Where videos have several labels, average precision takes the
+    place of accuracy. Under torchrun the ranks share the work; a killed evaluation
     resumes when the same command is run again.
 
     Args:
@@ -113,7 +113,10 @@ def evaluate(
         raise ValueError(
             f"{given.name}: its classes have no names, and are never matched by their order: give them with --classes"
         )
-    labels = own_labels(manifest, rows, trained.classes)
+    several = trained.multi_label or manifest.multi_label
+    if several and plan.pairs:
+        raise ValueError("evaluation.pairs: pairwise accuracy is for one label a video: leave the pairs out")
+    labels = (own_sets if several else own_labels)(manifest, rows, trained.classes)
     known = training_videos(trained, manifest, split)
     if known and not allow_training_videos:
         raise ValueError(
@@ -122,7 +125,7 @@ def evaluate(
         )
     other = None if baseline is None else read_evaluation(baseline)
     if other is not None:
-        check_comparable(other, trained.classes, split, [manifest[int(row)].id for row in rows])
+        check_comparable(other, trained.classes, split, [manifest[int(row)].id for row in rows], several)
     taps = "_".join(map(str, trained.network.dilations))
     name = f"{file_name(manifest.name)}-{split}-{plan.num_clips}x{plan.num_crops}-d{taps}"
     if no_ema:
@@ -152,6 +155,8 @@ def evaluate(
         "precision": precision,
         "trained_on": known,
     }
+    if several:
+        about |= {"multi_label": True, "activation": "sigmoid" if trained.multi_label else "softmax"}
     with joined(device) as ranks, held(folder, about, ranks), watched(watchdog_minutes, ranks.rank) as pulse:
         if ranks.rank == 0 and checkpoint and checkpoint.content["besnet"].get("ema") is not None:
             print(weights_line(trained))
@@ -159,7 +164,7 @@ def evaluate(
             print(given.said)
         ready = np.array([row for row in rows if manifest[int(row)].state == "ready"], dtype=np.int64)
         trained.network.to(ranks.device)
-        inference = InferenceSettings(shape, plan, crop_size, workers, backend, precision)
+        inference = InferenceSettings(shape, plan, crop_size, workers, backend, precision, trained.multi_label)
         if recalibrate and checkpoint:
             beat = partial(pulse, "recalibration")
             norms, measured = recalibrated(trained, checkpoint, manifest, recalibrate, no_ema, inference, ranks, beat)
@@ -177,28 +182,6 @@ def evaluate(
             finish(folder, about, manifest, rows, labels, got, cost, other)
 
 
-def training_videos(trained: LoadedCheckpoint, manifest: Manifest, split: str) -> int | None:
-    """How many readable videos of a split the network was trained on; None where its checkpoint does not record it."""
-    ready = manifest.select(split)
-    if trained.trained_on is not None:
-        return len(among(manifest, ready, trained.trained_on.numpy()))
-    if trained.passport["source"] == manifest.passport.source:
-        return len(ready) if split == "train" else 0
-    return None
-
-
-def own_labels(manifest: Manifest, rows: np.ndarray, classes: list[str]) -> np.ndarray:
-    """The data's labels as the network's class numbers, -1 without a label; classes are matched by name, without
-    regard to capitals and underscores."""
-    numbers = {canonical(name): number for number, name in enumerate(classes)}
-    unknown = [name for name in manifest.classes if canonical(name) not in numbers]
-    if unknown:
-        raise ValueError(
-            f"{manifest.folder}: the network does not know {len(unknown)} of its {len(manifest.classes)} classes "
-            f"(the first: {unknown[0]!r}): evaluate on data with the classes it was trained on"
-        )
-    table = np.array([numbers[canonical(name)] for name in manifest.classes] + [-1], dtype=np.int64)
-    return table[manifest.labels[rows]]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from besnet.evaluation.probabilities import check_finite, softmax
+from besnet.evaluation.probabilities import check_finite, probabilities
 
 VIEWS_PER_CHUNK = 10
 
@@ -37,9 +37,10 @@ def forward(network: Network, views: Tensor) -> Tensor:
     return torch.cat([network(chunk) for chunk in views.split(VIEWS_PER_CHUNK)])
 
 
-def view_probabilities(network: Network, views: Tensor, what: str) -> np.ndarray:
-    """Probabilities float32 (N, C) of views. ValueError that names `what` they are of if an output is not finite."""
-    return softmax(forward(network, views), what)
+def view_probabilities(network: Network, views: Tensor, what: str, multi_label: bool = False) -> np.ndarray:
+    """Probabilities float32 (N, C) of views, with `multi_label` of each class by itself. ValueError that names `what`
+    they are of if an output is not finite."""
+    return probabilities(forward(network, views), what, multi_label)
 
 
 def mean_features(features: Network, views: Tensor, what: str) -> np.ndarray:

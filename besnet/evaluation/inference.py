@@ -42,7 +42,10 @@ class RowPrediction:
 
 @dataclass(frozen=True)
 class InferenceSettings:
-    """Clips, crops and their size, the workers and the decoder that read them, and the network's arithmetic."""
+    """Clips, crops and their size, the workers and the decoder that read them, and the network's arithmetic.
+
+    multi_label: the network's probabilities are those of each class by itself.
+    """
 
     shape: ClipShape
     plan: ViewPlan
@@ -50,6 +53,7 @@ class InferenceSettings:
     workers: int
     backend: Backend
     precision: Precision = "32"
+    multi_label: bool = False
 
 
 def run_inference(
@@ -66,7 +70,7 @@ def run_inference(
     Each rank takes rows[rank::world_size] of those that are not yet in the folder `parts`, and saves its predictions
     there every minute, so that a killed evaluation resumes. No rank waits for another until the one gather at the end.
     """
-    left = ranks.rank == 0 and list(read_parts(parts, rows, settings.plan.num_views))
+    left = ranks.rank == 0 and list(read_parts(parts, rows, settings.plan.num_views, settings.multi_label))
     done: list[RowPrediction] = ranks.broadcast(left)
     known = {prediction.row for prediction in done}
     mine = np.array([row for row in rows if row not in known], dtype=np.int64)[ranks.rank :: ranks.world_size]
@@ -112,7 +116,8 @@ def predict_videos(
         views = evaluation_views(
             frames, settings.crop_size, plan.num_crops, network.normalisation, plan.short_side, bool(plan.whole)
         )
-        yield RowPrediction(video.row, view_probabilities(run, views, manifest[video.row].id), video.looped)
+        shares = view_probabilities(run, views, manifest[video.row].id, settings.multi_label)
+        yield RowPrediction(video.row, shares, video.looped)
 
 
 def write_part(folder: Path, rank: int, batch: list[RowPrediction]) -> None:
@@ -127,18 +132,18 @@ def write_part(folder: Path, rank: int, batch: list[RowPrediction]) -> None:
     sync_folder(folder)
 
 
-def read_parts(folder: Path, rows: np.ndarray, num_views: int) -> Iterator[RowPrediction]:
+def read_parts(folder: Path, rows: np.ndarray, num_views: int, multi_label: bool) -> Iterator[RowPrediction]:
     """The predictions for some of these rows that an unfinished evaluation saved. Damaged files are deleted: their
     videos are evaluated again."""
     wanted = set(rows.tolist())
     for path in sorted(folder.glob("part-*.npz")):
         try:
-            yield from part_predictions(path, wanted, num_views)
+            yield from part_predictions(path, wanted, num_views, multi_label)
         except (ValueError, KeyError):
             path.unlink()
 
 
-def part_predictions(path: Path, wanted: set[int], num_views: int) -> list[RowPrediction]:
+def part_predictions(path: Path, wanted: set[int], num_views: int, multi_label: bool) -> list[RowPrediction]:
     """The predictions in one file. ValueError or KeyError if it is damaged or of another evaluation."""
     part = read_arrays(path, read_bytes(path, LARGEST_PART))
     rows, shares, looped = part["read"], part["probabilities"], part["looped"]
@@ -146,5 +151,5 @@ def part_predictions(path: Path, wanted: set[int], num_views: int) -> list[RowPr
         return []
     if shares.shape[:2] != (len(rows), num_views) or looped.shape != rows.shape or not wanted.issuperset(rows.tolist()):
         raise ValueError(f"{path}: of another evaluation")
-    check_probabilities(shares, str(path))
+    check_probabilities(shares, str(path), multi_label)
     return [RowPrediction(*entry) for entry in zip(rows.tolist(), shares, looped.tolist(), strict=True)]

@@ -12,12 +12,13 @@ import numpy as np
 
 from besnet.checkpoints.store import file_hash
 from besnet.data.manifest import Manifest
-from besnet.evaluation import comparison, metrics
+from besnet.evaluation import average_precision, comparison, metrics
 from besnet.evaluation.inference import RowPrediction
 from besnet.evaluation.reliability import reliability
 from besnet.evaluation.stored import PREDICTIONS, RESULTS, Evaluation
 from besnet.files import write_arrays, write_json, write_table
 from besnet.formats import stamp
+from besnet.report.average_precision import precision_line
 from besnet.report.evaluation_page import evaluation_page, reports_mean, trained_on_line
 from besnet.report.numbers import percent
 from besnet.report.sheet import scaled
@@ -39,11 +40,13 @@ def finish(
 ) -> None:
     """Count, print and write everything; `baseline` is a finished evaluation to compare with."""
     results, arrays = summarize(about, manifest, rows, labels, got)
-    if results["accuracy"] is not None:
+    several = labels.ndim == 2
+    if results["accuracy"] is not None or several:
         results["over_clips"] = comparison.over_clips(arrays, about["views"]["num_clips"])
     if baseline is not None:
         groups = dict(zip((manifest[int(row)].id for row in rows), manifest.groups(rows), strict=True))
-        results["baseline"] = comparison.compared(baseline, results, arrays, groups)
+        compare = comparison.compared_sets if several else comparison.compared
+        results["baseline"] = compare(baseline, results, arrays, groups)
     results["run"] = {
         "revision": revision(),
         "command": shlex.join(
@@ -56,10 +59,10 @@ def finish(
     write_arrays(folder / PREDICTIONS, **arrays)
     results["predictions"] = file_hash(folder / PREDICTIONS)
     write_json(folder / RESULTS, stamp("evaluation") | results)
-    if (labels < 0).any():
+    if not several and (labels < 0).any():
         write_submission(folder / "submission.csv", arrays, about["classes"])
-    mistakes = worst_mistakes(manifest, arrays, rows, about["classes"])
-    others = comparison.siblings(folder, results) if results["accuracy"] is not None else []
+    mistakes = [] if several else worst_mistakes(manifest, arrays, rows, about["classes"])
+    others = comparison.siblings(folder, results) if results["accuracy"] is not None or several else []
     evaluation_page(results, arrays.get("confusion"), mistakes, others).write(folder / "report.html")
     for pattern in ("part-*.npz", ".part-*.partial", "about.json"):  # files of others stay
         for part in (folder / "parts").glob(pattern):
@@ -110,6 +113,11 @@ def summarize(
         "pairs": [],
         "calibration": None,
     }
+    if labels.ndim == 2:
+        missing = labels.sum(axis=0, dtype=np.int64) - labels[where].sum(axis=0, dtype=np.int64)
+        groups = np.array(manifest.groups(evaluated), dtype=np.str_)
+        results["average_precision"] = average_precision.summary(mean, labels[where], groups, missing, classes)
+        return results, arrays
     labelled = labels[where] >= 0
     if (labels >= 0).any():
         truth, guess = labels[where][labelled], mean[labelled]
@@ -169,6 +177,8 @@ def show(results: dict[str, Any], folder: Path) -> None:
             if reports_mean(results["classes"]):
                 line += f"  mean of top-1 and top-5 {percent(shares['mean'])}"
             print(line)
+    if precision := results.get("average_precision"):
+        print(f"{'mAP:':24} {precision_line(precision)}")
     if results["calibration"] is not None:
         nll = results["calibration"]["negative_log_likelihood"]
         print(f"calibration error: {percent(results['calibration']['ece'])}  negative log-likelihood: {nll:.3f}")
@@ -179,8 +189,10 @@ def show(results: dict[str, Any], folder: Path) -> None:
     if "baseline" in results:
         other = results["baseline"]
         low, high = (f"{100 * bound:+.1f}" for bound in other["interval"])
-        print(
-            f"compared with {other['folder']}: {100 * other['difference']:+.1f} points of top-1 ({low} to {high}), "
-            f"{other['gained']} videos gained, {other['lost']} lost, of {other['videos']}"
-        )
+        if "gained" in other:
+            what, changed = "top-1", f"{other['gained']} videos gained, {other['lost']} lost, of {other['videos']}"
+        else:
+            what, changed = "mAP", f"on {other['videos']} videos"
+        difference = "no" if other["difference"] is None else f"{100 * other['difference']:+.1f}"
+        print(f"compared with {other['folder']}: {difference} points of {what} ({low} to {high}), {changed}")
     print(f"page: {folder / 'report.html'}")

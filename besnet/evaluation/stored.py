@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 
@@ -79,7 +79,8 @@ class Results(TypedDict):
     """The part of results.json that is read again.
 
     trained_on: number of evaluated videos that the network was trained on; None if unknown.
-    predictions: hash of predictions.npz.
+    predictions: hash of predictions.npz. multi_label: videos have sets of labels, and average_precision takes the place
+    of accuracy; activation: what gave the probabilities.
     """
 
     data: Data
@@ -92,11 +93,17 @@ class Results(TypedDict):
     accuracy: Accuracy | None
     trained_on: NotRequired[Count | None]
     predictions: NotRequired[Hash]
+    multi_label: NotRequired[bool]
+    activation: NotRequired[Literal["softmax", "sigmoid"]]
+    average_precision: NotRequired[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation as it was read: ids (N,), labels int64 (N,), -1 without one, probabilities float32 (N, V, C)."""
+    """An evaluation as it was read: ids (N,), labels int64 (N,), -1 without one, probabilities float32 (N, V, C).
+
+    Where videos have several labels, `labels` are (N, C), 1 for each of them.
+    """
 
     folder: Path
     about: Results
@@ -104,8 +111,15 @@ class Evaluation:
     labels: np.ndarray
     probabilities: np.ndarray
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether videos have sets of labels."""
+        return self.about.get("multi_label", False)
+
     def labelled(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean probabilities over the views (N, C) and labels (N,) of the labelled videos. ValueError without any."""
+        if self.multi_label:
+            raise ValueError(f"{self.folder}: several labels a video: this is for evaluations of one label a video")
         known = self.labels >= 0
         if not known.any():
             raise ValueError(f"{self.folder}: it has no labelled video: a calibration needs labels")
@@ -145,10 +159,14 @@ def check_arrays(evaluation: Evaluation, path: Path) -> None:
     about, count, classes = evaluation.about, evaluation.about["coverage"]["evaluated"], evaluation.about["classes"]
     views = about["views"]["num_clips"] * about["views"]["num_crops"]
     ids, labels, probabilities = evaluation.ids, evaluation.labels, evaluation.probabilities
-    if probabilities.shape != (count, views, len(classes)) or labels.shape != (count,) or ids.shape != (count,):
+    wanted = (count, len(classes)) if evaluation.multi_label else (count,)
+    if probabilities.shape != (count, views, len(classes)) or labels.shape != wanted or ids.shape != (count,):
         raise ValueError(f"{path}: {count} videos x {views} views x {len(classes)} classes are expected in it")
     if ids.dtype.kind != "U" or labels.dtype.kind not in "iu" or len(set(ids.tolist())) != count:
         raise ValueError(f"{path}: distinct ids and integer labels are expected")
-    if count and not -1 <= int(labels.min()) <= int(labels.max()) < len(classes):
+    if evaluation.multi_label:
+        if not np.isin(labels, (0, 1)).all():
+            raise ValueError(f"{path}: a label is neither 0 nor 1")
+    elif count and not -1 <= int(labels.min()) <= int(labels.max()) < len(classes):
         raise ValueError(f"{path}: a label is none of the {len(classes)} classes")
-    check_probabilities(probabilities, str(path))
+    check_probabilities(probabilities, str(path), about.get("activation") == "sigmoid")

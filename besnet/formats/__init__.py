@@ -10,7 +10,7 @@ from typing import Any
 
 from besnet import __version__
 from besnet.formats.config_keys import with_new_keys
-from besnet.formats.migrations import dataset_2, evaluation_1, lab_1, lab_2, unchanged
+from besnet.formats.migrations import dataset_2, dataset_3, evaluation_1, lab_1, lab_2, multi_label, unchanged
 from besnet.formats.tensors import checkpoint_2, weights_2
 from besnet.text import short
 
@@ -18,21 +18,21 @@ Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
 # The migration at place n makes format n + 1 of format n; the newest format is the length of the list.
 MIGRATIONS: dict[str, list[Migration]] = {
-    "checkpoint": [unchanged, unchanged],  # the entry `besnet` of a checkpoint
+    "checkpoint": [unchanged, unchanged, multi_label],  # the entry `besnet` of a checkpoint
     "run": [unchanged],  # run.json, config.yaml, metrics.csv
-    "dataset": [unchanged, dataset_2],  # dataset.json, manifest.jsonl, manifest.npy
-    "model": [unchanged, unchanged],  # model.json, model.safetensors; the JSON beside an exported file
-    "evaluation": [evaluation_1],  # results.json, predictions.npz
+    "dataset": [unchanged, dataset_2, dataset_3],  # dataset.json, manifest.jsonl, manifest.npy
+    "model": [unchanged, unchanged, multi_label],  # model.json, model.safetensors; the JSON beside an exported file
+    "evaluation": [evaluation_1, multi_label],  # results.json, predictions.npz
     "lab": [lab_1, lab_2],  # results.json, evaluation/plan.json
-    "calibration": [unchanged],  # calibration.json
+    "calibration": [unchanged, multi_label],  # calibration.json
     "predictions": [unchanged],  # what `besnet predict --json` writes
     "learn": [],  # learn.json
     "benchmark": [unchanged],  # what `besnet bench model --json` writes
 }
 # The same of the tensors that go with a description: all that a checkpoint holds, the weights of a model folder.
 TENSORS: dict[str, list[Migration]] = {
-    "checkpoint": [unchanged, checkpoint_2],
-    "model": [unchanged, weights_2],
+    "checkpoint": [unchanged, checkpoint_2, unchanged],
+    "model": [unchanged, weights_2, unchanged],
 }
 STAMP = ("format", "besnet")
 

@@ -8,8 +8,18 @@ def unchanged(old: dict[str, Any]) -> dict[str, Any]:
     return dict(old)
 
 
+def multi_label(old: dict[str, Any]) -> dict[str, Any]:
+    """A video may have several labels, with sigmoids for probabilities and thresholds; before it had one."""
+    return dict(old)
+
+
 def dataset_2(old: dict[str, Any]) -> dict[str, Any]:
     """A row of the manifest may name its group; those of format 1 have none, which is the default."""
+    return dict(old)
+
+
+def dataset_3(old: dict[str, Any]) -> dict[str, Any]:
+    """A row of the manifest may have a set of labels; those of format 2 have one label, which is the default."""
     return dict(old)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from besnet.checkpoints.header import header_of
 from besnet.checkpoints.lock import only_writer
 from besnet.data.manifest import Manifest
-from besnet.evaluation.evaluate import own_labels
+from besnet.evaluation.truth import own_labels
 from besnet.evaluation.views import evaluation_crop_size
 from besnet.evaluation.views import settings as settings_of
 from besnet.files import write_json, write_text

@@ -22,7 +22,7 @@ def coverage_page(data: Path, out: Path | None = None) -> Path:
     manifest = Manifest.load(data)
     cover = coverage(manifest)
     page = Page(f"Coverage of {manifest.name}", f"passport {manifest.passport.source} / {manifest.passport.encode}")
-    totals = cover.counts.sum(axis=(0, 1))
+    totals = cover.videos.sum(axis=0)
     share = totals[0] / max(1, totals.sum())
     page.cards(
         [
@@ -53,7 +53,7 @@ def _classes(page: Page, manifest: Manifest, counts: np.ndarray) -> None:
     page.heading("Classes, those that lack most first")
     lacking = by_class[:, 1:].sum(axis=1)
     order = [n for n in np.argsort(-lacking, kind="stable") if by_class[n].sum()]
-    names = [*manifest.classes, "(without a label)"]
+    names = [*manifest.classes, "(none of the classes)" if manifest.multi_label else "(without a label)"]
     page.table(
         ["class", *STATES, *(f"{split} ready" for split in SPLITS)],
         [[names[n], *by_class[n].tolist(), *counts[:, n, 0].tolist()] for n in order],

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from besnet.report import confusion
+from besnet.report.average_precision import add_average_precision, add_difference
 from besnet.report.numbers import percent
 from besnet.report.page import Page
 from besnet.report.plots import class_bars, gain_bars, reliability_plot
@@ -54,13 +55,15 @@ def evaluation_page(
         if over["top1"] is not None:
             low, high = over["top1_interval"]
             page.text(f"95 % interval of top-1: {percent(low)} to {percent(high)} ({int(pairs[:, 2].sum())} videos).")
+    if precision := results.get("average_precision"):
+        add_average_precision(page, precision, results["activation"])
     page.heading("Coverage")
     page.table(["expected", "evaluated", "missing", "undecodable", "looped"], [[coverage[key] for key in coverage]])
     if results["unread"]:
         page.text(f"Videos not evaluated: {len(results['unread'])}. The first 50 are listed here, all in results.json.")
         page.table(["video", "reason"], [[video["id"], video["why"]] for video in results["unread"][:50]])
     if "baseline" in results:
-        add_comparison(page, results["baseline"])
+        (add_comparison if "gained" in results["baseline"] else add_difference)(page, results["baseline"])
     if results["pairs"]:
         page.heading("Pairwise accuracy")
         page.text("Share of the videos of two classes whose own class is the more probable of the two; chance is 50 %.")
@@ -173,15 +176,15 @@ def views_line(views: dict[str, Any]) -> str:
 
 def add_views(page: Page, results: dict[str, Any], others: list[dict[str, Any]]) -> None:
     """Accuracy over the number of clips, and the other evaluations of the checkpoint."""
-    few = results.get("over_clips", [])
+    few, what = results.get("over_clips", []), "mAP" if results.get("average_precision") else "Top-1"
     if len(few) > 1:
         page.heading("Accuracy over clips")
-        page.text("Top-1 with some of each video's clips, evenly spread.")
-        page.table(["clips", "top-1"], [[row["clips"], percent(row["top1"])] for row in few])
+        page.text(f"{what} with some of each video's clips, evenly spread.")
+        page.table(["clips", what], [[row["clips"], percent(row.get("top1", row.get("map")))] for row in few])
     if others:
         page.heading("Other evaluations of this checkpoint")
         rows = [[o["name"], o["views"], o["dilations"], percent(o["top1"]), interval(o)] for o in others]
-        page.table(["evaluation", "views", "dilations averaged", "top-1", "95 % interval"], rows)
+        page.table(["evaluation", "views", "dilations averaged", what, "95 % interval"], rows)
 
 
 def interval(pair: dict[str, Any]) -> str:

@@ -12,21 +12,21 @@ from besnet.text import label
 MOST_BARS = 40
 
 
-def class_bars(rows: list[dict[str, Any]]) -> Figure:
-    """Top-1 of each class, the weakest below; of many classes half of the bars from either end."""
+def class_bars(rows: list[dict[str, Any]], what: str = "top-1") -> Figure:
+    """Top-1 (or another share) of each class, the weakest below; of many classes half of the bars from either end."""
     known = sorted((row for row in rows if row["top1"] is not None), key=lambda row: row["top1"])
     figure, axes = bars([row["class"] for row in known], [100 * row["top1"] for row in known])
     axes.set_xlim(0, 100)
-    axes.set_xlabel("top-1, %")
+    axes.set_xlabel(f"{what}, %")
     return figure
 
 
-def gain_bars(rows: list[dict[str, Any]]) -> Figure:
-    """Points of top-1 gained (to the right) or lost by each class, the losses below; of many classes half of the bars
-    from either end."""
+def gain_bars(rows: list[dict[str, Any]], what: str = "top-1") -> Figure:
+    """Points of top-1 (or another share) gained (to the right) or lost by each class, the losses below; of many classes
+    half of the bars from either end."""
     figure, axes = bars([row["class"] for row in rows], [100 * row["gained"] for row in rows])
     axes.axvline(0, color="grey", linewidth=0.8)
-    axes.set_xlabel("points of top-1")
+    axes.set_xlabel(f"points of {what}")
     return figure
 
 

@@ -18,7 +18,7 @@ def draw_batch_preview(
 ) -> None:
     """Write a contact sheet as PNG: one clip per row, frames from left to right, with its label or mixture above.
 
-    clips: (B, 3, T, H, W), normalised; targets: class numbers (B,) or probabilities (B, C).
+    clips: (B, 3, T, H, W), normalised; targets: class numbers (B,), or probabilities or sets (B, C).
     """
     frames = pixels(clips[:MOST_CLIPS], normalisation).cpu().numpy()
     chosen = np.linspace(0, frames.shape[1] - 1, min(MOST_FRAMES, frames.shape[1])).round().astype(int)
@@ -28,9 +28,9 @@ def draw_batch_preview(
 
 
 def text(target: Tensor, classes: list[str]) -> str:
-    """The label, or both labels of a mixture with their shares."""
+    """The label, or the labels of a set or a mixture with their shares: the four largest."""
     if not target.ndim:
         return classes[int(target)]
-    shares, numbers = target.float().topk(min(2, len(target)))
+    shares, numbers = target.float().topk(min(4, len(target)))
     pairs = zip(shares.tolist(), numbers.tolist(), strict=True)
-    return " + ".join(f"{share:.0%} {classes[number]}" for share, number in pairs if share > 0.005)
+    return " + ".join(f"{share:.0%} {classes[number]}" for share, number in pairs if share > 0.005) or "none"

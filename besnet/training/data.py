@@ -81,7 +81,9 @@ class VideoData(pl.LightningDataModule):
         if not len(self.train_rows):
             raise ValueError(f"{folder}: no readable video in the train split")
         labelled = self.manifest.select(val_split)
-        self.val_rows = sample(labelled[self.manifest.labels[labelled] >= 0], val_videos)
+        if not self.manifest.multi_label:
+            labelled = labelled[self.manifest.labels[labelled] >= 0]
+        self.val_rows = sample(labelled, val_videos)
         if val_videos and not len(self.val_rows):
             raise ValueError(
                 f"{folder}: no readable video with a label in the split {val_split}: set data.val_videos to 0"
@@ -93,6 +95,8 @@ class VideoData(pl.LightningDataModule):
             if why := clip.cannot_space(factor):
                 raise ValueError(f"data.intervals {factor:g}: {why}")
         self.repeats = repeats
+        if balance is not None and self.manifest.multi_label:
+            raise ValueError(f"data.balance: {folder} has several labels a video: leave it out")
         self.balance = Balance(self.manifest.labels[self.train_rows], balance) if balance is not None else None
         self.order: TrainingOrder
         self.seed = 0

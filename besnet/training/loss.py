@@ -1,15 +1,30 @@
-"""What a training minimises (cross-entropy of all clips, or of the hardest), and what it counts."""
+"""What a training minimises (cross-entropy of all clips, or of the hardest), and what it counts.
+
+Where a video has one label, that is the cross-entropy of the softmax. Where it has a set of labels, each class is a
+question of its own: the binary cross-entropy of the sigmoid, the mean over the classes.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def clip_losses(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
+def clip_losses(
+    logits: Tensor,
+    targets: Tensor,
+    label_smoothing: float = 0.0,
+    weights: Tensor | None = None,
+    multi_label: bool = False,
+) -> Tensor:
     """Cross-entropy of every clip: logits (B, C) → (B,).
 
-    targets: class numbers int64 (B,), or probabilities (B, C) as mixed clips have them. weights: of the classes, (C,).
+    targets: class numbers int64 (B,), or probabilities (B, C) as mixed clips have them; with `multi_label` the
+    probability of each class by itself. label_smoothing moves targets towards all classes alike: for sets of labels,
+    by this share towards 1/2. weights: of the classes, (C,), for one label a video.
     """
+    if multi_label:
+        smooth = targets.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
+        return F.binary_cross_entropy_with_logits(logits, smooth, reduction="none").mean(dim=1)
     return F.cross_entropy(logits, targets, weights, reduction="none", label_smoothing=label_smoothing)
 
 
@@ -31,6 +46,7 @@ def training_loss(
     label_smoothing: float = 0.0,
     ohem: int | None = None,
     weights: Tensor | None = None,
+    multi_label: bool = False,
 ) -> Tensor:
     """Mean cross-entropy of a micro-batch, or only of its `ohem` clips: those with the largest loss.
 
@@ -40,9 +56,9 @@ def training_loss(
     Source of the latter: A. Shrivastava et al., "Training Region-based Object Detectors with Online Hard Example
     Mining", 2016.
     """
-    if ohem is None and weights is None:
+    if ohem is None and weights is None and not multi_label:
         return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
-    losses = clip_losses(logits, targets, label_smoothing, weights)
+    losses = clip_losses(logits, targets, label_smoothing, weights, multi_label)
     return losses.mean() if ohem is None else losses.topk(ohem).values.mean()
 
 

@@ -28,6 +28,7 @@ class MetricsTable(pl.Callback):
         "Val/Loss",
         "Val/Prec@1",
         "Val/Prec@5",
+        "Val/mAP",
     )
 
     def __init__(self, path: Path) -> None:

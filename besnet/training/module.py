@@ -18,19 +18,29 @@ from besnet.training.lightning_internals import micro_batches_of_epoch
 from besnet.training.loss import class_weights, clip_losses, precision, training_loss
 from besnet.training.recipe import Recipe
 
+TRAIN_FIGURES = ("Train/Loss", "Train/Prec@1", "Train/Prec@5")  # of several labels a video the first alone
+
 
 class ActionModule(pl.LightningModule):
     """Trains a network on clips; every random number is a function of (seed, micro-batch number, rank).
 
-    A batch is (clips, labels): float (B, 3, T, H, W), normalised, and int64 (B,). The data set and an exact resume are
-    added by besnet.training.task.ActionTraining. counts: training videos of each class, int64 (C,), which
-    recipe.class_weights needs.
+    A batch is (clips, labels): float (B, 3, T, H, W), normalised, and int64 (B,), or with `multi_label` 0 and 1 for
+    each class (B, C). The data set and an exact resume are added by besnet.training.task.ActionTraining. counts:
+    training videos of each class, int64 (C,), which recipe.class_weights needs.
     """
 
     class_weights: Tensor | None
 
-    def __init__(self, network: Network, recipe: Recipe, seed: int = 0, counts: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        recipe: Recipe,
+        seed: int = 0,
+        counts: np.ndarray | None = None,
+        multi_label: bool = False,
+    ) -> None:
         super().__init__()
+        self.multi_label = multi_label
         weights = None
         if recipe.class_weights is not None:
             if counts is None:
@@ -79,16 +89,17 @@ class ActionModule(pl.LightningModule):
         noise = generator(self.seed, NOISE, self.micro_batch, self.global_rank).integers(2**63)
         torch.manual_seed(int(noise))
         logits = self.network(clips, self.draw_dilations(len(clips)))
-        loss = training_loss(logits, targets, self.recipe.label_smoothing, self.recipe.ohem, self.class_weights)
+        smoothing, ohem = self.recipe.label_smoothing, self.recipe.ohem
+        loss = training_loss(logits, targets, smoothing, ohem, self.class_weights, self.multi_label)
         self.micro_batch += 1
-        top1, top5 = precision(logits.detach(), targets)
-        self.of_step.append(torch.stack([loss.detach(), top1, top5]))
+        figures = () if self.multi_label else precision(logits.detach(), targets)
+        self.of_step.append(torch.stack([loss.detach(), *figures]))
         return loss
 
     def log_step(self, clips: int) -> None:
         """Log loss and precisions, averaged over the micro-batches of the step so far."""
-        loss, top1, top5 = torch.stack(self.of_step).mean(0)
-        self.log_dict({"Train/Loss": loss, "Train/Prec@1": top1, "Train/Prec@5": top5}, batch_size=clips)
+        figures = torch.stack(self.of_step).mean(0)
+        self.log_dict(dict(zip(TRAIN_FIGURES, figures, strict=False)), batch_size=clips)
         if self.step_is_made:
             self.of_step = []
 
@@ -108,12 +119,10 @@ class ActionModule(pl.LightningModule):
         """Log loss and precisions of a batch, dilations averaged."""
         clips, labels = batch
         logits = self.eval_network(clips)
-        top1, top5 = precision(logits, labels)
-        self.log_dict(
-            {"Val/Loss": clip_losses(logits, labels).mean(), "Val/Prec@1": top1, "Val/Prec@5": top5},
-            batch_size=len(labels),
-            sync_dist=True,
-        )
+        found = {"Val/Loss": clip_losses(logits, labels, multi_label=self.multi_label).mean()}
+        if not self.multi_label:
+            found["Val/Prec@1"], found["Val/Prec@5"] = precision(logits, labels)
+        self.log_dict(found, batch_size=len(labels), sync_dist=True)
 
     def configure_gradient_clipping(
         self,

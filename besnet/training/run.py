@@ -79,8 +79,9 @@ def train(
     parameters = sum(weight.numel() for weight in network.parameters())
     rank, world_size = engine.global_rank, engine.world_size
     about = header(
-        arguments, data.manifest.classes, asdict(data.manifest.passport), config | {"world_size": world_size}
-    )
+        arguments, data.manifest.classes, asdict(data.manifest.passport), config | {"world_size": world_size},
+        data.manifest.multi_label,
+    )  # fmt: skip
     # nothing is written before the lock is held
     with only_writer(out, "training") if rank == 0 else nullcontext():
         checkpoint, changed = find_checkpoint(out, about, accept_changes, defaults, say=rank == 0)

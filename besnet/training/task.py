@@ -12,6 +12,7 @@ from torch import Tensor, optim
 from besnet.data.clips import ClipBatch
 from besnet.data.evaluation_clips import VideoClips
 from besnet.data.failures import FailureLog
+from besnet.data.targets import targets
 from besnet.data.transforms import evaluation_views, training_batch
 from besnet.evaluation.forward import forward
 from besnet.evaluation.views import evaluation_crop_size, settings
@@ -21,11 +22,11 @@ from besnet.training.data import VideoData
 from besnet.training.finite import Losses
 from besnet.training.length import Length
 from besnet.training.lightning_internals import recount
-from besnet.training.loss import clip_losses, precision
+from besnet.training.loss import clip_losses
 from besnet.training.module import ActionModule
 from besnet.training.recipe import Recipe
 from besnet.training.resume import obey
-from besnet.training.validation_metrics import Tally, ValidationOutput
+from besnet.training.validation_metrics import SetsTally, Tally, ValidationOutput
 
 
 class ActionTraining(ActionModule):
@@ -43,8 +44,9 @@ class ActionTraining(ActionModule):
         failures: FailureLog,
         header: dict[str, Any],
     ) -> None:
-        counts = np.bincount(data.manifest.labels[data.train_rows], minlength=len(data.manifest.classes))
-        super().__init__(network, recipe, seed, counts)
+        known = data.manifest.labels[data.train_rows]
+        counts = np.bincount(known[known >= 0], minlength=len(data.manifest.classes))
+        super().__init__(network, recipe, seed, counts, data.manifest.multi_label)
         self.data = data
         self.failures = failures
         self.header = header
@@ -53,7 +55,7 @@ class ActionTraining(ActionModule):
         self.first = 0  # the first micro-batch of this epoch that this process computes
         self.looped = 0
         self.changed = False  # whether the run resumes under accepted other settings or data
-        self.tally = Tally(torch.device("cpu"))
+        self.tally = self.new_tally()
         self.seen_losses = Losses(torch.device("cpu"), 1)
 
     @property
@@ -91,12 +93,12 @@ class ActionTraining(ActionModule):
         that: a step is always that of one batch of all its clips.
         """
         clips = training_batch(batch, self.data.crop_size, self.network.normalisation, self.data.crop.kind == "whole")
-        clips, targets = self.mixed(clips, batch.labels)
+        clips, wanted = self.mixed(clips, batch.labels)
         if not self.micro_batch and self.global_rank == 0:
             sheet = Path(self.trainer.default_root_dir) / "contact_sheet.png"
-            draw_batch_preview(sheet, clips, targets, self.data.manifest.classes, self.network.normalisation)
+            draw_batch_preview(sheet, clips, wanted, self.data.manifest.classes, self.network.normalisation)
         number = self.micro_batch
-        loss = self.learn(clips, targets)
+        loss = self.learn(clips, wanted)
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.seen_losses.watch(loss.detach(), number, self.trainer.global_step + 1, lr, batch.rows)
         share = self.length.accumulate / self.length.window(self.data.order.behind(self.samples), self.first)
@@ -118,9 +120,15 @@ class ActionTraining(ActionModule):
         plan = config["evaluation"]
         return evaluation_crop_size(config), plan.short_side, bool(plan.whole)
 
+    def new_tally(self) -> Tally | SetsTally:
+        """What counts a validation."""
+        if self.multi_label:
+            return SetsTally(self.device, self.data.val_rows, len(self.data.manifest.classes))
+        return Tally(self.device)
+
     def on_validation_epoch_start(self) -> None:
         """Start counting; rank 0's BatchNorm statistics are used on every rank."""
-        self.tally = Tally(self.device)
+        self.tally = self.new_tally()
         if self.trainer.world_size > 1:
             # each rank's BatchNorms have had other clips; a checkpoint has rank 0's
             for statistics in self.eval_network.buffers():
@@ -136,11 +144,12 @@ class ActionTraining(ActionModule):
         size, short_side, whole = self.evaluation_view
         own, frames = self.network.normalisation, [v.frames.to(self.device) for v in read if v.frames is not None]
         clips = torch.cat([evaluation_views(video, size, 1, own, short_side, whole) for video in frames])
-        labels = torch.from_numpy(manifest.labels[np.array([views.row for views in read])]).to(self.device)
+        rows = np.array([views.row for views in read])
+        known = targets(manifest, rows) if self.multi_label else manifest.labels[rows]
+        labels = torch.from_numpy(known).to(self.device)
         logits = forward(self.eval_network, clips)
-        top1, top5 = precision(logits, labels)
-        losses = clip_losses(logits, labels)
-        self.tally.add(losses, top1, top5)
+        losses = clip_losses(logits, labels, multi_label=self.multi_label)
+        self.tally.add(rows, logits, labels, losses)
         return {"views": read, "clips": clips, "losses": losses, "answers": logits.argmax(dim=1)}
 
     def on_validation_epoch_end(self) -> None:

@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from besnet.data.evaluation_clips import VideoClips
+from besnet.data.targets import named
 from besnet.data.transforms import pixels
 from besnet.models.network import Network
 from besnet.report.sheet import contact_sheet
@@ -106,12 +107,12 @@ class TensorBoardPictures(pl.Callback):
         if self.hardest:
             strips = []
             for loss, row, answer, frames in self.hardest:
-                truth, said = manifest.classes[manifest.labels[row]], manifest.classes[answer]
-                strips.append((f"{truth}, loss {loss:.2f}, predicted as {said}: {manifest[row].id}", frames))
+                truth, said = named(manifest[row], manifest.classes), manifest.classes[answer]
+                strips.append((f"{truth}, loss {loss:.2f}, most probable {said}: {manifest[row].id}", frames))
             add_picture(writer, "Val/hardest videos", contact_sheet(strips), trainer.global_step)
         if len(self.embedded) > 1:
             rows, features, thumbnails = zip(*self.embedded, strict=True)
-            names = [[manifest.classes[manifest.labels[row]], manifest[row].id] for row in rows]
+            names = [[named(manifest[row], manifest.classes), manifest[row].id] for row in rows]
             writer.add_embedding(np.stack(features), names, torch.stack(thumbnails), trainer.global_step,
                                  "validation videos", ["class", "video"])  # fmt: skip
 

@@ -18,6 +18,7 @@ def prepare(
     val: str | None = None,
     test: str | None = None,
     group: str | None = None,
+    multi_label: bool | None = None,
     official_split: int = 1,
     index_only: bool = False,
     copy: bool = False,
@@ -46,6 +47,9 @@ def prepare(
         test: rows of a table for testing, in the same way; for example person=daria,denis,eli.
         group: column of a table that names the film, the person or the recording of each video, whose videos are alike;
             by default `group` where there is such a column.
+        multi_label: whether videos of a table have several labels: `a;b` in the column label, or several rows of one
+            file; an empty label is then none of the classes. By default where labels hold a `;` whose parts also come
+            in other combinations; false takes labels with a `;` for names of classes.
         official_split: the official split of UCF101 or HMDB51: 1, 2 or 3.
         index_only: write no shards; read the videos in place.
         copy: copy the original files into the shards instead of re-encoding them for fast decoding.
@@ -56,8 +60,8 @@ def prepare(
     """
     return do_all(
         Request(
-            source, out, videos, name, classes, val, test, group, official_split, index_only, copy, short_side,
-            videos_per_shard, workers, timeout_sec,
+            source, out, videos, name, classes, val, test, group, multi_label, official_split, index_only, copy,
+            short_side, videos_per_shard, workers, timeout_sec,
         )
     )  # fmt: skip
 

@@ -33,6 +33,14 @@ class Entry:
     size: int | None = None
     shared: bool = False  # other entries mean other parts of the same file
     group: str = ""  # videos of one film, person or recording, where the source says so
+    labels: tuple[str, ...] | None = None  # of a source with several labels a video: all of them; `label` is None
+
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        """Its labels, however many it may have."""
+        if self.labels is not None:
+            return tuple(self.labels)
+        return () if self.label is None else (self.label,)
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,11 @@ class Listing:
     entries: list[Entry]
     classes: list[str] | None = None  # in the source's own order, where it has one
     counts: bool = False  # labels that are all numbers count into a class list, from 0
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a video has a set of labels."""
+        return any(entry.labels is not None for entry in self.entries)
 
 
 def split_named(name: str, where: str) -> str:
@@ -68,8 +81,12 @@ def check_ids(entries: Iterable[Entry]) -> None:
         known[entry.id] = entry.where
 
 
-def number_labels(listing: Listing, classes: Sequence[str] | None) -> tuple[list[str], list[int]]:
-    """(class names, the label number of each entry; -1 without a label).
+# The class number of a video, -1 without a label; or those of all its labels, where a source has several a video.
+Numbers = int | tuple[int, ...]
+
+
+def number_labels(listing: Listing, classes: Sequence[str] | None) -> tuple[list[str], list[Numbers]]:
+    """(class names, the label number of each entry; -1 without a label, all numbers where there are several).
 
     Names come from `classes`, else from the source, else from an official list with exactly these labels, else they
     are the training labels in alphabetical order (numbers in theirs), each in one spelling. Labels that are all numbers
@@ -77,19 +94,19 @@ def number_labels(listing: Listing, classes: Sequence[str] | None) -> tuple[list
     """
     entries = listing.entries
     names = list(classes or listing.classes or [])
-    labels = {e.label for e in entries if e.label is not None}
+    labels = {label for e in entries for label in e.all_labels}
     numbers = bool(labels) and all(label.isdecimal() for label in labels)
     if numbers and (classes or listing.counts) and not labels <= set(names):
         most = max(labels, key=lambda label: (len(label.lstrip("0")), label.lstrip("0")))
-        first = next(e for e in entries if e.label == most)
+        first = next(e for e in entries if most in e.all_labels)
         if len(most) > 9 or int(most) >= MAX_CLASSES:
             raise ValueError(f"{first.where}: label {most[:20]}: above {MAX_CLASSES:,} it is no class")
         names = names or [str(n) for n in range(int(most) + 1)]
         if int(most) >= len(names):
             raise ValueError(f"{first.where}: label {int(most)}, but there are {len(names)} classes, counted from 0")
-        return names, [-1 if e.label is None else int(e.label) for e in entries]
+        return names, [numbered(e, [int(label) for label in e.all_labels]) for e in entries]
     if not names:
-        found = {e.label for e in entries if e.split == "train" and e.label is not None} or labels
+        found = {label for e in entries if e.split == "train" for label in e.all_labels} or labels
         one_spelling = {canonical(label): label for label in sorted(found, reverse=True)}
         order = sorted(one_spelling.values())
         if all(label.isdecimal() for label in order):
@@ -101,7 +118,14 @@ def number_labels(listing: Listing, classes: Sequence[str] | None) -> tuple[list
         raise ValueError(f"{listing.name}: the source's class list has a class twice")
     _tell_merged(labels)
     finder = ClassFinder(names)
-    return names, [-1 if e.label is None else finder(e.label, e.where) for e in entries]
+    return names, [numbered(e, [finder(label, e.where) for label in e.all_labels]) for e in entries]
+
+
+def numbered(entry: Entry, numbers: Sequence[int]) -> Numbers:
+    """The numbers of an entry's labels as the manifest has them."""
+    if entry.labels is not None:
+        return tuple(sorted(set(numbers)))
+    return numbers[0] if numbers else -1
 
 
 def _tell_merged(labels: set[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from besnet.data.manifest import Shard
 from besnet.data.paths import read_range
-from besnet.data.prepare.listing import Entry
+from besnet.data.prepare.listing import Entry, Numbers
 from besnet.data.prepare.parts import Part, own_name
 from besnet.data.prepare.process_video import Job
 from besnet.data.prepare.staging import Staging
@@ -28,7 +28,7 @@ class Packer:
         self,
         out: Path,
         entries: list[Entry],
-        labels: list[int],
+        labels: list[Numbers],
         classes: list[str],
         staging: Staging,
         videos_per_shard: int,
@@ -97,11 +97,14 @@ class Packer:
             outcome = self.staging.outcome(job.number)
             assert outcome is not None
             assert outcome.facts is not None
-            about = {"id": entry.id, "label": label, "split": entry.split, **outcome.facts, **(outcome.extra or {})}
+            several = {} if isinstance(label, int) else {"classes": [self.classes[number] for number in label]}
+            own = {"label": label} if isinstance(label, int) else {"labels": label}
+            about = {"id": entry.id, **own, "split": entry.split, **outcome.facts, **(outcome.extra or {})}
             if entry.group:
                 about["group"] = entry.group
-            if label >= 0:
+            if isinstance(label, int) and label >= 0:
                 about["class"] = self.classes[label]
+            about |= several
             ending = "mp4"
             piece = self.staging.piece(job.number)
             if job.mode == "copy":

@@ -10,7 +10,7 @@ from typing import Any
 from besnet.data.labels import classes_named
 from besnet.data.manifest import ClassNames
 from besnet.data.prepare.encode import settings as encode_settings
-from besnet.data.prepare.listing import Entry, Listing, check_ids, number_labels
+from besnet.data.prepare.listing import Entry, Listing, Numbers, check_ids, number_labels
 from besnet.data.prepare.parts import listed_once
 from besnet.data.prepare.process_video import Job, Mode
 from besnet.data.prepare.sources import list_source
@@ -33,6 +33,7 @@ class Request:
     val: str | None = None
     test: str | None = None
     group: str | None = None
+    multi_label: bool | None = None
     official_split: int = 1
     index_only: bool = False
     copy: bool = False
@@ -69,25 +70,27 @@ class Request:
     def listing(self) -> Listing:
         """The videos that the source lists."""
         held_out = {split: rule for split, rule in (("val", self.val), ("test", self.test)) if rule}
-        return list_source(self.source, self.videos, held_out, self.official_split, self.out, self.group)
+        return list_source(
+            self.source, self.videos, held_out, self.official_split, self.out, self.group, self.multi_label
+        )
 
     def shared_listing(self, folder: Path) -> Listing:
         """The same, made by the first part that comes and kept in `folder`."""
         places = [os.path.abspath(path) if path else None for path in (self.source, self.videos, self.out)]
-        asked = [*places, self.val, self.test, self.group, self.official_split]
+        asked = [*places, self.val, self.test, self.group, self.official_split, self.multi_label]
         key = hashlib.blake2b(json.dumps(asked).encode(), digest_size=8).hexdigest()
         return listed_once(folder, key, self.listing)
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """The videos of a request. classes: names; labels: of each entry, -1 without one. plan: a hash of it all."""
+    """The videos of a request. classes: names; labels: of each entry. plan: a hash of it all."""
 
     name: str
     root: str
     entries: list[Entry]
     classes: list[str]
-    labels: list[int]
+    labels: list[Numbers]
     jobs: list[Job]
     plan: str
 

@@ -17,7 +17,7 @@ from besnet.data.row import MAX_FILE_BYTES, hash_bytes
 from besnet.data.shards import members
 
 FACTS = ("size", "frames", "fps", "duration_sec", "width", "height", "hash", "source_hash", "why")
-ROW_KEYS = {"id", "label", "split", "class", "group"}
+ROW_KEYS = {"id", "label", "split", "class", "group", "labels", "classes"}
 
 
 class EarlierResult:

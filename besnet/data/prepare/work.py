@@ -44,7 +44,10 @@ def do_all(request: Request) -> Manifest:
             raise ValueError(f"{request.source}: no readable video among {len(entries)} (the first: {first})")
         rows = rows_of(preparation, staging, packer)
         root, shards = ("." if packer else preparation.root), (packer.shards if packer else [])
-        write_manifest(staging.folder, preparation.name, preparation.classes, root, rows, request.encode, shards)
+        write_manifest(
+            staging.folder, preparation.name, preparation.classes, root, rows, request.encode, shards,
+            any(entry.labels is not None for entry in preparation.entries),
+        )  # fmt: skip
         staging.put_in_place()
         manifest = Manifest.load(request.out)
         finished = True
@@ -128,11 +131,12 @@ def tell_unfinished(jobs: list[Job], staging: Staging, packer: "Packer | None") 
 def rows_of(preparation: Preparation, staging: Staging, packer: "Packer | None") -> Iterator[Row]:
     """The manifest's rows."""
     for n, (entry, label) in enumerate(zip(preparation.entries, preparation.labels, strict=True)):
-        yield replace(row_of(n, entry, label, staging, packer), group=entry.group)
+        one, several = (label, None) if isinstance(label, int) else (-1, label)
+        yield replace(row_of(n, entry, one, staging, packer), group=entry.group, labels=several)
 
 
 def row_of(n: int, entry: Entry, label: int, staging: Staging, packer: "Packer | None") -> Row:
-    """The row of one video, but for its group."""
+    """The row of one video, but for its group and several labels."""
     outcome = staging.outcome(n)
     if outcome is None:
         return Row(entry.id, label, entry.split, "missing", entry.why)

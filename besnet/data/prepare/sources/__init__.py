@@ -21,6 +21,7 @@ def list_source(
     official_split: int,
     out: Path | None = None,
     group: str | None = None,
+    multi_label: bool | None = None,
 ) -> Listing:
     """The videos that a source lists, none of them in `out`. ValueError where it is of no known layout."""
     if not source.exists():
@@ -28,24 +29,27 @@ def list_source(
     if videos is not None and not videos.is_dir():
         raise ValueError(f"{videos}: no such folder of videos")
     by_column = held_out | ({"group": group} if group else {})
+    sets = {"multi_label": "true"} if multi_label else {}
     if not source.is_dir():
         if "youtube_id" not in columns(source) and source.suffix.lower() != ".json":
             if not is_plain_list(source):
-                return list_table(source, videos, held_out, group)
+                return list_table(source, videos, held_out, group, multi_label)
             _refuse(by_column, source)
-            return list_plain([source], videos)
-        _refuse(by_column, source)
+            return list_plain([source], videos, multi_label)
+        _refuse(by_column | sets, source)
         return list_kinetics([source], _files(videos or source.parent, out), _kinetics_name(source))
     files = _files(videos or source, out)
     published = _list_published(source, files, official_split)
     if published is None and (table := _table_in(source)):
-        return list_table(table, videos, held_out, group)
+        return list_table(table, videos, held_out, group, multi_label)
     _refuse(by_column, source)
     if published is not None:
+        _refuse(sets, source)
         return published
     lists = [file for file in sorted([*source.glob("*.csv"), *source.glob("*.txt")]) if is_plain_list(file)]
     if lists:
-        return list_plain(lists, videos)
+        return list_plain(lists, videos, multi_label)
+    _refuse(sets, source)
     if videos is not None:
         raise ValueError(f"{source}: no annotations of a known kind in it, and only with such does --videos go")
     if files.tars and files.videos:

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from besnet.data.paths import read_text
 from besnet.data.prepare.files import VIDEO_ENDINGS
 from besnet.data.prepare.listing import Entry, Listing, split_in
+from besnet.data.prepare.sources.label_sets import with_label_sets
 from besnet.data.prepare.sources.table import locate
 
 SEPARATORS = (",", ";", "\t", " ")
@@ -20,8 +21,11 @@ def is_plain_list(path: Path) -> bool:
         return False
 
 
-def list_plain(paths: Sequence[Path], videos: Path | None) -> Listing:
-    """Videos of one or more lists; paths are relative to `videos` (by default the lists' folder), or absolute."""
+def list_plain(paths: Sequence[Path], videos: Path | None, multi_label: bool | None = None) -> Listing:
+    """Videos of one or more lists; paths are relative to `videos` (by default the lists' folder), or absolute.
+
+    multi_label: see besnet.data.prepare.sources.label_sets.
+    """
     entries = []
     for path in paths:
         split = split_in(path.stem) or ("train" if len(paths) == 1 else None)
@@ -35,7 +39,7 @@ def list_plain(paths: Sequence[Path], videos: Path | None) -> Listing:
                 raise ValueError(f"{path}:{line}: {text:.80}: not a video's path and its label")
             file, label = fields
             entries.append(Entry(file, label, split, file, f"{path}:{line}"))
-    root, located = locate((videos or paths[0].parent).resolve(), entries)
+    root, located = locate((videos or paths[0].parent).resolve(), with_label_sets(entries, multi_label))
     return Listing(paths[0].resolve().parent.name, root, located, counts=True)
 
 

@@ -5,16 +5,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from besnet.data.prepare.listing import Entry, Listing, split_named
+from besnet.data.prepare.sources.label_sets import with_label_sets
 from besnet.data.prepare.sources.rows import need, read_rows
 
 PLAIN_NAMES = ("index", "train", "split1")  # no names of data: the folder's name is used
 
 
-def list_table(path: Path, videos: Path | None, held_out: dict[str, str], group: str | None = None) -> Listing:
+def list_table(
+    path: Path,
+    videos: Path | None,
+    held_out: dict[str, str],
+    group: str | None = None,
+    multi_label: bool | None = None,
+) -> Listing:
     """Videos of a table. Paths are relative to `videos` (by default the table's folder), or absolute.
 
     group: the column that names each video's group, in any case; by default `group`, if there is one. Further columns
     stay out of the data set; `held_out` ({split: "column=value,..."}) may use them to hold out subjects for testing.
+    multi_label: see besnet.data.prepare.sources.label_sets.
     """
     names, rows = read_rows(path)
     by = group.strip().lower() if group else "group"
@@ -24,8 +32,8 @@ def list_table(path: Path, videos: Path | None, held_out: dict[str, str], group:
     entries, columns = [], []
     for line, row in rows:
         where, file, label = f"{path}:{line}", row["path"].strip(), row["label"].strip()
-        if not file or not label:
-            raise ValueError(f"{where}: {'label' if file else 'path'} is empty")
+        if not file:
+            raise ValueError(f"{where}: path is empty")
         split = split_named(row["split"], where) if "split" in row else "train"
         entries.append(Entry(file, label, split, file, where, group=row.get(by, "").strip()))
         columns.append(row)
@@ -36,7 +44,7 @@ def list_table(path: Path, videos: Path | None, held_out: dict[str, str], group:
         gone = {entry.split for entry in before} - {entry.split for entry in entries}
         if gone:
             raise ValueError(f"--{split} {rule}: takes every row of the split {', '.join(sorted(gone))}")
-    root, located = locate(root, entries)
+    root, located = locate(root, with_label_sets(entries, multi_label))
     name = Path(os.path.abspath(path)).parent.name if path.stem in PLAIN_NAMES else path.stem
     return Listing(name, root, located)
 
