@@ -23,12 +23,16 @@ class FittedOn(TypedDict):
     training_videos: NotRequired[Count]
 
 
-class Calibration(TypedDict):
-    """calibration.json; checkpoint: the hash of the one whose probabilities were fitted. It holds a temperature, or
-    where a video has several labels the threshold of each class."""
+class Fitted(TypedDict):
+    """A temperature, or where a video has several labels the threshold of each class."""
 
-    temperature: NotRequired[Temperature | None]
+    temperature: NotRequired[Temperature]
     thresholds: NotRequired[Thresholds]
+
+
+class Calibration(Fitted):
+    """calibration.json; checkpoint: the hash of the one whose probabilities were fitted."""
+
     checkpoint: Hash
     fitted_on: NotRequired[FittedOn]
 

@@ -1,13 +1,17 @@
-"""The verb `calibrate`: fit a temperature on one evaluation, and report its effect on another."""
+"""The verb `calibrate`: fit a temperature (of several labels a video, the thresholds) on one evaluation, and report its
+effect on another."""
 
 from pathlib import Path
 
-from besnet.checkpoints.temperature import FILE, LEAST, MOST, Calibration
+from besnet.checkpoints.temperature import FILE, LEAST, MOST, UNKNOWN, Calibration, Fitted
 from besnet.evaluation.reliability import reliability
 from besnet.evaluation.stored import Evaluation, read_evaluation
 from besnet.evaluation.tempering import fit_temperature, tempered
+from besnet.evaluation.thresholds import best_thresholds, mean_f1
 from besnet.files import write_json
 from besnet.formats import stamp
+from besnet.report.numbers import percent
+from besnet.text import visible
 
 
 def calibrate(
@@ -18,6 +22,7 @@ def calibrate(
 ) -> None:
     """Fit a temperature on the stored predictions of one split, and report its effect on those of another.
 
+    Where videos have several labels, the threshold of each class is chosen instead, from which on a video has it.
     Writes calibration.json into the run's folder, for later predictions and evaluations of the same checkpoint.
 
     Args:
@@ -28,7 +33,7 @@ def calibrate(
             too high, so the temperature will be too low.
     """
     evaluation = read_evaluation(fitted)
-    about, (probabilities, labels) = evaluation.about, evaluation.labelled()
+    about = evaluation.about
     folder = run_folder or (fitted.parent.parent if fitted.parent.name == "evaluations" else None)
     if folder is None:
         raise ValueError(f"{fitted}: not in the folder evaluations of a run: give the run with --run_folder")
@@ -40,30 +45,61 @@ def calibrate(
             f"{fitted}: {trained_on} of its videos are training videos of the network, which is overconfident "
             "about them: evaluate --split val first, or add --allow_training_videos"
         )
-    temperature = fit_temperature(probabilities, labels)
+    other = None if reported is None else read_evaluation(reported)
+    if other is not None:
+        check_other(evaluation, other)
     found: Calibration = {
-        "temperature": temperature,
+        **(fitted_thresholds if evaluation.multi_label else fitted_temperature)(evaluation, other),
         "checkpoint": about["checkpoint"]["hash"],
         "fitted_on": {
             "split": about["split"],
             "passport": dict(about["data"]["passport"]),  # type: ignore[arg-type]
-            "videos": len(labels),
+            "videos": int((evaluation.labels.reshape(len(evaluation.labels), -1) >= 0).any(axis=1).sum()),
             "training_videos": trained_on or 0,
         },
     }
-    print(f"temperature {temperature:.3f}, fitted on {len(labels)} videos of the split {about['split']}")
-    if trained_on:
-        print(f"WARNING: {trained_on} of these are training videos: the temperature is too low for new videos")
-    if min(temperature / LEAST, MOST / temperature) < 1.001:
-        print(f"WARNING: {temperature:.3g} is a limit: these videos are too few or too easy")
-    if reported is not None:
-        report(evaluation, read_evaluation(reported), temperature)
     write_json(folder / FILE, stamp("calibration") | found)
     print(f"stored: {folder / FILE}")
 
 
-def report(evaluation: Evaluation, other: Evaluation, temperature: float) -> None:
-    """Print the effect of a temperature from one evaluation on another. ValueError if they do not match."""
+def fitted_temperature(evaluation: Evaluation, other: Evaluation | None) -> Fitted:
+    """The temperature that fits an evaluation; prints it, and its effect on another one."""
+    probabilities, labels = evaluation.labelled()
+    temperature, trained_on = fit_temperature(probabilities, labels), evaluation.about.get("trained_on")
+    print(f"temperature {temperature:.3f}, fitted on {len(labels)} videos of the split {evaluation.about['split']}")
+    if trained_on:
+        print(f"WARNING: {trained_on} of these are training videos: the temperature is too low for new videos")
+    if min(temperature / LEAST, MOST / temperature) < 1.001:
+        print(f"WARNING: {temperature:.3g} is a limit: these videos are too few or too easy")
+    if other is not None:
+        report(other, temperature)
+    return {"temperature": temperature}
+
+
+def fitted_thresholds(evaluation: Evaluation, other: Evaluation | None) -> Fitted:
+    """The threshold of each class with the best F1; prints them, and their effect on another evaluation."""
+    if evaluation.about.get("activation") != "sigmoid":
+        raise ValueError(f"{evaluation.folder}: its network gives one label a video: thresholds are for several")
+    if not len(evaluation.labels):
+        raise ValueError(f"{evaluation.folder}: no video was evaluated: thresholds need videos")
+    classes = evaluation.about["classes"]
+    thresholds, unknown = best_thresholds(evaluation.probabilities.mean(axis=1), evaluation.labels)
+    print(f"thresholds {min(thresholds):.2f} to {max(thresholds):.2f}, chosen by F1 on {len(evaluation.labels)} videos "
+          f"of the split {evaluation.about['split']}")  # fmt: skip
+    if unknown:
+        names = ", ".join(visible(classes[number]) for number in unknown[:5])
+        print(f"WARNING: {len(unknown)} classes have no video there ({names}): their threshold is {UNKNOWN}")
+    for one in filter(None, (evaluation, other)):
+        shares = one.probabilities.mean(axis=1)
+        if one.labels.any():
+            before = percent(mean_f1(shares, one.labels, [UNKNOWN] * len(classes)))
+            after = percent(mean_f1(shares, one.labels, thresholds))
+            print(f"mean F1 on the split {one.about['split']}: {before} with {UNKNOWN}, {after} with them")
+    return {"thresholds": thresholds}
+
+
+def check_other(evaluation: Evaluation, other: Evaluation) -> None:
+    """ValueError if a second evaluation is not of the same checkpoint on other videos."""
     about, new = evaluation.about, other.about
     if new["checkpoint"]["hash"] != about["checkpoint"]["hash"]:
         raise ValueError(
@@ -71,6 +107,13 @@ def report(evaluation: Evaluation, other: Evaluation, temperature: float) -> Non
         )
     if (new["split"], new["data"]["passport"]["source"]) == (about["split"], about["data"]["passport"]["source"]):
         raise ValueError(f"{other.folder}: the temperature is fitted on the split {about['split']}: report on another")
+    if other.multi_label != evaluation.multi_label:
+        raise ValueError(f"{other.folder}: one of the two evaluations is of several labels a video, the other of one")
+
+
+def report(other: Evaluation, temperature: float) -> None:
+    """Print the effect of a temperature on an evaluation that it was not fitted on."""
+    new = other.about
     probabilities, labels = other.labelled()
     before, after = (reliability(shares, labels) for shares in (probabilities, tempered(probabilities, temperature)))
     print(

@@ -132,7 +132,7 @@ def write_part(folder: Path, rank: int, batch: list[RowPrediction]) -> None:
     sync_folder(folder)
 
 
-def read_parts(folder: Path, rows: np.ndarray, num_views: int, multi_label: bool) -> Iterator[RowPrediction]:
+def read_parts(folder: Path, rows: np.ndarray, num_views: int, multi_label: bool = False) -> Iterator[RowPrediction]:
     """The predictions for some of these rows that an unfinished evaluation saved. Damaged files are deleted: their
     videos are evaluated again."""
     wanted = set(rows.tolist())

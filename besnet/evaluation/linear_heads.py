@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import special
 
+from besnet.evaluation.average_precision import average_precisions, mean_of_known
 from besnet.evaluation.metrics import top_k
 from besnet.evaluation.probabilities import SMALLEST
 
@@ -17,7 +19,8 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Videos:
-    """Features float32 (N, V, F) of N videos in V views each, and their labels int64 (N,)."""
+    """Features float32 (N, V, F) of N videos in V views each, and their labels int64 (N,); or of several labels a video
+    0 and 1 of each class (N, C)."""
 
     features: np.ndarray
     labels: np.ndarray
@@ -32,10 +35,13 @@ class Head:
 
     weight: np.ndarray
     bias: np.ndarray
+    multi_label: bool = False
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """float32 (N, V, C) of features (N, V, F)."""
         logits = features @ self.weight.T + self.bias
+        if self.multi_label:
+            return np.asarray(special.expit(logits), dtype=np.float32)
         shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
         found: np.ndarray = (shares / shares.sum(axis=-1, keepdims=True)).astype(np.float32)
         return found
@@ -43,7 +49,10 @@ class Head:
 
 @dataclass(frozen=True)
 class Score:
-    """What a strength reached on videos that its heads had not learned from: top-1, and the mean of -log(p)."""
+    """What a strength reached on videos that its heads had not learned from: top-1, and the mean of -log(p).
+
+    Where a video has several labels, `top1` is mAP, and the mean is over all classes of all videos.
+    """
 
     strength: float
     top1: float
@@ -61,18 +70,38 @@ def fit_heads(videos: Videos, num_classes: int, strengths: Sequence[float]) -> I
     from threadpoolctl import threadpool_limits
 
     _, views, width = videos.features.shape
-    scaler, labels = StandardScaler(), videos.labels.repeat(views)
+    scaler, labels = StandardScaler(), videos.labels.repeat(views, axis=0)
     rows = scaler.fit_transform(videos.features.reshape(-1, width).astype(np.float64))
-    regression: Any = LogisticRegression(max_iter=MOST_STEPS, warm_start=True)
+    # of several labels each class is a question of its own, where it has two answers
+    several = labels.ndim == 2
+    asked = [n for n in range(num_classes) if 0 < labels[:, n].sum() < len(labels)] if several else [0]
+    regressions: list[Any] = [LogisticRegression(max_iter=MOST_STEPS, warm_start=True) for _ in asked]
+    weights = np.full(len(rows), 1 / views)
     for strength in sorted(strengths):
-        regression.C = strength
         # one thread: threads that wait for each other on a busy machine take a hundred times as long
         with warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
             warnings.simplefilter("always", ConvergenceWarning)
-            regression.fit(rows, labels, sample_weight=np.full(len(rows), 1 / views))
+            for number, regression in zip(asked, regressions, strict=True):
+                regression.C = strength
+                regression.fit(rows, labels[:, number] if several else labels, sample_weight=weights)
         if caught:
             print(f"C {strength:g}: not at its optimum after {MOST_STEPS} steps")
-        yield strength, head_of(regression, scaler.mean_, scaler.scale_, num_classes)
+        if several:
+            yield strength, head_of_sets(dict(zip(asked, regressions, strict=True)), scaler, labels)
+        else:
+            yield strength, head_of(regressions[0], scaler.mean_, scaler.scale_, num_classes)
+
+
+def head_of_sets(regressions: dict[int, Any], scaler: Any, labels: np.ndarray) -> Head:
+    """The regressions of the classes that have one as a layer; of the others all videos, or none, have the label."""
+    count = labels.shape[1]
+    always = labels.all(axis=0)
+    weight = np.zeros((count, len(scaler.mean_)))
+    bias = np.where(always, -NEVER, NEVER)
+    for number, regression in regressions.items():
+        weight[number] = regression.coef_[0] / scaler.scale_
+        bias[number] = regression.intercept_[0] - weight[number] @ scaler.mean_
+    return Head(weight.astype(np.float32), bias.astype(np.float32), multi_label=True)
 
 
 def head_of(regression: Any, mean: np.ndarray, scale: np.ndarray, num_classes: int) -> Head:
@@ -98,9 +127,13 @@ def scores(parts: Sequence[tuple[Videos, Videos]], num_classes: int, strengths: 
     found = []
     for strength, shares in mean.items():
         together = np.concatenate(shares)
-        own = np.take_along_axis(together, labels[:, None], axis=1)
-        nll = -np.log(np.maximum(own, SMALLEST)).mean()
-        found.append(Score(strength, float(top_k(together, labels, 1).mean()), float(nll)))
+        if labels.ndim == 2:
+            right = mean_of_known(average_precisions(together, labels)) or 0.0
+            own = np.where(labels > 0, together, 1 - together)
+        else:
+            right = float(top_k(together, labels, 1).mean())
+            own = np.take_along_axis(together, labels[:, None], axis=1)
+        found.append(Score(strength, right, float(-np.log(np.maximum(own, SMALLEST)).mean())))
     return found
 
 

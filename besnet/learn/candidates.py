@@ -9,10 +9,13 @@ import numpy as np
 from besnet.checkpoints import model_folder
 from besnet.checkpoints.model_folder import LoadedModel
 from besnet.checkpoints.published_model import Input
+from besnet.checkpoints.temperature import Fitted
+from besnet.evaluation.average_precision import average_precisions, mean_of_known
 from besnet.evaluation.evaluate import evaluate
 from besnet.evaluation.probabilities import SMALLEST
 from besnet.evaluation.stored import Evaluation, read_evaluation
 from besnet.evaluation.tempering import fit_temperature
+from besnet.evaluation.thresholds import best_thresholds
 from besnet.evaluation.views import settings
 from besnet.predict.export import contract, metrics
 from besnet.predict.probe import probe
@@ -55,13 +58,21 @@ class Candidate:
 
     @property
     def top1(self) -> float:
-        """Top-1 on the validation videos."""
+        """Top-1 on the validation videos; mAP where a video has several labels."""
+        if self.results.multi_label:
+            return (
+                mean_of_known(average_precisions(self.results.probabilities.mean(axis=1), self.results.labels)) or 0.0
+            )
         probabilities, labels = self.results.labelled()
         return float((probabilities.argmax(1) == labels).mean())
 
     @property
     def nll(self) -> float:
-        """The mean of -log(probability) of the validation videos."""
+        """The mean of -log(probability) of the validation videos; of all their classes where they have several."""
+        if self.results.multi_label:
+            shares = self.results.probabilities.mean(axis=1)
+            right = np.where(self.results.labels > 0, shares, 1 - shares)
+            return float(-np.log(np.maximum(right, SMALLEST)).mean())
         probabilities, labels = self.results.labelled()
         own = np.take_along_axis(probabilities, labels[:, None], axis=1)
         return float(-np.log(np.maximum(own, SMALLEST)).mean())
@@ -91,7 +102,7 @@ def linear_probe(
 def surest(probes: Sequence[Candidate]) -> Candidate:
     """The probe with the lowest -log(probability) on the validation videos, which moves less by chance than top-1."""
     chosen = min(probes, key=lambda probe: probe.nll)
-    told = ", ".join(f"{one.name} {one.nll:.3f} (top-1 {percent(one.top1)})" for one in probes)
+    told = ", ".join(f"{one.name} {one.nll:.3f} ({figure(probes)} {percent(one.top1)})" for one in probes)
     print(f"-log(probability) of the validation videos: {told}: the {chosen.name} is kept")
     return chosen
 
@@ -107,22 +118,38 @@ def trained(run: Path, data: Path, workers: int) -> Candidate:
 
 
 def better(candidates: Sequence[Candidate]) -> Candidate:
-    """The one with the most right answers on the validation videos; of equal ones the first, which is the simplest."""
+    """The one with the highest top-1 (or mAP) on the validation videos; of equal ones the first, which is the
+    simplest."""
     chosen = max(candidates, key=lambda candidate: candidate.top1)
     if len(candidates) > 1:
         told = ", ".join(f"{one.name} {percent(one.top1)}" for one in candidates)
-        print(f"\ntop-1 on the validation videos: {told}: the {chosen.name} is kept")
+        print(f"\n{figure(candidates)} on the validation videos: {told}: the {chosen.name} is kept")
     return chosen
 
 
-def write_model(given: LoadedModel, folder: Path, temperature: float) -> None:
+def figure(candidates: Sequence[Candidate]) -> str:
+    """What `top1` is called."""
+    return "mAP" if candidates[0].results.multi_label else "top-1"
+
+
+def write_model(given: LoadedModel, folder: Path, fitted: Fitted) -> None:
     """Write a network as a calibrated model folder."""
-    calibrated = replace(given, temperature=temperature)
+    calibrated = replace(given, **fitted)
     about = contract(calibrated, settings(given.trained.config, given.name))
     model_folder.write(folder, calibrated, about, metrics(calibrated))
 
 
-def temperature_of(candidate: Candidate) -> float:
-    """What makes its probabilities match the validation videos."""
+def fitted_on(candidate: Candidate) -> Fitted:
+    """What makes its probabilities match the validation videos, or the thresholds that suit them."""
+    if candidate.results.multi_label:
+        shares = candidate.results.probabilities.mean(axis=1)
+        return {"thresholds": best_thresholds(shares, candidate.results.labels)[0]}
     probabilities, labels = candidate.results.labelled()
-    return fit_temperature(probabilities, labels)
+    return {"temperature": fit_temperature(probabilities, labels)}
+
+
+def said_of(fitted: Fitted) -> str:
+    """What was fitted, in words."""
+    if "thresholds" in fitted:
+        return f"thresholds {min(fitted['thresholds']):.2f} to {max(fitted['thresholds']):.2f}"
+    return f"temperature {fitted['temperature']:.2f}"

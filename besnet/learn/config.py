@@ -28,6 +28,7 @@ class Choices:
     mirror: bool
     whole: bool = True
     epochs: int = 1
+    multi_label: bool = False
 
     @property
     def batch_size(self) -> int:
@@ -95,7 +96,7 @@ recipe:
   lr: 0.0001
   weight_decay: 0.05
   warmup_epochs: 1
-  label_smoothing: 0.1
+  label_smoothing: {0.0 if choices.multi_label else 0.1}
   freeze: 10  # the stem and 10 of 16 blocks stay; fewer: slower, and better with many videos
   layer_decay: 0.8
   ema: 0.98  # the average of the last weights is evaluated
@@ -131,7 +132,7 @@ recipe:
   lr: 0.002
   weight_decay: 0.05
   warmup_epochs: {max(1, choices.epochs // 20)}
-  label_smoothing: 0.1
+  label_smoothing: {0.0 if choices.multi_label else 0.1}
 
 evaluation: {{num_clips: 2, num_crops: 1}}
 """

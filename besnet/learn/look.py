@@ -5,6 +5,7 @@ import re
 import numpy as np
 
 from besnet.data.manifest import Manifest
+from besnet.data.targets import targets
 
 SIDES = {"left", "right", "clockwise", "counterclockwise", "anticlockwise"}
 UNEVEN = 5  # the largest class has so many times the videos of the smallest
@@ -18,8 +19,7 @@ def look(manifest: Manifest) -> None:
     print(f"length: {length.min():.1f} to {length.max():.1f} s, half of them up to {np.median(length):.1f} s")
     print(f"frames a second: {spread([round(one.fps, 1) for one in facts])}")
     print(f"size: {spread([one.width for one in facts])} x {spread([one.height for one in facts])} pixels, as prepared")
-    train = manifest.labels[manifest.select("train")]
-    counts = np.bincount(train[train >= 0], minlength=len(manifest.classes))
+    counts = targets(manifest, manifest.select("train")).sum(axis=0).astype(np.int64)
     few, many = int(counts.argmin()), int(counts.argmax())
     names = manifest.classes
     print(f"training videos of a class: {counts[few]} ({names[few]}) to {counts[many]} ({names[many]})")

@@ -22,7 +22,7 @@ class RunState:
     """One run. state: running, stopped (the same command resumes it) or finished.
 
     step: the last one that is known of; steps: of the whole run, None where an older besnet wrote it. steps_per_sec,
-    left_sec: while it is running. last, best: top-1 of the validations, percent; None without one.
+    left_sec: while it is running. last, best: top-1 (or mAP) of the validations, percent; None without one.
     """
 
     run: str
@@ -85,12 +85,12 @@ def state_of(run: Path, folder: Path) -> RunState:
 
 
 def validations(table: Path) -> list[tuple[int, float | None]]:
-    """(step, top-1 of the validation after it in percent, or None) of each row of metrics.csv that can be read."""
+    """(step, top-1 or mAP of the validation after it in percent, or None) of each row of metrics.csv that is whole."""
     header, *rows = whole_rows(table) or [[]]
     found = []
     for row in rows:
         values = dict(zip(header, row, strict=False))
-        top1 = values.get("Val/Prec@1", "")
+        top1 = values.get("Val/Prec@1") or values.get("Val/mAP", "")
         known = re.fullmatch(r"[\d.]+(e[+-]?\d+)?", top1)  # nan is no figure
         if values.get("step", "").isdecimal():
             found.append((int(values["step"]), float(top1) if known else None))

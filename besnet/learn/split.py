@@ -16,19 +16,25 @@ from besnet.learn.recordings import groups_of
 
 
 def split_videos(
-    source: Path, videos: Path | None, rules: dict[str, str], group: str | None, out: Path, seed: int
+    source: Path,
+    videos: Path | None,
+    rules: dict[str, str],
+    group: str | None,
+    out: Path,
+    seed: int,
+    multi_label: bool | None = None,
 ) -> Listing:
     """The videos of a source, each with its split and group. Prints how they are split, before anything is decoded.
 
     A split of the source is obeyed. ValueError for classes that cannot be split, and for other kinds of sources.
     """
-    listing = list_source(source, videos, rules, 1, out, group)
-    entries = [entry for entry in listing.entries if entry.label is not None]
+    listing = list_source(source, videos, rules, 1, out, group, multi_label)
+    entries = [entry for entry in listing.entries if entry.label is not None or entry.labels is not None]
     if any(entry.start_sec is not None or entry.size is not None for entry in entries) or not entries:
         raise ValueError(f"{source}: needs class folders or a table label,path; for others, besnet prepare and train")
     if without := len(listing.entries) - len(entries):
         print(f"{without} videos without a label are left out")
-    entries = [replace(entry, label=" ".join(str(entry.label).split())) for entry in entries]
+    entries = [with_plain_spaces(entry) for entry in entries]
     groups, said = groups_of(entries, listing.root)
     entries = [replace(entry, group=found) for entry, found in zip(entries, groups, strict=True)]
     print(said)
@@ -38,7 +44,7 @@ def split_videos(
     if not splits["val"]:
         entries = with_validation(entries, seed)
     else:
-        check_classes([canonical(str(e.label)) for e in entries], [e.id for e in entries])
+        check_classes([sets_of(e) for e in entries], [e.id for e in entries])
         print(f"split: that of {source}: {counts(entries)}")
     across = {e.group for e in entries if e.split == "train"} & {e.group for e in entries if e.split == "test"}
     if across:
@@ -50,13 +56,25 @@ def split_videos(
 def with_validation(entries: Sequence[Entry], seed: int) -> list[Entry]:
     """About a fifth of the training videos become validation videos."""
     train = [entry for entry in entries if entry.split == "train"]
-    chosen = held_out([canonical(str(e.label)) for e in train], [e.group for e in train], seed)
+    chosen = held_out([sets_of(e) for e in train], [e.group for e in train], seed)
     validate = {entry.id for entry, held in zip(train, chosen, strict=True) if held}
     entries = [replace(entry, split="val") if entry.id in validate else entry for entry in entries]
     of = {entry.group for entry in train}
     whole = {entry.group for entry in train if entry.id in validate}
     print(f"split: {len(whole)} of {len(of)} groups validate, every class among them: {counts(entries)}")
     return entries
+
+
+def with_plain_spaces(entry: Entry) -> Entry:
+    """The entry with single spaces in its labels."""
+    if entry.labels is not None:
+        return replace(entry, labels=tuple(" ".join(label.split()) for label in entry.labels))
+    return replace(entry, label=" ".join(str(entry.label).split()))
+
+
+def sets_of(entry: Entry) -> tuple[str, ...]:
+    """What its labels mean, however they are spelled."""
+    return tuple(sorted({canonical(label) for label in entry.all_labels}))
 
 
 def counts(entries: Sequence[Entry]) -> str:
@@ -70,7 +88,7 @@ def write_index(file: Path, entries: Sequence[Entry]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["label", "path", "split", "group"])
-    writer.writerows([e.label, e.path or e.id, e.split, e.group] for e in entries)
+    writer.writerows(["; ".join(e.all_labels), e.path or e.id, e.split, e.group] for e in entries)
     with replacing(file) as stream:
         stream.write(text.getvalue().encode(errors="surrogateescape"))
 

@@ -20,7 +20,7 @@ from besnet.files import replacing, write_json
 from besnet.formats import stamp
 from besnet.models.folding import fold
 from besnet.models.network import Network
-from besnet.predict.model import with_temperature
+from besnet.predict.model import with_calibration
 
 SUFFIX = {"folder": "", "onnx": ".onnx", "torch-export": ".pt2"}
 PLACES = {
@@ -30,6 +30,14 @@ PLACES = {
     "uniform": "the video is cut into num_frames equal segments; the clip n (from 0) has the frame on the screen at "
     "(n + 0.5) / num_clips of each; frame_interval and target_fps have no meaning",
 }
+SOFTMAX = (
+    "p = the mean, over all num_clips x num_crops views of a video, of softmax(logits); and where temperature is a "
+    "number: softmax(log(max(p, 1e-12)) / temperature)"
+)
+SIGMOID = (
+    "p = the mean, over all num_clips x num_crops views of a video, of sigmoid(logits), of each class by itself; a "
+    "video has the label of every class whose p is at least its number in thresholds (0.5 where thresholds is null)"
+)
 CLOSE = 1e-4  # the largest difference of an exported file's logits, as a share of the largest logit
 
 
@@ -56,7 +64,7 @@ def export(
             file each, with averaged dilations, and a JSON file that describes inputs and outputs.
         out: what to write; by default in the folder `exports` of the run.
     """
-    given = with_temperature(chosen(ckpt_path, network, weights, input, classes))
+    given = with_calibration(chosen(ckpt_path, network, weights, input, classes))
     if given.said:
         print(given.said)
     if out is None and given.run is None:
@@ -87,7 +95,8 @@ def export(
                 torch.export.save(export_program(exported, num_frames, crop_size), file)
             run = torch.export.load(target).module()
     if to != "folder":
-        write_json(target.with_suffix(".json"), stamp("model") | about | {"temperature": given.temperature})
+        fitted = {"temperature": given.temperature, "thresholds": given.thresholds}
+        write_json(target.with_suffix(".json"), stamp("model") | about | fitted)
     off = difference(run, exported, num_frames, crop_size)
     if not off <= CLOSE:
         raise ValueError(
@@ -117,6 +126,7 @@ def contract(given: model_folder.LoadedModel, config: Settings) -> dict[str, Any
     """The inputs and outputs of a network, and how its logits become besnet's probabilities."""
     shape, plan = config["data"]["clip"], config["evaluation"]
     crop_size = evaluation_crop_size(config)
+    several = given.trained.multi_label
     return {
         "checkpoint": given.hash,
         "input": {
@@ -137,8 +147,9 @@ def contract(given: model_folder.LoadedModel, config: Settings) -> dict[str, Any
             "name": "logits",
             "shape": ["any number", given.trained.network.num_classes],
             "classes": given.trained.classes,
-            "probabilities": "p = the mean, over all num_clips x num_crops views of a video, of softmax(logits); and "
-            "where temperature is a number: softmax(log(max(p, 1e-12)) / temperature)",
+            "multi_label": several,
+            "activation": "sigmoid" if several else "softmax",
+            "probabilities": SIGMOID if several else SOFTMAX,
         },
     }
 
@@ -168,6 +179,7 @@ def metrics(given: model_folder.LoadedModel) -> dict[str, Any]:
                     "split": results["split"],
                     "coverage": results["coverage"],
                     "accuracy": results["accuracy"],
+                    **({"map": found_map["map"]} if (found_map := results.get("average_precision")) else {}),
                     "trained_on": results.get("trained_on"),
                 }
     return found

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from besnet.checkpoints import model_folder
 from besnet.checkpoints.published_model import AS_STATED, published_model
-from besnet.checkpoints.temperature import stored_temperature
+from besnet.checkpoints.temperature import UNKNOWN, check_thresholds, stored_temperature
 from besnet.checkpoints.weights_source import library_network
 from besnet.data.evaluation_clips import read_clips
 from besnet.data.transforms import evaluation_views
@@ -34,7 +34,8 @@ class Prediction:
 
     probabilities: float64 (C,), the mean over its views, calibrated where the model is. clips: float64 (num_clips, C),
     each clip's own, calibrated likewise. numbers: int64 (num_clips, T), the frames of each clip; times_sec: (num_clips,
-    2), where it begins and ends. looped: the video is shorter than a clip and was shown repeatedly.
+    2), where it begins and ends. looped: the video is shorter than a clip and was shown repeatedly. thresholds: where a
+    video has several labels, the probability of each class from which on it has it, float64 (C,); else None.
     """
 
     video: str
@@ -44,6 +45,20 @@ class Prediction:
     numbers: np.ndarray
     times_sec: np.ndarray
     looped: bool
+    thresholds: np.ndarray | None = None
+
+    def labels(self) -> list[tuple[str, float]]:
+        """The classes that the video shows with their probabilities, the most probable first: those from their
+        threshold on, or the most probable one where a video has one label."""
+        if self.thresholds is None:
+            return self.top(1)
+        return [(name, share) for name, share in self.top(len(self.classes)) if name in self.names(self.probabilities)]
+
+    def names(self, shares: np.ndarray) -> list[str]:
+        """The classes that probabilities (C,) mean, as `labels` has them, in the order of the classes."""
+        if self.thresholds is None:
+            return [self.classes[int(shares.argmax())]]
+        return [self.classes[number] for number in np.flatnonzero(shares >= self.thresholds)]
 
     def top(self, most: int = 5) -> list[tuple[str, float]]:
         """The most probable classes with their probabilities, the most probable first."""
@@ -69,14 +84,20 @@ class Model:
         self.plan: ViewPlan = config["evaluation"].with_views(num_clips, num_crops)
         self.crop_size = evaluation_crop_size(config)
         self.temperature = given.temperature
+        self.multi_label = trained.multi_label
+        self.chosen = given.thresholds is not None
+        self.thresholds: np.ndarray | None = None
+        if self.multi_label:
+            self.thresholds = np.array(given.thresholds or [UNKNOWN] * len(self.classes))
         trained.network.check_clip(self.shape.num_frames, self.crop_size)
         self.origin = {"network": library_network(trained.model) or "besnet", "weights": given.name, "hash": given.hash}
         self.network = fold(trained.network.to(self.device))
 
     @property
     def calibrated(self) -> bool:
-        """Whether a temperature was fitted: without one, networks are usually over- or underconfident."""
-        return self.temperature is not None
+        """Whether a temperature was fitted (or thresholds were chosen): without one, networks are usually over- or
+        underconfident."""
+        return self.temperature is not None or self.chosen
 
     def predict(self, video: Path | str | bytes) -> Prediction:
         """The prediction for a video file (or its bytes), decoded once. ValueError if it cannot be read."""
@@ -109,15 +130,16 @@ class Model:
         """The prediction for the clips with these frame numbers, int64 (num_clips, T)."""
         found = []
         for some in np.array_split(numbers, -(-len(numbers) // VIEWS_PER_CHUNK)):
-            shares = view_probabilities(self.network, self.views(read_clips(reader, some)), reader.name)
+            views = self.views(read_clips(reader, some))
+            shares = view_probabilities(self.network, views, reader.name, self.multi_label)
             found.append(shares.reshape(len(some), self.plan.num_crops, -1).mean(axis=1, dtype=np.float64))
         clips = np.concatenate(found)
         mean = clips.mean(axis=0)
-        if self.temperature is not None:
+        if self.temperature is not None and not self.multi_label:
             mean, clips = tempered(mean[None], self.temperature)[0], tempered(clips, self.temperature)
         times = reader.times_sec[np.stack([numbers.min(axis=1), numbers.max(axis=1)], axis=1)]
         looped = is_short(reader.times_sec, self.shape)
-        return Prediction(reader.name, self.classes, mean, clips, numbers, times, looped)
+        return Prediction(reader.name, self.classes, mean, clips, numbers, times, looped, self.thresholds)
 
     def features(self, video: Path | str | bytes) -> np.ndarray:
         """The input of the network's last layer: float32 (num_features,), the mean over the video's views."""
@@ -134,10 +156,14 @@ class Model:
         )
 
 
-def with_temperature(given: model_folder.LoadedModel) -> model_folder.LoadedModel:
-    """The same with the temperature that `besnet calibrate` left in its run for this checkpoint, if it did."""
+def with_calibration(given: model_folder.LoadedModel) -> model_folder.LoadedModel:
+    """The same with the temperature or the thresholds that `besnet calibrate` left in its run for this checkpoint, if
+    it did. ValueError where they are for another list of classes."""
     stored = stored_temperature(given.run, given.hash) if given.run is not None else None
-    return replace(given, temperature=stored["temperature"]) if stored else given
+    if not stored:
+        return given
+    check_thresholds(stored.get("thresholds"), given.trained.classes, str(given.run))
+    return replace(given, temperature=stored.get("temperature"), thresholds=stored.get("thresholds"))
 
 
 def open_reader(video: Path | str | bytes) -> Reader:
@@ -157,7 +183,7 @@ def load(
     num_clips, num_crops: views of a video; by default as its config evaluates. network: its network, where that is a
     class of your own (module:Class). ValueError if it cannot be used.
     """
-    return Model(with_temperature(model_folder.given(Path(path), network)), device, num_clips, num_crops)
+    return Model(with_calibration(model_folder.given(Path(path), network)), device, num_clips, num_crops)
 
 
 def load_published(network: str, weights: str, device: str = "auto") -> Model:
@@ -165,4 +191,4 @@ def load_published(network: str, weights: str, device: str = "auto") -> Model:
 
     load_published("mvit_v2_s", "KINETICS400_V1").predict("video.mp4"). ValueError if they cannot be used.
     """
-    return Model(with_temperature(published_model(network, weights, AS_STATED)), device)
+    return Model(with_calibration(published_model(network, weights, AS_STATED)), device)

@@ -49,6 +49,7 @@ def with_head(
         ema=source.ema,
         revision=source.revision,
         versions=source.versions,
+        multi_label=manifest.multi_label,
         trained_on=known if source.trained_on is None else torch.cat([known, source.trained_on]).unique(),
     )
     digest = bytes_hash(given.hash.encode() + head.weight.tobytes() + head.bias.tobytes())

@@ -15,6 +15,7 @@ from besnet.checkpoints.published_model import AS_STATED, Input, chosen
 from besnet.data.known import among
 from besnet.data.manifest import Manifest
 from besnet.data.manifest_writing import load_checked
+from besnet.data.targets import targets
 from besnet.evaluation.feature_cache import FeatureCache, VideoFeatures
 from besnet.evaluation.inference import InferenceSettings, RowPrediction
 from besnet.evaluation.linear_heads import Head, Score, Videos, best, fit_heads, folds, scores
@@ -85,7 +86,7 @@ def probe(
     plan = replace(config["evaluation"], num_clips=num_clips, num_crops=num_crops, pairs=[])
     inference = InferenceSettings(config["data"]["clip"], plan, evaluation_crop_size(config), workers, backend)
     learned = labelled(manifest, "train")
-    if len(np.unique(manifest.labels[learned])) < 2:
+    if len(np.unique(known_labels(manifest, learned), axis=0)) < 2:
         raise ValueError(f"{manifest.folder}: videos of two classes are needed in the train split")
     if split is not None and not len(manifest.select(split, state=None)):
         raise ValueError(f"{manifest.folder}: no video in the split {split}")
@@ -98,7 +99,7 @@ def probe(
         train = work.videos(learned, mirror)
         found, how = work.compared(train, learned, strengths, mirror)
         score = best(found)
-        print_scores(found, score, how)
+        print_scores(found, score, how, "mAP" if manifest.multi_label else "top-1")
         held_out = labelled(manifest, "val")
         if refit and len(held_out):
             if split == "val":
@@ -116,7 +117,12 @@ def probe(
 def labelled(manifest: Manifest, split: str) -> np.ndarray:
     """The rows of the readable videos of a split that have a label."""
     rows = manifest.select(split)
-    return rows[manifest.labels[rows] >= 0]
+    return rows if manifest.multi_label else rows[manifest.labels[rows] >= 0]
+
+
+def known_labels(manifest: Manifest, rows: np.ndarray) -> np.ndarray:
+    """The labels of rows: int64 (N,), or of several labels a video uint8 (N, C) of 0 and 1."""
+    return targets(manifest, rows).astype(np.uint8) if manifest.multi_label else manifest.labels[rows]
 
 
 @dataclass
@@ -146,7 +152,7 @@ class Probe:
                 f"{self.manifest[unread[0].row].id}: {unread[0].why}): run `besnet prepare` again"
             )
         views = [np.stack([one.features for one in side if one.features is not None]) for side in sides]
-        return Videos(np.concatenate(views, axis=1), self.manifest.labels[rows])
+        return Videos(np.concatenate(views, axis=1), known_labels(self.manifest, rows))
 
     def compared(
         self, train: Videos, learned: np.ndarray, strengths: Sequence[float], mirror: bool
@@ -201,13 +207,15 @@ class Probe:
             "trained_on": len(among(self.manifest, self.manifest.select(split), trained.trained_on.numpy())),
             "probe": choice,
         }
-        labels = self.manifest.labels[rows]
+        if self.manifest.multi_label:
+            about |= {"multi_label": True, "activation": "sigmoid"}
+        labels = known_labels(self.manifest, rows)
         finish(out, about, self.manifest, rows, labels, predictions, f"features on {self.device}, a linear head")
 
 
-def print_scores(found: Sequence[Score], chosen: Score, how: str) -> None:
+def print_scores(found: Sequence[Score], chosen: Score, how: str, what: str) -> None:
     """What each strength reached, and which was chosen."""
     print(f"chosen by the mean of -log(probability) over {how}:")
     for score in found:
         mark = "  <" if score is chosen else ""
-        print(f"  C {score.strength:<8g} top-1 {percent(score.top1):>7}  -log(p) {score.nll:.3f}{mark}")
+        print(f"  C {score.strength:<8g} {what} {percent(score.top1):>7}  -log(p) {score.nll:.3f}{mark}")

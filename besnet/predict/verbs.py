@@ -4,17 +4,16 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from besnet import files
 from besnet.checkpoints.published_model import AS_STATED, Input, chosen
 from besnet.data.order import sample
 from besnet.data.prepare.files import Files
-from besnet.files import replacing, write_arrays, write_table
-from besnet.formats import stamp
-from besnet.predict.model import Model, Prediction, with_temperature
+from besnet.files import replacing, write_arrays
+from besnet.predict.model import Model, Prediction, with_calibration
+from besnet.predict.writing import write_json, write_timeline
 from besnet.progress import Meter
 from besnet.text import visible
 from besnet.watchdog import Pulse, watched
@@ -40,7 +39,7 @@ def predict(
     device: str = "auto",
     watchdog_minutes: float = 30.0,
 ) -> int:
-    """Predict the five most probable classes of each video.
+    """Predict the five most probable classes of each video; where videos have several labels, all above a threshold.
 
     A file that cannot be read gives one line, and the other videos are still predicted; the exit code is then 1.
 
@@ -69,19 +68,16 @@ def predict(
     files = listed(videos)
     names = dict(zip(files, short_names(files), strict=True))
     check_writable([path for path in (json, sheet, timeline and timeline / "x") if path is not None])
-    given = with_temperature(chosen(ckpt_path, network, weights, input, classes))
+    given = with_calibration(chosen(ckpt_path, network, weights, input, classes))
     model = Model(given, device, num_clips, num_crops)
     if given.said:
         print(given.said)
-    print(
-        f"probabilities are calibrated with temperature {model.temperature:.2f}"
-        if model.temperature is not None
-        else "probabilities are not calibrated (see besnet calibrate)"
-    )
+    print(calibration_line(model))
 
     def predict_one(file: Path) -> Prediction:
         found = model.predict(file)
-        top = ", ".join(f"{visible(name)} {100 * share:.1f} %" for name, share in found.top())
+        shown = found.top() if found.thresholds is None else found.labels()
+        top = ", ".join(f"{visible(name)} {100 * share:.1f} %" for name, share in shown) or none_line(found)
         print(f"{visible(str(file))}: {top}" + (" (shorter than a clip, looped)" if found.looped else ""), flush=True)
         if timeline is not None:
             write_timeline(timeline / f"{names[file]}.csv", model.timeline(file, every_sec))
@@ -200,20 +196,22 @@ def check_writable(files: list[Path]) -> None:
             raise OSError(f"{file}: cannot be written: choose another path")
 
 
-def write_json(file: Path, model: Model, found: dict[Path, Prediction], failed: dict[Path, str]) -> None:
-    """The predictions as JSON: five classes for each video, or the reason for none."""
-    videos: list[dict[str, Any]] = [
-        {
-            "video": str(path),
-            "predictions": [{"class": name, "probability": share} for name, share in one.top()],
-            "looped": one.looped,
-        }
-        for path, one in found.items()
-    ]
-    videos += [{"video": str(path), "why": why} for path, why in failed.items()]
-    about = {"calibrated": model.calibrated, "num_clips": model.plan.num_clips, "num_crops": model.plan.num_crops}
-    files.write_json(file, stamp("predictions") | model.origin | about | {"videos": videos})
-    print(f"predictions: {file}")
+def calibration_line(model: Model) -> str:
+    """What the probabilities mean, in one line."""
+    if model.thresholds is not None:
+        how = (
+            "chosen by besnet calibrate" if model.calibrated else "0.5 for every class (besnet calibrate chooses them)"
+        )
+        return f"several labels a video: the classes above their thresholds, {how}"
+    if model.temperature is not None:
+        return f"probabilities are calibrated with temperature {model.temperature:.2f}"
+    return "probabilities are not calibrated (see besnet calibrate)"
+
+
+def none_line(found: Prediction) -> str:
+    """What is said of a video that shows none of the classes."""
+    name, share = found.top(1)[0]
+    return f"none of the classes (the most probable: {visible(name)} {100 * share:.1f} %)"
 
 
 def short_names(files: list[Path]) -> list[str]:
@@ -222,18 +220,3 @@ def short_names(files: list[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     return [f"{number:0{len(str(len(files)))}}_{file.stem}" for number, file in enumerate(files, start=1)]
-
-
-def write_timeline(table: Path, prediction: Prediction) -> None:
-    """A CSV file (a line for each clip) and a picture of one video."""
-    from besnet.predict.pictures import timeline as draw
-    from besnet.report.drawing import png
-
-    rows = [["start_sec", "end_sec", "prediction", *prediction.classes]]
-    for (start_sec, end_sec), shares in zip(prediction.times_sec, prediction.clips, strict=True):
-        best = prediction.classes[int(shares.argmax())]
-        rows.append([f"{start_sec:.3f}", f"{end_sec:.3f}", best, *(f"{share:.4f}" for share in shares)])
-    write_table(table, rows)
-    with replacing(table.with_suffix(".png")) as file:
-        file.write(png(draw(prediction)))
-    print(f"timeline: {table} and {table.with_suffix('.png').name}")

@@ -17,7 +17,7 @@ from besnet.stick_figures.body import Person, draw_person
 from besnet.stick_figures.scene import Scene, Variant, draw_scene, render
 
 SPLITS = ["train", "val", "test"]
-DEFAULT_VIDEOS = {"easy": (480, 180), "hard": (2040, 1020)}  # train, test
+DEFAULT_VIDEOS = {"easy": (480, 180), "hard": (2040, 1020), "pairs": (960, 240)}  # train, test
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,26 @@ class Job:
         """Relative to the table."""
         return f"videos/{self.split}/{self.label}_{self.number:04d}.mp4"
 
+    @property
+    def labels(self) -> str:
+        """What the table says: the label; of two figures those of both."""
+        return self.label if self.variant != "pairs" else f"{self.label}; {self.partner}"
+
+    @property
+    def partner(self) -> str:
+        """What the second of two figures does, drawn by itself: it may be the same."""
+        return str(np.random.default_rng([*self._key, 3, self.number]).choice(CLASSES))
+
+    @property
+    def _key(self) -> list[int]:
+        return [self.seed, SPLITS.index(self.split)]
+
     def draw(self) -> tuple[Scene, Person]:
         """Scene and person: functions of the seed and of the place in the data set, not of the label."""
-        key = [self.seed, SPLITS.index(self.split)]
+        key = self._key
         scene = draw_scene(np.random.default_rng([*key, 1, self.number]), self.variant)
+        if self.variant == "pairs":
+            scene.bystanders[0].label = self.partner
         return scene, draw_person(np.random.default_rng([*key, 2, self.number // len(CLASSES)]))
 
 
@@ -105,16 +121,17 @@ def draw_dataset(out: Path, variant: Variant = "easy", seed: int = 0, train_vide
     Args:
         out: folder to write to.
         variant: "hard" adds figures, clutter, occlusion, camera motion, low contrast, and a wide range of speeds and
-            viewpoints.
+            viewpoints. "pairs" shows two figures side by side, each with an action of its own: a video has the
+            labels of both.
         seed: another seed gives other figures in other scenes.
-        train_videos: by default 480 for easy and 2,040 for hard. Each figure gives 12 videos, one per action.
-        test_videos: by default 180 and 1,020. The val split has a third as many.
+        train_videos: by default 480 for easy, 2,040 for hard, 960 for pairs. Each figure gives 12 videos, one per action.
+        test_videos: by default 180, 1,020 and 240. The val split has a third as many.
         workers: drawing processes; by default one per core.
 
     Raises ValueError for an unknown variant or a count below 1, OSError where the folder cannot be written.
     """
     if variant not in DEFAULT_VIDEOS:
-        raise ValueError(f"unknown variant {variant!r}: choose easy or hard")
+        raise ValueError(f"unknown variant {variant!r}: choose easy, hard or pairs")
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if workers < 1:
@@ -130,4 +147,4 @@ def draw_dataset(out: Path, variant: Variant = "easy", seed: int = 0, train_vide
         meter.add(1)
     meter.close()
     header = ("label", "path", "split", "person")
-    write_table(table, [header, *((job.label, job.path, job.split, job.person_name) for job in jobs)])
+    write_table(table, [header, *((job.labels, job.path, job.split, job.person_name) for job in jobs)])

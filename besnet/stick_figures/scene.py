@@ -15,7 +15,7 @@ from besnet.stick_figures.camera import Camera
 from besnet.stick_figures.painting import Figure
 from besnet.stick_figures.shapes import Tone, cuboid, shade
 
-Variant = Literal["easy", "hard"]
+Variant = Literal["easy", "hard", "pairs"]
 FRAME_RATES = [Fraction(fps) for fps in (15, 20, 24, 25, 25, 30, 30, 50, 60)]
 FRAME_RATES += [Fraction(24000, 1001), Fraction(30000, 1001)]
 SHORT_SIDES = [128, 144, 160, 176, 192, 208, 240]
@@ -35,7 +35,7 @@ class Actor:
 
 @dataclass
 class Bystander:
-    """A smaller figure that does something else, in the hard variant."""
+    """A smaller figure that does something else, in the hard variant; the second of two figures, in pairs."""
 
     person: Person
     label: str
@@ -81,8 +81,9 @@ def _draw_actor(rng: np.random.Generator, hard: bool, foot: tuple[float, float],
 
 def draw_scene(rng: np.random.Generator, variant: Variant) -> Scene:
     """A new scene; the label is not known here, so nothing can depend on it."""
-    hard = variant == "hard"
+    hard, pairs = variant == "hard", variant == "pairs"
     short, (a, b) = int(rng.choice(SHORT_SIDES)), ASPECTS[rng.integers(len(ASPECTS))]
+    a, b = (16, 9) if pairs else (a, b)
     width, height = (2 * round(short * side / min(a, b) / 2) for side in (a, b))
     fps = FRAME_RATES[rng.integers(len(FRAME_RATES))]
     duration_sec = rng.uniform(1.8, 3.2) if not hard else rng.uniform(1.5, 4.0)
@@ -101,7 +102,8 @@ def draw_scene(rng: np.random.Generator, variant: Variant) -> Scene:
 
     share = rng.uniform(0.64, 0.74) if not hard else rng.uniform(0.54, 0.7)
     wander = 0.07 if not hard else 0.11
-    foot = origin + inner * np.array([rng.uniform(0.5 - wander, 0.5 + wander), ground])
+    middle = 0.27 if pairs else 0.5
+    foot = origin + inner * np.array([rng.uniform(middle - wander, middle + wander), ground])
     actor = _draw_actor(rng, hard, (foot[0], foot[1]), share * inner[1], tilt, light)
     bystanders = []
     for _ in range(int(rng.integers(1, 3)) if hard else 0):
@@ -110,6 +112,10 @@ def draw_scene(rng: np.random.Generator, variant: Variant) -> Scene:
         y = horizon + (foot[1] - horizon) * rng.uniform(0.15, 0.75)
         other = _draw_actor(rng, True, (x, y), smaller * share * inner[1], tilt, light)
         other.decoy_box = other.decoy_stool = None
+        bystanders.append(Bystander(draw_person(rng), CLASSES[rng.integers(len(CLASSES))], other))
+    if pairs:
+        x = origin[0] + inner[0] * rng.uniform(0.73 - wander, 0.73 + wander)
+        other = _draw_actor(rng, False, (x, foot[1]), share * inner[1], tilt, light)
         bystanders.append(Bystander(draw_person(rng), CLASSES[rng.integers(len(CLASSES))], other))
     bystanders.sort(key=lambda someone: someone.actor.camera.foot_y)
 

@@ -64,6 +64,7 @@ class Progress(pl.Callback):
             f"{name} {float(figures[key]):.{digits}f}"
             for name, key, digits in (
                 ("loss", "Train/Loss", 3), ("prec@1", "Train/Prec@1", 1), ("val prec@1", "Val/Prec@1", 1),
+                ("val mAP", "Val/mAP", 1),
             )
             if key in figures
         ]  # fmt: skip
