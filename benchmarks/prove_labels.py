@@ -46,9 +46,10 @@ def prove(folder: Path, runs: Path, draw: list[str], train: list[str]) -> tuple[
     besnet(
         "evaluate", "--ckpt_path", runs / "several", *data, "--split", "val", "--out", runs / "several" / "validation"
     )
-    besnet("evaluate", "--ckpt_path", runs / "several", *data, "--out", runs / "several" / "test")
-    besnet("calibrate", runs / "several" / "validation", "--reported", runs / "several" / "test",
-           "--run_folder", runs / "several")  # fmt: skip
+    several = runs / "several"
+    besnet("evaluate", "--ckpt_path", several, *data, "--split", "val", "--out", several / "validation")
+    besnet("evaluate", "--ckpt_path", several, *data, "--out", several / "test")
+    besnet("calibrate", several / "validation", "--reported", several / "test", "--run_folder", several)
     besnet("evaluate", "--ckpt_path", runs / "one", *data, "--out", runs / "one" / "test",
            "--baseline", several / "test")  # fmt: skip
     of_several, of_one = (

@@ -124,7 +124,7 @@ def draw_dataset(out: Path, variant: Variant = "easy", seed: int = 0, train_vide
             viewpoints. "pairs" shows two figures side by side, each with an action of its own: a video has the
             labels of both.
         seed: another seed gives other figures in other scenes.
-        train_videos: by default 480 for easy, 2,040 for hard, 960 for pairs. Each figure gives 12 videos, one per action.
+        train_videos: by default 480 for easy, 2,040 for hard, 960 for pairs. A figure gives 12 videos, one per action.
         test_videos: by default 180, 1,020 and 240. The val split has a third as many.
         workers: drawing processes; by default one per core.
 
