@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
 	bench-overhead gpu-bundle bench-gpu bench-gpu-small bench-statistics evidence jhmdb jhmdb-fine-tuned prove-resume prove-networks prove-hosts \
-	prove-slurm prove-learn prove-lab \
+	prove-slurm prove-learn prove-labels prove-lab \
 	smoke-container api-docs
 
 PYTHON ?= python3
@@ -79,6 +79,10 @@ prove-hosts: .venv/ready ## two hosts (network namespaces), one killed or cut of
 WEIZMANN ?= data/weizmann
 prove-learn: .venv/ready ## besnet learn with no options on Weizmann as class folders; fails below 90 % on unseen people (half an hour)
 	$(BIN)/python -m benchmarks.prove_learn $(WEIZMANN)
+
+prove-labels: .venv/ready ## two figures in one picture, two labels: fails below a mAP of 90 % (twenty minutes on two cores)
+	$(BIN)/pytest -m slow tests/test_several_labels.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.prove_labels
 
 prove-slurm: .venv/ready ## Slurm on this machine warns a job and queues it again: the same bits (needs root)
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_slurm

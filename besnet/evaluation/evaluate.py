@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from besnet.checkpoints.header import LoadedCheckpoint
 from besnet.checkpoints.lock import OnlyWriter
 from besnet.checkpoints.published_model import AS_STATED, Input
 from besnet.data.manifest import SPLITS
@@ -180,8 +179,6 @@ def evaluate(
             if fresh < len(got):
                 cost += f"; {len(got) - fresh} videos were evaluated before"
             finish(folder, about, manifest, rows, labels, got, cost, other)
-
-
 
 
 @contextmanager
