@@ -117,7 +117,9 @@ def stamped(*files: str) -> None:
     """Check that files say their format and the besnet that wrote them."""
     for file in files:
         content = yaml.safe_load(Path(file).read_text())
-        newest = len(MIGRATIONS["model"]) if file.endswith("exported/model.json") else 1
+        kinds = {"exported/model.json": "model", "again/results.json": "evaluation"}
+        kinds["stopped/calibration.json"] = "calibration"
+        newest = len(MIGRATIONS[kinds.get(file, "run")])
         assert (content["format"], content["besnet"]) == (newest, __version__), file
 
 

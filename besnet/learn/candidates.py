@@ -99,10 +99,13 @@ def linear_probe(
     return Candidate(f"linear probe on {look.name}", own, evaluate_on, lambda: model_folder.read(own / "model"), look)
 
 
-def surest(probes: Sequence[Candidate]) -> Candidate:
-    """The probe with the lowest -log(probability) on the validation videos, which moves less by chance than top-1."""
+def surest(probes: Sequence[Candidate], what: str = "top-1") -> Candidate:
+    """The probe with the lowest -log(probability) on the validation videos, which moves less by chance than top-1.
+
+    what: the name of the figure `top1`.
+    """
     chosen = min(probes, key=lambda probe: probe.nll)
-    told = ", ".join(f"{one.name} {one.nll:.3f} ({figure(probes)} {percent(one.top1)})" for one in probes)
+    told = ", ".join(f"{one.name} {one.nll:.3f} ({what} {percent(one.top1)})" for one in probes)
     print(f"-log(probability) of the validation videos: {told}: the {chosen.name} is kept")
     return chosen
 
@@ -117,19 +120,14 @@ def trained(run: Path, data: Path, workers: int) -> Candidate:
     return Candidate("trained network", run / "validation", evaluate_on, lambda: model_folder.given(run))
 
 
-def better(candidates: Sequence[Candidate]) -> Candidate:
+def better(candidates: Sequence[Candidate], what: str = "top-1") -> Candidate:
     """The one with the highest top-1 (or mAP) on the validation videos; of equal ones the first, which is the
     simplest."""
     chosen = max(candidates, key=lambda candidate: candidate.top1)
     if len(candidates) > 1:
         told = ", ".join(f"{one.name} {percent(one.top1)}" for one in candidates)
-        print(f"\n{figure(candidates)} on the validation videos: {told}: the {chosen.name} is kept")
+        print(f"\n{what} on the validation videos: {told}: the {chosen.name} is kept")
     return chosen
-
-
-def figure(candidates: Sequence[Candidate]) -> str:
-    """What `top1` is called."""
-    return "mAP" if candidates[0].results.multi_label else "top-1"
 
 
 def write_model(given: LoadedModel, folder: Path, fitted: Fitted) -> None:

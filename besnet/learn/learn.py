@@ -100,7 +100,7 @@ def learn(
             ]
             for probe in probes:
                 probe.evaluate("val", probe.validation)
-            candidates.append(surest(probes))
+            candidates.append(surest(probes, figure_of(manifest)))
         code = work.tune(candidates)
         if not code:
             finish(out, candidates, manifest, listing.root)
@@ -182,9 +182,14 @@ class Learning:
         return replace(made, epochs=max(1, epochs))
 
 
+def figure_of(manifest: Manifest) -> str:
+    """What networks are compared by."""
+    return "mAP" if manifest.multi_label else "top-1"
+
+
 def finish(out: Path, candidates: list[Candidate], manifest: Manifest, root: Path) -> None:
     """Calibrate and evaluate the better network, write the model folder and say what comes next."""
-    chosen, first = better(candidates), candidates[0]
+    chosen, first = better(candidates, figure_of(manifest)), candidates[0]
     fitted = fitted_on(chosen)
     split = "test" if len(manifest.select("test", state=None)) else "val"
     notes = {"test": "\n3. test", "val": "\nNo test split: these are the validation videos, which chose the settings:"}

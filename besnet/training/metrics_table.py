@@ -9,6 +9,8 @@ import pytorch_lightning as pl
 
 from besnet.files import append, replacing
 from besnet.training.progress import is_logged
+from besnet.training.task import ActionTraining
+from besnet.training.validation_metrics import MAP
 
 
 class MetricsTable(pl.Callback):
@@ -28,7 +30,6 @@ class MetricsTable(pl.Callback):
         "Val/Loss",
         "Val/Prec@1",
         "Val/Prec@5",
-        "Val/mAP",
     )
 
     def __init__(self, path: Path) -> None:
@@ -37,15 +38,16 @@ class MetricsTable(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Drop the rows after the checkpoint that this run starts from."""
+        assert isinstance(pl_module, ActionTraining)
         if trainer.is_global_zero:
-            self.start(trainer.global_step)
+            self.start(trainer.global_step, (MAP,) if pl_module.multi_label else ())
 
-    def start(self, step: int) -> None:
-        """Write the table anew with the rows up to a step."""
+    def start(self, step: int, more: tuple[str, ...] = ()) -> None:
+        """Write the table anew with the rows up to a step; more: further columns."""
         header, *rows = whole_rows(self.path) or [[]]
         if "step" not in header:  # no table of a training
             header, rows = [], []
-        self.fields = header + [field for field in self.FIELDS if field not in header]
+        self.fields = header + [field for field in (*self.FIELDS, *more) if field not in header]
         place = self.fields.index("step")
         kept = [row for row in rows if len(row) == len(header) and row[place].isdecimal() and int(row[place]) <= step]
         blank = [""] * (len(self.fields) - len(header))
