@@ -95,6 +95,7 @@ RANGES: dict[str, Any] = {
         "clip": CLIP, "crop": CROP, "augmentation": AUGMENTATION, "crop_size": SIDE, "batch_size": BATCH,
         "workers": WORKERS, "val_videos": count(10**9, least=0), "repeats": PROCESSES,
         "intervals": Range(0.01, 100, items=(0, 100)), "balance": POWER,
+        "shuffle_window": count(10**6), "shuffle_groups": count(10_000),
     },
     "recipe": {
         "lr": Range(0, 10_000, open_below=True), "momentum": OPEN_SHARE, "weight_decay": Range(0, 10),

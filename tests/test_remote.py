@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from besnet.data import cache, fetching
+from besnet.data import cache, cache_room, fetching
 from besnet.data.evaluation_clips import EvaluationClips
 from besnet.data.fetching import Unreachable
 from besnet.data.loading import loader_settings
@@ -210,13 +210,13 @@ def test_a_shard_that_is_read_does_not_give_way(remote: Manifest, monkeypatch: p
     first, second = (next(row for row in rows if row.path == shard.path) for shard in remote.about.shards)
     most = max(shard.size for shard in remote.about.shards)
     monkeypatch.setenv("BESNET_CACHE_GB", str((most + 1) / 1e9))
-    monkeypatch.setattr(cache, "ROOM_SEC", 0.2)
+    monkeypatch.setattr(cache_room, "ROOM_SEC", 0.2)
     with remote.held(first) as path:
         with pytest.raises(Unreachable, match="full of shards being read"), remote.held(second):
             pass
         assert os.path.exists(path)
         assert sum(copy.stat().st_size for copy in copies()) <= most
-        monkeypatch.setattr(cache, "ROOM_SEC", 60.0)
+        monkeypatch.setattr(cache_room, "ROOM_SEC", 60.0)
         cache._failures.clear()
         waiting = threading.Thread(target=lambda: remote.held(second).__enter__())
         waiting.start()
@@ -232,10 +232,11 @@ def test_what_a_killed_process_left_makes_room(remote: Manifest, monkeypatch: py
     monkeypatch.setenv("BESNET_CACHE_GB", str((most + 1) / 1e9))
     folder = cache.cache_folder()
     folder.mkdir(parents=True)
-    (folder / "dead.lock").touch()
-    (folder / "dead.partial.1.2").write_bytes(bytes(1000))
-    with open(folder / "dead.reserved", "wb") as file:
+    dead = f"besnet-{'0' * 32}"
+    (folder / f"{dead}.lock").touch()
+    (folder / f"{dead}.partial.1.2").write_bytes(bytes(1000))
+    with open(folder / f"{dead}.reserved", "wb") as file:
         file.truncate(most)
     with remote.open(0) as reader:
         assert len(reader)
-    assert not list(folder.glob("dead.[pr]*"))
+    assert not list(folder.glob("besnet-0000*.[pr]*"))

@@ -174,7 +174,7 @@ def test_the_cache_stays_within_its_bound(remote: Manifest, data: Path, monkeypa
         assert len(cached) == 1
     monkeypatch.setenv("BESNET_CACHE_GB", "0.0000001")
     shutil.rmtree(data.parent / "cache")
-    with pytest.raises(ValueError, match="raise BESNET_CACHE_GB"):
+    with pytest.raises(Unreachable, match="raise BESNET_CACHE_GB"):
         remote.open(0)
 
 

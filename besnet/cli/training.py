@@ -34,6 +34,8 @@ def train(verb: str, words: list[str]) -> int:
     except TypeError as error:
         raise ValueError(str(error)) from error
     check_fits(built.recipe, built.data, config["model"], config["trainer"], config["evaluation"]["pairs"])
+    # what the data decides is written down; runs of before there was a choice drew from all videos
+    config["data"]["shuffle"], defaults["data"]["shuffle"] = built.data.shuffle, "videos"
     if verb == "doctor":
         from besnet.jobs.doctor import doctor
 

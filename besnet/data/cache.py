@@ -1,34 +1,33 @@
 """Whole shards of a remote data set, kept on the local disk within a bound.
 
 A shard is fetched once for all processes of a machine, compared with the manifest's size and hash, and only then
-takes its name. Those that were not used for longest give way, but none that is being read.
+takes its name. Those that were not used for longest give way, but none that is being read. Only files with the names
+that are given here are ever removed.
 """
 
 import fcntl
 import hashlib
+import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from besnet.data.fetching import Unreachable, download
+from besnet.data.cache_room import lock, locked, make_room
+from besnet.data.fetching import Tally, Unranged, Unreachable, download, download_range
+from besnet.data.row import MAX_FILE_BYTES, Row, hash_bytes
 
+FAILURE_SEC = 300.0  # for which a shard that could not be fetched is not requested again
+_failures: dict[Path, tuple[float, str]] = {}
 PROTOCOLS = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "hf", "file", "memory")
 
 
 def cache_folder() -> Path:
     """$BESNET_CACHE, else ~/.cache/besnet."""
     return Path(os.environ.get("BESNET_CACHE") or Path.home() / ".cache" / "besnet") / "shards"
-
-
-def cache_bytes() -> int:
-    """The bound on the cache: $BESNET_CACHE_GB gigabytes, else 50."""
-    given = os.environ.get("BESNET_CACHE_GB", "50")
-    try:
-        return int(float(given) * 1e9)
-    except ValueError:
-        raise ValueError(f"BESNET_CACHE_GB={given}: give a number of gigabytes") from None
 
 
 def check_address(address: str) -> None:
@@ -38,34 +37,90 @@ def check_address(address: str) -> None:
         raise ValueError(f"{address}: shards can be at {', '.join(PROTOCOLS)} addresses only")
 
 
-ROOM_SEC = 120.0  # to wait for others to finish reading
-FAILURE_SEC = 300.0  # for which a shard that could not be fetched is not requested again
-_failures: dict[Path, tuple[float, str]] = {}
+@dataclass(frozen=True)
+class Fetched:
+    """What all processes of this machine have fetched into this cache since it was made."""
+
+    shards: int = 0
+    ranges: int = 0  # single videos
+    bytes: int = 0
+    failed: int = 0  # attempts
+
+    def since(self, before: "Fetched") -> "Fetched":
+        """What was fetched between two moments."""
+        return Fetched(*(now - then for now, then in zip(vars(self).values(), vars(before).values(), strict=True)))
+
+    def __str__(self) -> str:
+        ranges = f" and {self.ranges} single videos" if self.ranges else ""
+        return (
+            f"this machine fetched {self.shards} shards{ranges}, {self.bytes / 1e6:,.1f} MB; "
+            f"{self.failed} attempts failed"
+        )
 
 
 @contextmanager
 def pinned(address: str, size: int, digest: str) -> Iterator[Path]:
     """The local copy of a remote shard, which stays where it is inside the `with`.
 
-    Unreachable where it cannot be had or is not the one of the manifest; ValueError where it does not fit the cache.
+    Unreachable where it cannot be had, is not the one of the manifest, or does not fit the cache.
     """
-    check_address(address)
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    here = folder / f"{hashlib.blake2b(f'{address} {digest}'.encode(), digest_size=16).hexdigest()}.tar"
-    descriptor = _pin(here, size)
-    while descriptor is None:
-        _fetch(address, here, size, digest)
-        descriptor = _pin(here, size)
+    here = _place(address, digest)
+    with _in_cache(here):
+        here.parent.mkdir(parents=True, exist_ok=True)
+        while (descriptor := _pin(here, size)) is None:
+            _fetch(address, here, size, digest)
     try:
         yield here
     finally:
         os.close(descriptor)
 
 
+def video_alone(address: str, size: int, digest: str, video: Row) -> bytes | None:
+    """The bytes of one video of a remote shard that is not fetched whole. Unreachable where they cannot be had.
+
+    None where the shard is here, where its server sends no ranges, or where only the whole shard tells good bytes.
+    """
+    here = _place(address, digest)
+    if here.exists() or not video.hash or video.size > MAX_FILE_BYTES:
+        return None
+    tally = Tally()
+    try:
+        data = download_range(address, video.offset, video.size, size, tally)
+    except Unranged:
+        return None
+    finally:
+        _count(here.parent, Fetched(ranges=1, bytes=tally.bytes, failed=tally.failed))
+    return data if hash_bytes(data) == video.hash else None
+
+
+def fetched() -> Fetched:
+    """What this cache has cost until now."""
+    return _read_counts(cache_folder())
+
+
 def discard(path: Path) -> None:
     """Remove a copy whose bytes were found to be damaged: the next use fetches it again."""
-    path.unlink(missing_ok=True)
+    with _in_cache(path):
+        path.unlink(missing_ok=True)
+
+
+def _place(address: str, digest: str) -> Path:
+    check_address(address)
+    name = hashlib.blake2b(f"{address} {digest}".encode(), digest_size=16).hexdigest()
+    return cache_folder() / f"besnet-{name}.tar"
+
+
+@contextmanager
+def _in_cache(path: Path) -> Iterator[None]:
+    """Unreachable for what fails in the cache itself: no video is to blame."""
+    try:
+        yield
+    except Unreachable:
+        raise
+    except OSError as error:
+        raise Unreachable(
+            f"{path}: {error.strerror or error}: free some space, or choose another folder with BESNET_CACHE"
+        ) from None
 
 
 def _pin(path: Path, size: int) -> int | None:
@@ -74,7 +129,7 @@ def _pin(path: Path, size: int) -> int | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    lock(descriptor, fcntl.LOCK_SH)
     facts = os.fstat(descriptor)
     if facts.st_nlink and facts.st_size == size:
         with suppress(OSError):
@@ -88,80 +143,40 @@ def _pin(path: Path, size: int) -> int | None:
 
 def _fetch(address: str, here: Path, size: int, digest: str) -> None:
     """Fetch a shard unless another process was faster."""
-    lock = here.with_suffix(".lock")
-    with _locked(lock):
+    with locked(here.with_suffix(".lock")):
         if here.exists():
             return
         when, why = _failures.get(here, (float("-inf"), ""))
         if time.monotonic() < when + FAILURE_SEC:
             raise Unreachable(why)
-        reserved, partial = here.with_suffix(".reserved"), here.with_suffix(".partial")
+        reserved = here.with_suffix(".reserved")
+        partial = here.with_name(f"{here.stem}.partial.{os.getpid()}.{threading.get_ident()}")
+        tally, whole = Tally(), 0
         try:
-            _make_room(here.parent, size, reserved)
-            download(address, partial, size, digest)
+            make_room(here.parent, size, reserved)
+            download(address, partial, size, digest, tally)
             os.replace(partial, here)
+            whole = 1
         except Unreachable as error:
             _failures[here] = time.monotonic(), str(error)
             raise
         finally:
             partial.unlink(missing_ok=True)
             reserved.unlink(missing_ok=True)
+            _count(here.parent, Fetched(shards=whole, bytes=tally.bytes, failed=tally.failed))
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _count(folder: Path, more: Fetched) -> None:
+    """Add to what this cache has cost. It is only told to users: what cannot be written is left out."""
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError), locked(folder / "counts.lock"):
+        sums = [a + b for a, b in zip(vars(_read_counts(folder)).values(), vars(more).values(), strict=True)]
+        (folder / "counts.json").write_text(json.dumps(asdict(Fetched(*sums))))
 
 
-def _make_room(folder: Path, size: int, reserved: Path) -> None:
-    """Reserve `size` bytes: a sparse file of that size is counted until the shard has taken its place."""
-    bound, end = cache_bytes(), time.monotonic() + ROOM_SEC
-    if size > bound:
-        raise ValueError(f"a shard of {size} bytes does not fit the cache of {bound} bytes: raise BESNET_CACHE_GB")
-    while True:
-        with _locked(folder / "room.lock"):
-            if _free(folder, bound - size):
-                with open(reserved, "wb") as file:
-                    file.truncate(size)
-                return
-        if time.monotonic() > end:
-            raise Unreachable(f"the cache of {bound} bytes is full of shards being read: raise BESNET_CACHE_GB")
-        time.sleep(0.05)
-
-
-def _free(folder: Path, most: int) -> bool:
-    """Remove shards that are not being read until at most `most` bytes are left; whether that was possible."""
-    kept, total = [], 0
-    for path in [*folder.glob("*.tar"), *folder.glob("*.reserved")]:
-        if path.suffix == ".reserved" and _is_free(path.with_suffix(".lock")):
-            path.unlink(missing_ok=True)  # a killed process left it and what it had fetched
-            for part in folder.glob(f"{path.stem}.partial*"):
-                part.unlink(missing_ok=True)
-            continue
-        with suppress(FileNotFoundError):
-            facts = path.stat()
-            total += facts.st_size
-            if path.suffix == ".tar":
-                kept.append((facts.st_mtime_ns, facts.st_size, path))
-    for _, bytes_freed, path in sorted(kept):
-        if total <= most:
-            break
-        if _is_free(path, remove=True):
-            total -= bytes_freed
-    return total <= most
-
-
-def _is_free(path: Path, remove: bool = False) -> bool:
-    """Whether no process holds a lock on a file; if so it may be removed at once."""
+def _read_counts(folder: Path) -> Fetched:
     try:
-        with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if remove:
-                path.unlink(missing_ok=True)
-            return True
-    except FileNotFoundError:
-        return True
-    except BlockingIOError:
-        return False
+        return Fetched(**json.loads((folder / "counts.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return Fetched()

@@ -121,22 +121,24 @@ class TrainingClips(Dataset[Clip]):
         why = ""
         if key in self.substitutes:
             try:
-                return self.read((epoch, self.substitutes[key], repeat), ())
+                return self.read((epoch, self.substitutes[key], repeat), (), alone=True)
+            except Unreachable:
+                raise
             except (ValueError, OSError) as error:  # lost as well since then: another one is tried
                 why = str(error)
         candidates = generator(self.seed, SUBSTITUTE, epoch, first).choice(self.rows, MOST_SUBSTITUTES)
         for row in [first, *map(int, candidates)]:
             try:
                 failures = (Failure(epoch, first, self.manifest[first].id, why, row, repeat),) if why else ()
-                return self.read((epoch, row, repeat), failures)
+                return self.read((epoch, row, repeat), failures, alone=row != first)
             except Unreachable:
                 raise  # the storage fails, not this video: another one would fail, too
             except (ValueError, OSError) as error:
                 why = why or str(error)
         raise ValueError(f"{self.manifest[first].id}: {why}; none of {MOST_SUBSTITUTES} substitutes could be read")
 
-    def read(self, key: Key, failures: tuple[Failure, ...]) -> Clip:
-        """The clip that a row has in an epoch. ValueError if the video cannot be read."""
+    def read(self, key: Key, failures: tuple[Failure, ...], alone: bool = False) -> Clip:
+        """The clip that a row has in an epoch; alone: see Manifest.open. ValueError if the video cannot be read."""
         position = key if key[2] else key[:2]
         rng = generator(self.seed, CLIP, *position)
         row = key[1]
@@ -145,7 +147,7 @@ class TrainingClips(Dataset[Clip]):
         if self.draw.intervals:
             factors = generator(self.seed, INTERVAL, *position)
             shape = shape.spaced(self.draw.intervals[factors.integers(len(self.draw.intervals))])
-        with self.manifest.open(row, self.backend) as reader:
+        with self.manifest.open(row, self.backend, alone) as reader:
             numbers = random_clip(reader.times_sec, shape, rng)
             box, flip = self.draw.crop.draw(facts.height, facts.width, rng)
             frames = torch.from_numpy(reader.read(numbers, box))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from besnet.data.by_shard import wanted_alone
 from besnet.data.fetching import Unreachable
 from besnet.data.manifest import Manifest
 from besnet.video.reader import Backend, Reader
@@ -34,6 +35,7 @@ class EvaluationClips(Dataset[VideoClips]):
         self.shape = shape
         self.num_clips = num_clips
         self.backend: Backend = backend
+        self.alone = wanted_alone(manifest, rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -41,7 +43,7 @@ class EvaluationClips(Dataset[VideoClips]):
     def __getitem__(self, position: int) -> VideoClips:
         row = int(self.rows[position])
         try:
-            with self.manifest.open(row, self.backend) as reader:
+            with self.manifest.open(row, self.backend, row in self.alone) as reader:
                 numbers = uniform_clips(reader.times_sec, self.shape, self.num_clips)
                 frames = read_clips(reader, numbers)
                 looped = is_short(reader.times_sec, self.shape)

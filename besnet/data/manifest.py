@@ -12,59 +12,21 @@ import os
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 
-from besnet.data.cache import check_address, discard, pinned
+from besnet.data.cache import check_address, discard, pinned, video_alone
+from besnet.data.dataset import DataSet, Passport, Shard, read_dataset
 from besnet.data.paths import check_size, hash_file, inside, read_range
 from besnet.data.row import SPLITS, STATES, Row, State, hash_bytes, parse
-from besnet.reading import read_json
-from besnet.schema import Count, Distinct, Hash, Length, Name, checked
 from besnet.video.opening import open_video
 from besnet.video.reader import Backend, Reader
 
 # begin: where the row's line starts in manifest.jsonl.
 COLUMNS = np.dtype([("begin", "<i8"), ("label", "<i4"), ("split", "i1"), ("state", "i1"), ("duration_sec", "<f4")])
-
-ClassNames = Annotated[list[Name], Length(0, 100_000), Distinct()]
-
-
-@dataclass(frozen=True)
-class Passport:
-    """The data behind a result: `source` hashes ids, labels, splits, groups, states and the bytes of the original
-    videos, `encode` how they were re-encoded and the outcome. Two results compare only where `source` is equal."""
-
-    source: Hash
-    encode: Hash
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One tar file of videos."""
-
-    path: str
-    count: Count
-    size: Count
-    hash: Hash
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """What dataset.json holds."""
-
-    name: Annotated[str, Length(0, 500)]
-    classes: ClassNames
-    passport: Passport
-    root: str  # where the rows' paths begin: absolute, an address that fsspec opens, or relative to the folder
-    rows: Count
-    size: Count  # bytes of manifest.jsonl, so that a half-copied folder is noticed
-    encode: dict[str, Any] = field(default_factory=dict)
-    multi_label: bool = False  # a video has a set of labels
-    shards: list[Shard] = field(default_factory=list)
 
 
 class Manifest:
@@ -183,19 +145,20 @@ class Manifest:
         facts = [self[int(row)] for row in rows]
         return [row.group or row.id for row in facts]
 
-    def open(self, row: int, backend: Backend = "pyav") -> Reader:
+    def open(self, row: int, backend: Backend = "pyav", alone: bool = False) -> Reader:
         """Open a video for reading. VideoError (a ValueError) or OSError where that fails.
 
-        The first time in a process, its bytes must have the row's hash.
+        The first time in a process, its bytes must have the row's hash. alone: of its shard few other videos are
+        wanted, so that its bytes alone are fetched, not the shard.
         """
         facts = self[row]
         if facts.state != "ready":
             raise ValueError(f"{facts.id}: {facts.state}: {facts.why}")
-        with self.held(facts) as path:
-            source = self._source(path, row, facts)
-        if source is None:  # a copy in the cache that the disk has damaged: its shard is fetched again
-            with self.held(facts) as path:
-                source = self._source(path, row, facts)
+        path, source = facts.path, self._alone(facts) if alone and self.is_remote else None
+        for _ in range(2):
+            if source is None:  # the second time: a copy in the cache is damaged or gone, and its shard fetched again
+                with self.held(facts) as path:
+                    source = self._source(path, row, facts)
         if source is None:
             raise ValueError(f"{facts.id}: {path} does not hold the prepared bytes: run `besnet verify`")
         return open_video(source, backend, name=facts.id if facts.in_shard else path)
@@ -204,7 +167,12 @@ class Manifest:
         """What a row's reader opens; None for a damaged copy in the cache, now removed. ValueError for wrong bytes."""
         source: Path | bytes = Path(path)
         if facts.in_shard:
-            source = read_range(path, facts.offset, facts.size)
+            try:
+                source = read_range(path, facts.offset, facts.size)
+            except FileNotFoundError:
+                if self.is_remote:
+                    return None
+                raise
         else:
             check_size(path, facts.size)
         if not facts.hash or self._checked[row]:
@@ -212,7 +180,7 @@ class Manifest:
         if (hash_bytes(source) if isinstance(source, bytes) else hash_file(Path(path))[0]) == facts.hash:
             self._checked[row] = True
             return source
-        if "://" in self.root and hash_file(Path(path))[0] != self._shards[facts.path].hash:
+        if self.is_remote and hash_file(Path(path))[0] != self._shards[facts.path].hash:
             discard(Path(path))
             return None
         raise ValueError(f"{facts.id}: {path} does not hold the prepared bytes: run `besnet verify`")
@@ -222,29 +190,28 @@ class Manifest:
         """The file on this machine that holds a row's video, which stays there inside the `with`: a remote shard is
         fetched into the cache. Unreachable where it cannot be had."""
         path = inside(self.root, facts.path, facts.id)
-        if "://" not in self.root:
+        if not self.is_remote:
             yield path
             return
+        shard = self._shard_of(facts)
+        with pinned(path, shard.size, shard.hash) as copy:
+            yield str(copy)
+
+    def _alone(self, facts: Row) -> Path | bytes | None:
+        shard = self._shard_of(facts)
+        return video_alone(inside(self.root, facts.path, facts.id), shard.size, shard.hash, facts)
+
+    def _shard_of(self, facts: Row) -> Shard:
         shard = self._shards.get(facts.path)
         if shard is None:
             raise ValueError(f"{facts.id}: {self.root} is remote, and only shards listed in dataset.json are fetched")
-        with pinned(path, shard.size, shard.hash) as copy:
-            yield str(copy)
+        return shard
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the videos are in shards that are fetched."""
+        return "://" in self.root
 
     @cached_property
     def _shards(self) -> dict[str, Shard]:
         return {shard.path: shard for shard in self.about.shards}
-
-
-def read_dataset(folder: Path) -> DataSet:
-    """dataset.json of a folder. ValueError with a hint where there is none."""
-    path = folder / "dataset.json"
-    try:
-        raw = read_json(path, dict[str, Any], "dataset")
-    except FileNotFoundError:
-        raise ValueError(f"{folder}: no prepared data here (dataset.json is missing): run `besnet prepare`") from None
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error}") from None
-    known = {f.name for f in fields(DataSet)}
-    found: DataSet = checked({key: value for key, value in raw.items() if key in known}, DataSet, str(path))
-    return found

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from besnet.data.manifest import COLUMNS, DataSet, Manifest, Passport, Shard, read_dataset
+from besnet.data.dataset import DataSet, Passport, Shard, read_dataset
+from besnet.data.manifest import COLUMNS, Manifest
 from besnet.data.row import SPLITS, STATES, Row, parse
 from besnet.files import replacing
 from besnet.formats import stamp

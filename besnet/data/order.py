@@ -7,6 +7,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from besnet.data.balance import Balance
+from besnet.data.window import ShardWindow
 
 # One number a purpose keeps the streams of random numbers apart.
 ORDER, CLIP, DILATION, SUBSTITUTE, NOISE, MIX, AUGMENT, SAMPLE, INTERVAL = range(9)
@@ -73,6 +74,8 @@ class TrainingOrder(Sampler[list[Key]]):
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.window: ShardWindow | None = None
+        self.place = rank  # of its clips in each row of world_size
         self.epoch = 0
         self.samples = 0
 
@@ -93,10 +96,19 @@ class TrainingOrder(Sampler[list[Key]]):
         """Global micro-batches of an epoch that are not to come any more once `samples` of it are consumed."""
         return len(self) - (self.clips - samples) // self.global_batch
 
+    def mix_shards(self, window: ShardWindow) -> None:
+        """Draw the order so that few shards are open at a time; the window may also choose which clips are whose."""
+        self.window = window
+        if self.repeats == 1:
+            self.place = window.place(self.rank, self.world_size)
+
     def epoch_rows(self, epoch: int) -> np.ndarray:
         """The rows of an epoch in its order, int64 (len(rows),); with `balance` some come several times."""
         rng = generator(self.seed, ORDER, epoch)
-        return self.rows[rng.permutation(len(self.rows)) if self.balance is None else self.balance.draw(rng)]
+        if self.window is None:
+            return self.rows[rng.permutation(len(self.rows)) if self.balance is None else self.balance.draw(rng)]
+        taken = np.arange(len(self.rows)) if self.balance is None else self.balance.draw(rng)
+        return self.rows[taken[self.window.permutation(rng, taken)]]
 
     def __iter__(self) -> Iterator[list[Key]]:
         epoch, before = self.epoch, Counter[int]()
@@ -105,4 +117,4 @@ class TrainingOrder(Sampler[list[Key]]):
             keys += [(epoch, row, before[row] + repeat) for repeat in range(self.repeats)]
             before[row] += self.repeats
         for start in range(self.samples, self.clips - self.global_batch + 1, self.global_batch):
-            yield keys[start : start + self.global_batch][self.rank :: self.world_size]
+            yield keys[start : start + self.global_batch][self.place :: self.world_size]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from besnet.data.manifest import Shard
+from besnet.data.dataset import Shard
 from besnet.files import replacing
 
 VIDEO_MEMBERS = {

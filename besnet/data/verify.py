@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from besnet.data.cache import discard, pinned
-from besnet.data.manifest import Manifest, Row, Shard
+from besnet.data.dataset import Shard
+from besnet.data.manifest import Manifest, Row
 from besnet.data.manifest_writing import load_checked
 from besnet.data.paths import hash_file, inside, read_range
 from besnet.data.prepare.pool import run_jobs

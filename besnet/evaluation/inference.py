@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from besnet.checkpoints.arrays import read_arrays
+from besnet.data.by_shard import rows_of_rank
 from besnet.data.evaluation_clips import EvaluationClips
 from besnet.data.loading import loader_settings
 from besnet.data.manifest import Manifest
@@ -67,13 +68,14 @@ def run_inference(
 ) -> tuple[list[RowPrediction], int]:
     """The predictions for `rows`, in their order, on rank 0 (elsewhere an empty list), and how many of them are new.
 
-    Each rank takes rows[rank::world_size] of those that are not yet in the folder `parts`, and saves its predictions
-    there every minute, so that a killed evaluation resumes. No rank waits for another until the one gather at the end.
+    Each rank takes its share of those that are not yet in the folder `parts`, and saves its predictions there every
+    minute, so that a killed evaluation resumes. No rank waits for another until the one gather at the end.
     """
     left = ranks.rank == 0 and list(read_parts(parts, rows, settings.plan.num_views, settings.multi_label))
     done: list[RowPrediction] = ranks.broadcast(left)
     known = {prediction.row for prediction in done}
-    mine = np.array([row for row in rows if row not in known], dtype=np.int64)[ranks.rank :: ranks.world_size]
+    todo = np.array([row for row in rows if row not in known], dtype=np.int64)
+    mine = rows_of_rank(manifest, todo, ranks.rank, ranks.world_size)
     fresh: list[RowPrediction] = []
     unsaved: list[RowPrediction] = []
     saved_sec = time.monotonic()

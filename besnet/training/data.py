@@ -2,23 +2,25 @@
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from besnet.data.ahead import ShardsAhead
 from besnet.data.augment import Augmentation
 from besnet.data.balance import Balance
 from besnet.data.clips import Clip, ClipBatch, ClipDraw, TrainingClips, collate
 from besnet.data.crop import RandomCrop
 from besnet.data.evaluation_clips import EvaluationClips, VideoClips
 from besnet.data.failures import FailureLog
-from besnet.data.loading import loader_settings
+from besnet.data.loading import PREFETCHED, loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.manifest_writing import load_checked
 from besnet.data.order import TrainingOrder, sample
+from besnet.data.streaming import Streaming
 from besnet.ranges import check_section
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape
@@ -45,6 +47,11 @@ class VideoData(pl.LightningDataModule):
             many times longer.
         balance: takes rare classes more often: a class of n videos comes in proportion to n ** (1 - balance), in epochs
             of the same length. 0.5 is usual, 1 makes all classes equal; null takes each video once.
+        shuffle: `videos` draws the order of an epoch from all videos; `shards` mixes the videos of few shards at a
+            time, so that each shard is fetched once an epoch; null for `shards` where the data is remote.
+        shuffle_window: with `shards`: how many shards are mixed at a time.
+        shuffle_groups: with `shards`: groups of shards, each with a window of its own; with as many groups as machines
+            (or a multiple), each machine fetches only its own shards.
     """
 
     def __init__(
@@ -63,12 +70,15 @@ class VideoData(pl.LightningDataModule):
         intervals: list[float] | None = None,
         repeats: int = 1,
         balance: float | None = None,
+        shuffle: Literal["videos", "shards"] | None = None,
+        shuffle_window: int = 16,
+        shuffle_groups: int = 1,
     ) -> None:
         super().__init__()
         counts = {"crop_size": crop_size, "batch_size": batch_size, "workers": workers}
-        check_section(
-            "data", counts | {"val_videos": val_videos, "repeats": repeats, "intervals": intervals, "balance": balance}
-        )
+        counts |= {"val_videos": val_videos, "repeats": repeats}
+        counts |= {"shuffle_window": shuffle_window, "shuffle_groups": shuffle_groups}
+        check_section("data", counts | {"intervals": intervals, "balance": balance})
         self.folder = folder
         self.clip = clip
         self.crop = crop
@@ -98,11 +108,15 @@ class VideoData(pl.LightningDataModule):
         if balance is not None and self.manifest.multi_label:
             raise ValueError(f"data.balance: {folder} has several labels a video: leave it out")
         self.balance = Balance(self.manifest.labels[self.train_rows], balance) if balance is not None else None
+        self.shuffle = shuffle or ("shards" if self.manifest.is_remote else "videos")
+        self.streaming = Streaming(self.manifest, self.train_rows, shuffle_window, shuffle_groups)
         self.order: TrainingOrder
         self.seed = 0
         self.failures: FailureLog | None = None
 
-    def arrange(self, seed: int, rank: int, world_size: int, failures: FailureLog, limit: int | None = None) -> None:
+    def arrange(
+        self, seed: int, rank: int, world_size: int, failures: FailureLog, limit: int | None = None, machines: int = 1
+    ) -> None:
         """Fix the order of the clips for this rank; limit: micro-batches of an epoch, where it is to be shorter."""
         if 0 < len(self.val_rows) < world_size:
             raise ValueError(
@@ -114,6 +128,9 @@ class VideoData(pl.LightningDataModule):
         self.order = TrainingOrder(
             self.train_rows, self.batch_size, seed, rank, world_size, self.repeats, limit, self.balance
         )
+        if self.shuffle == "shards":
+            self.streaming.check_cache(machines, self.in_flight * self.batch_size * (world_size // machines))
+            self.order.mix_shards(self.streaming.window(machines))
 
     def train_dataloader(self) -> DataLoader[Clip]:
         """Micro-batches of drawn clips, from the position of `order` on."""
@@ -127,8 +144,18 @@ class VideoData(pl.LightningDataModule):
             self.backend,
             substitutes,
         )
-        device = self._device()
-        return DataLoader(clips, batch_sampler=self.order, **loader_settings(self.workers, device, collate))
+        settings = loader_settings(self.workers, self._device(), collate)
+        window = self.order.window
+        if self.manifest.is_remote and window is not None:
+            first_here = self.order.rank % (self.order.world_size // window.machines) == 0
+            ahead = ShardsAhead(self.order, self.manifest, self.streaming.shards, self.in_flight, first_here)
+            return DataLoader(clips, batch_sampler=ahead, **settings)
+        return DataLoader(clips, batch_sampler=self.order, **settings)
+
+    @property
+    def in_flight(self) -> int:
+        """Micro-batches of a rank that its workers have begun and the training has not yet had."""
+        return self.workers * PREFETCHED + 1
 
     @property
     def own_val_rows(self) -> np.ndarray:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 
-PREFETCHED = 2  # batches that each loader worker prefetches
+from besnet.data.loading import PREFETCHED
+
 OTHER_FILES = 200  # of a rank: libraries, shards, checkpoints, logs, its connections
 FILES_A_WORKER = 8  # its queues and the ends of its pipes
 BYTES_A_PARAMETER = 16  # a checkpoint's weights, their moving average and two moments

@@ -96,7 +96,7 @@ def train(
             about["trained_on"] = known_videos(data, start.trained_on if start else None)
         passport = data.manifest.passport
         failures = FailureLog(out, rank, len(data.train_rows), data=f"{passport.source}/{passport.encode}")
-        data.arrange(seed, rank, world_size, failures, limit)
+        data.arrange(seed, rank, world_size, failures, limit, engine.num_nodes)
         # an epoch may have fewer micro-batches than a step wants
         scaled = recipe.for_batch(data.order.global_batch * min(engine.accumulate_grad_batches, len(data.order)))
         task = ActionTraining(network, scaled, data, seed, failures, about)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from besnet.data.manifest import Shard
+from besnet.data.dataset import Shard
 from besnet.data.paths import read_range
 from besnet.data.prepare.listing import Entry, Numbers
 from besnet.data.prepare.parts import Part, own_name

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from besnet.data.dataset import ClassNames
 from besnet.data.labels import classes_named
-from besnet.data.manifest import ClassNames
 from besnet.data.prepare.encode import settings as encode_settings
 from besnet.data.prepare.listing import Entry, Listing, Numbers, check_ids, number_labels
 from besnet.data.prepare.parts import listed_once

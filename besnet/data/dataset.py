@@ -1,0 +1,58 @@
+"""dataset.json: what a prepared data set is, but for its rows."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+from besnet.reading import read_json
+from besnet.schema import Count, Distinct, Hash, Length, Name, checked
+
+ClassNames = Annotated[list[Name], Length(0, 100_000), Distinct()]
+
+
+@dataclass(frozen=True)
+class Passport:
+    """The data behind a result: `source` hashes ids, labels, splits, groups, states and the bytes of the original
+    videos, `encode` how they were re-encoded and the outcome. Two results compare only where `source` is equal."""
+
+    source: Hash
+    encode: Hash
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One tar file of videos."""
+
+    path: str
+    count: Count
+    size: Count
+    hash: Hash
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What dataset.json holds."""
+
+    name: Annotated[str, Length(0, 500)]
+    classes: ClassNames
+    passport: Passport
+    root: str  # where the rows' paths begin: absolute, an address that fsspec opens, or relative to the folder
+    rows: Count
+    size: Count  # bytes of manifest.jsonl, so that a half-copied folder is noticed
+    encode: dict[str, Any] = field(default_factory=dict)
+    multi_label: bool = False  # a video has a set of labels
+    shards: list[Shard] = field(default_factory=list)
+
+
+def read_dataset(folder: Path) -> DataSet:
+    """dataset.json of a folder. ValueError with a hint where there is none."""
+    path = folder / "dataset.json"
+    try:
+        raw = read_json(path, dict[str, Any], "dataset")
+    except FileNotFoundError:
+        raise ValueError(f"{folder}: no prepared data here (dataset.json is missing): run `besnet prepare`") from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from None
+    known = {f.name for f in fields(DataSet)}
+    found: DataSet = checked({key: value for key, value in raw.items() if key in known}, DataSet, str(path))
+    return found
