@@ -1,12 +1,12 @@
 """Shards behind a server that is down, slow, wrong or gone, and a cache that is damaged, full and shared."""
 
-import json
+import errno
+import fcntl
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,47 +16,17 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from besnet.data import cache, cache_room, fetching
+from besnet.data.by_shard import rows_of_rank, shards_of, wanted_alone
 from besnet.data.evaluation_clips import EvaluationClips
 from besnet.data.fetching import Unreachable
 from besnet.data.loading import loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.verify import verify
 from besnet.video.sampling import ClipShape
+from tests.shard_server import Server, served
 from tests.test_verify import prepared_shards
 
 SHAPE = ClipShape(num_frames=2, frame_interval=1)
-
-
-class Server:
-    """Serves a folder; `answer` may do something else with a request and then says so."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.asked = folder, 0
-        self.answer: Any = lambda handler, data: False
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.asked += 1
-                data = (outer.folder / self.path.lstrip("/")).read_bytes()
-                if not outer.answer(self, data):
-                    self.send_response(200)
-                    self.send_header("Content-Length", str(len(data)))
-                    self.end_headers()
-                    self.wfile.write(data)
-
-            do_HEAD = do_GET  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self.http.shutdown()
-        self.http.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +46,7 @@ def server(shards: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 @pytest.fixture
 def remote(shards: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
     monkeypatch.setenv("BESNET_CACHE", str(tmp_path / "cache"))
-    away = tmp_path / "away"
-    away.mkdir()
-    for name in ("manifest.jsonl", "manifest.npy"):
-        shutil.copy(shards / name, away)
-    about = json.loads((shards / "dataset.json").read_text())
-    about["root"] = f"http://127.0.0.1:{server.http.server_port}"
-    (away / "dataset.json").write_text(json.dumps(about))
-    return Manifest.load(away)
+    return Manifest.load(served(shards, server, tmp_path / "away"))
 
 
 def copies() -> list[Path]:
@@ -240,3 +203,94 @@ def test_what_a_killed_process_left_makes_room(remote: Manifest, monkeypatch: py
     with remote.open(0) as reader:
         assert len(reader)
     assert not list(folder.glob("besnet-0000*.[pr]*"))
+
+
+def test_files_of_others_in_the_folder_stay(remote: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BESNET_CACHE may point at a prepared data set, whose shards are in a folder `shards`, too."""
+    monkeypatch.setenv("BESNET_CACHE_GB", str((max(shard.size for shard in remote.about.shards) + 1) / 1e9))
+    folder = cache.cache_folder()
+    folder.mkdir(parents=True)
+    others = [folder / name for name in ("train-000000.tar", f"{'0' * 32}.tar", "mine.reserved", "x.partial.1")]
+    for other in others:
+        other.write_bytes(bytes(100))
+        os.utime(other, (0, 0))
+    for row in range(4):
+        with remote.open(row) as reader:
+            assert len(reader)
+    assert all(other.exists() for other in others)
+    assert len(list(folder.glob("besnet-*.tar"))) == 1
+
+
+def test_without_locks_every_video_is_read(remote: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    monkeypatch.setenv("BESNET_CACHE_GB", str((max(shard.size for shard in remote.about.shards) + 1) / 1e9))
+    for row in (0, 1, 2, 3, 0):
+        with remote.open(row) as reader:
+            assert len(reader)
+    assert len(copies()) == 1
+
+
+@pytest.mark.parametrize(("status", "requests"), [(400, 2), (403, 2), (404, 1), (503, fetching.ATTEMPTS)])
+def test_refusals_are_asked_once_more_and_what_is_gone_never(
+    status: int, requests: int, remote: Manifest, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(handler: Any, data: bytes) -> bool:
+        handler.send_error(status)
+        return True
+
+    server.answer = fail
+    with pytest.raises(Unreachable) as caught:
+        remote.open(0)
+    assert "\n" not in str(caught.value)
+    assert server.asked == requests
+    assert capsys.readouterr().err.count("; attempt ") == requests - 1
+    assert cache.fetched().failed == requests
+
+
+def test_a_few_videos_are_fetched_alone_and_many_by_the_shard(remote: Manifest, server: Server) -> None:
+    rows = np.arange(4)
+    assert wanted_alone(remote, rows) == frozenset()
+    many = Manifest(remote.folder, replace(remote.about, shards=[replace(s, count=100) for s in remote.about.shards]),
+                    remote.columns, os.dup(remote._lines))  # fmt: skip
+    views = EvaluationClips(many, rows, SHAPE, 1)
+    assert views.alone == {0, 1, 2, 3}
+    truth = EvaluationClips(remote, rows, SHAPE, 1)
+    for position in (0, 1):
+        found = views[position].frames
+        assert found is not None
+        assert not copies() or position
+        assert torch.equal(found, truth[position].frames)  # type: ignore[arg-type]
+    assert cache.fetched().ranges >= 1
+
+
+@pytest.mark.parametrize("way", ["whole answer", "other bytes", "cut"])
+def test_a_range_that_cannot_be_trusted_ends_in_the_whole_shard(way: str, remote: Manifest, server: Server) -> None:
+    def answer(handler: Any, data: bytes) -> bool:
+        if "Range" not in handler.headers:
+            return False
+        first, last = map(int, handler.headers["Range"].removeprefix("bytes=").split("-"))
+        piece = {"whole answer": data, "other bytes": bytes(last + 1 - first), "cut": data[first:last]}[way]
+        handler.send_response(200 if way == "whole answer" else 206)
+        handler.send_header("Content-Length", str(len(piece)))
+        handler.end_headers()
+        handler.wfile.write(piece)
+        return True
+
+    server.answer = answer
+    if way == "cut":
+        with pytest.raises(Unreachable, match="is not the shard"):
+            remote.open(0, alone=True)
+        return
+    with remote.open(0, alone=True) as reader:
+        assert len(reader)
+    assert len(copies()) == 1
+
+
+def test_ranks_that_evaluate_read_whole_shards(remote: Manifest) -> None:
+    shares = [rows_of_rank(remote, np.array([3, 0, 2, 1]), rank, 2) for rank in range(2)]
+    assert sorted(np.concatenate(shares).tolist()) == [0, 1, 2, 3]
+    read = [set(shards_of(remote, share).tolist()) for share in shares]
+    assert not read[0] & read[1]
