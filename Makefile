@@ -87,6 +87,10 @@ prove-labels: .venv/ready ## two figures in one picture, two labels: fails below
 prove-slurm: .venv/ready ## Slurm on this machine warns a job and queues it again: the same bits (needs root)
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_slurm
 
+prove-stream: .venv/ready ## train from shards behind a bad server with a cache of a quarter of the data: the same bits, each shard once
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_stream
+	$(BIN)/python -m benchmarks.stream_sizes
+
 bench-overhead: .venv/ready ## the time that the safeguards of a training cost
 	$(BIN)/python -W ignore -m benchmarks.overhead
 

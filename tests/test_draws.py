@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -26,12 +27,20 @@ def shards(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def three_epochs(folder: Path, out: Path, ranks: int, workers: int) -> Seen:
+def three_epochs(
+    folder: Path,
+    out: Path,
+    ranks: int,
+    workers: int,
+    shuffle: Literal["videos", "shards"] | None = None,
+    window: int = 16,
+) -> Seen:
     """What all ranks together see in three epochs."""
     seen: Seen = {}
     for rank in range(ranks):
         per_rank = GLOBAL_BATCH // ranks
-        data = VideoData(folder, ClipShape(4, 2), RandomCrop(), crop_size=32, batch_size=per_rank, workers=workers)
+        data = VideoData(folder, ClipShape(4, 2), RandomCrop(), crop_size=32, batch_size=per_rank, workers=workers,
+                         shuffle=shuffle, shuffle_window=window)  # fmt: skip
         data.arrange(7, rank, ranks, FailureLog(out, rank, len(data.train_rows)))
         data.order.epoch, data.order.samples = 0, 0
         loader = data.train_dataloader()

@@ -41,7 +41,7 @@ def test_every_video_comes_once_and_no_group_opens_more_than_the_window(
     shards = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
     drawn = ShardWindow(shards, window, groups).permutation(np.random.default_rng(seed), np.arange(len(shards)))
     assert sorted(drawn.tolist()) == list(range(len(shards)))
-    for group in range(min(groups, len(shards))):
+    for group in range(groups := min(groups, len(shards))):
         assert most_open(shards[drawn[group::groups]]) <= window
 
 

@@ -2,17 +2,20 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 import numpy as np
 
 from besnet.data.cache import Fetched, fetched, pinned
+from besnet.data.cache_room import Full, cache_bytes
 from besnet.data.dataset import Shard
 from besnet.data.manifest import Manifest
 from besnet.data.order import Key, TrainingOrder
 from besnet.data.paths import inside
 from besnet.data.streaming import AHEAD
 from besnet.data.window import spans
+
+PAUSE_SEC = 0.2
 
 
 class ShardsAhead:
@@ -59,6 +62,8 @@ class _Thread(threading.Thread):
     def __init__(self, manifest: Manifest, needs: dict[int, tuple[int, int]], in_flight: int) -> None:
         super().__init__(name="fetches shards ahead", daemon=True)
         self.manifest, self.needs, self.in_flight = manifest, needs, in_flight
+        # the rest is for a reader that comes late
+        self.room = cache_bytes() - max(shard.size for shard in manifest.about.shards)
         self.position: int | None = 0
         self.moved = threading.Condition()
 
@@ -72,27 +77,51 @@ class _Thread(threading.Thread):
         held: dict[int, ExitStack] = {}
         try:
             for shard in self.needs:
-                if not self._wait_for_place(held):
-                    return
-                held[shard] = self._pin(self.manifest.about.shards[shard])
-            self._wait_for_place(held, 0)  # until the end of the epoch
+                while shard not in held and self._wait_for_place(held, shard) and self._is_to_come(shard):
+                    try:
+                        held[shard] = self._pin(self.manifest.about.shards[shard])
+                    except Full:  # of what others hold: perhaps not any more when the position has moved
+                        self._pause()
+            self._wait_for_place(held, None)
         finally:
             for pin in held.values():
                 pin.close()
 
-    def _wait_for_place(self, held: dict[int, ExitStack], ahead: int = AHEAD) -> bool:
-        """Let go of what is read, until fewer than `ahead` shards are here too early; whether the epoch goes on."""
+    def _is_to_come(self, shard: int) -> bool:
+        return self.position is not None and self.needs[shard][1] >= self.position
+
+    def _pause(self) -> None:
+        with self.moved:
+            self.moved.wait(PAUSE_SEC)
+
+    def _wait_for_place(self, held: dict[int, ExitStack], shard: int | None) -> bool:
+        """Let go of what is read until a shard may come, None for the end of the epoch; whether the epoch goes on.
+
+        Where the cache is small, what is only in flight gives way, and nothing comes before it is asked for.
+        """
         with self.moved:
             while self.position is not None:
-                for shard in [n for n in held if self.needs[n][1] + self.in_flight < self.position]:
-                    held.pop(shard).close()
-                if sum(self.needs[n][0] > self.position for n in held) < ahead:
-                    return True
+                full = shard is not None and self._bytes([*held, shard]) > self.room
+                for number in list(held):
+                    if self.needs[number][1] + (0 if full else self.in_flight) < self.position:
+                        held.pop(number).close()
+                if shard is not None:
+                    early = sum(self.needs[number][0] > self.position for number in held)
+                    fits = early < AHEAD and self._bytes([*held, shard]) <= self.room
+                    if fits or self.needs[shard][0] <= self.position:
+                        return True
                 self.moved.wait()
         return False
 
+    def _bytes(self, numbers: list[int]) -> int:
+        return sum(self.manifest.about.shards[number].size for number in numbers)
+
     def _pin(self, shard: Shard) -> ExitStack:
-        pin = ExitStack()
-        with suppress(OSError):
-            pin.enter_context(pinned(inside(self.manifest.root, shard.path, shard.path), shard.size, shard.hash))
+        pin, address = ExitStack(), inside(self.manifest.root, shard.path, shard.path)
+        try:
+            pin.enter_context(pinned(address, shard.size, shard.hash, room_sec=0.0))
+        except Full:
+            raise
+        except OSError:
+            pass
         return pin

@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from besnet.data.cache_room import lock, locked, make_room
+from besnet.data import cache_room
+from besnet.data.cache_room import Full, lock, locked, make_room
 from besnet.data.fetching import Tally, Unranged, Unreachable, download, download_range
 from besnet.data.row import MAX_FILE_BYTES, Row, hash_bytes
 
@@ -59,16 +60,17 @@ class Fetched:
 
 
 @contextmanager
-def pinned(address: str, size: int, digest: str) -> Iterator[Path]:
+def pinned(address: str, size: int, digest: str, room_sec: float | None = None) -> Iterator[Path]:
     """The local copy of a remote shard, which stays where it is inside the `with`.
 
-    Unreachable where it cannot be had, is not the one of the manifest, or does not fit the cache.
+    Unreachable where it cannot be had, is not the one of the manifest, or does not fit the cache: others have
+    `room_sec` (by default two minutes) to finish reading.
     """
     here = _place(address, digest)
     with _in_cache(here):
         here.parent.mkdir(parents=True, exist_ok=True)
         while (descriptor := _pin(here, size)) is None:
-            _fetch(address, here, size, digest)
+            _fetch(address, here, size, digest, cache_room.ROOM_SEC if room_sec is None else room_sec)
     try:
         yield here
     finally:
@@ -141,7 +143,7 @@ def _pin(path: Path, size: int) -> int | None:
     return None
 
 
-def _fetch(address: str, here: Path, size: int, digest: str) -> None:
+def _fetch(address: str, here: Path, size: int, digest: str, room_sec: float) -> None:
     """Fetch a shard unless another process was faster."""
     with locked(here.with_suffix(".lock")):
         if here.exists():
@@ -153,10 +155,12 @@ def _fetch(address: str, here: Path, size: int, digest: str) -> None:
         partial = here.with_name(f"{here.stem}.partial.{os.getpid()}.{threading.get_ident()}")
         tally, whole = Tally(), 0
         try:
-            make_room(here.parent, size, reserved)
+            make_room(here.parent, size, reserved, room_sec)
             download(address, partial, size, digest, tally)
             os.replace(partial, here)
             whole = 1
+        except Full:
+            raise
         except Unreachable as error:
             _failures[here] = time.monotonic(), str(error)
             raise
@@ -172,7 +176,9 @@ def _count(folder: Path, more: Fetched) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     with suppress(OSError), locked(folder / "counts.lock"):
         sums = [a + b for a, b in zip(vars(_read_counts(folder)).values(), vars(more).values(), strict=True)]
-        (folder / "counts.json").write_text(json.dumps(asdict(Fetched(*sums))))
+        new = folder / "counts.new"  # readers hold no lock
+        new.write_text(json.dumps(asdict(Fetched(*sums))))
+        new.replace(folder / "counts.json")
 
 
 def _read_counts(folder: Path) -> Fetched:

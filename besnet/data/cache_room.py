@@ -26,9 +26,14 @@ def cache_bytes() -> int:
         raise ValueError(f"BESNET_CACHE_GB={given}: give a number of gigabytes") from None
 
 
-def make_room(folder: Path, size: int, reserved: Path) -> None:
-    """Reserve `size` bytes: a sparse file of that size is counted until the shard has taken its place."""
-    bound, end = cache_bytes(), time.monotonic() + ROOM_SEC
+class Full(Unreachable):
+    """The cache is full of shards that are being read."""
+
+
+def make_room(folder: Path, size: int, reserved: Path, wait_sec: float) -> None:
+    """Reserve `size` bytes: a sparse file of that size is counted until the shard has taken its place. Full where
+    others have not finished reading within `wait_sec`."""
+    bound, end = cache_bytes(), time.monotonic() + wait_sec
     if size > bound:
         raise Unreachable(f"a shard of {size} bytes does not fit the cache of {bound} bytes: raise BESNET_CACHE_GB")
     while True:
@@ -38,7 +43,7 @@ def make_room(folder: Path, size: int, reserved: Path) -> None:
                     file.truncate(size)
                 return
         if time.monotonic() > end:
-            raise Unreachable(f"the cache of {bound} bytes is full of shards being read: raise BESNET_CACHE_GB")
+            raise Full(f"the cache of {bound} bytes is full of shards being read: raise BESNET_CACHE_GB")
         time.sleep(0.05)
 
 

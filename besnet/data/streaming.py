@@ -10,7 +10,7 @@ from besnet.data.dataset import Shard
 from besnet.data.manifest import Manifest
 from besnet.data.window import ShardWindow
 
-AHEAD = 2  # shards that are fetched before their first video is asked for
+AHEAD = 2  # shards that are fetched before their first video is asked for, where the cache has room
 
 
 class Streaming:
@@ -47,22 +47,21 @@ class Streaming:
         """Groups whose shards a machine reads."""
         return self.groups if self.groups % machines else self.groups // machines
 
-    def bytes_held(self, machines: int, in_flight: int) -> int:
-        """Bytes of the shards that a machine holds at once, at most: the open ones, the next ones, and those of
-        `in_flight` videos that are asked for and not yet read."""
+    def bytes_open(self, machines: int, batch: int) -> int:
+        """Bytes of the shards that a machine reads for a micro-batch of all its ranks, at most: the open ones, and
+        those that end or begin within the `batch` videos, and one. What is fetched ahead takes what else there is."""
         shards = self.training_shards
-        late = -(-in_flight * len(shards) // max(1, sum(shard.count for shard in shards)))
-        sizes = sorted((shard.size for shard in shards), reverse=True)
-        return sum(sizes[: self.open(machines) + AHEAD + late])
+        changing = 2 + batch * len(shards) // max(1, sum(shard.count for shard in shards))
+        return sum(sorted((shard.size for shard in shards), reverse=True)[: self.open(machines) + changing])
 
     def bytes_an_epoch(self, machines: int) -> int:
         """Bytes that a machine with room for the open shards fetches in an epoch."""
         share = self.groups_on(machines) / self.groups
         return round(share * sum(shard.size for shard in self.training_shards))
 
-    def check_cache(self, machines: int, in_flight: int) -> None:
+    def check_cache(self, machines: int, batch: int) -> None:
         """ValueError where the cache has no room for the shards that are held at once."""
-        wanted, bound = self.bytes_held(machines, in_flight), cache_bytes()
+        wanted, bound = self.bytes_open(machines, batch), cache_bytes()
         if self.manifest.is_remote and wanted > bound:
             raise ValueError(
                 f"data.shuffle_window {self.size}: the shards that are open at a time need up to {wanted / 1e9:.3g} GB "

@@ -39,8 +39,9 @@ class ShardWindow:
         place = rng.permutation(shard.max() + 1)[shard]
         by_shard = np.lexsort((rng.random(len(place)), place))
         order = np.empty(len(place), dtype=np.int64)
-        for group, own in enumerate(np.array_split(by_shard, self.groups)):
-            order[group :: self.groups] = own[self._mixed(place[own], rng)]
+        groups = min(self.groups, len(by_shard))
+        for group, own in enumerate(np.array_split(by_shard, groups)):
+            order[group::groups] = own[self._mixed(place[own], rng)]
         return order
 
     def _mixed(self, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -129,7 +129,7 @@ class VideoData(pl.LightningDataModule):
             self.train_rows, self.batch_size, seed, rank, world_size, self.repeats, limit, self.balance
         )
         if self.shuffle == "shards":
-            self.streaming.check_cache(machines, self.in_flight * self.batch_size * (world_size // machines))
+            self.streaming.check_cache(machines, self.batch_size * (world_size // machines))
             self.order.mix_shards(self.streaming.window(machines))
 
     def train_dataloader(self) -> DataLoader[Clip]:
