@@ -1,12 +1,20 @@
 """Training from remote shards with a small cache: each shard once an epoch, in the order of local data."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from besnet import cli
 from besnet.data.cache import fetched
+from besnet.data.crop import RandomCrop
+from besnet.data.dataset import read_dataset
 from besnet.data.prepare import prepare
+from besnet.training import machine_checks
+from besnet.training.data import VideoData
+from besnet.training.preflight import remote_shards
+from besnet.video.sampling import ClipShape
 from tests import command
 from tests.shard_server import Server, served
 from tests.test_draws import EPOCHS, three_epochs
@@ -70,6 +78,26 @@ def test_a_run_of_before_there_was_a_choice_is_not_mixed_by_shards_in_silence(
     with pytest.raises(SystemExit, match="2"):
         command.train(away, run, "--trainer.max_epochs=1")
     assert "data.shuffle: videos → shards" in capsys.readouterr().err
+
+
+def test_the_doctor_says_what_an_epoch_fetches_and_whether_the_cache_holds_it(
+    shards: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, folder = [shard for shard in read_dataset(shards).shards if "train" in shard.path], str(tmp_path / "run")
+    words = command.train_words(served(shards, server, tmp_path / "away"), Path(folder), "--data.shuffle_window=2")
+    assert cli.run("doctor", words) in (0, 2)
+    assert "ok    cache: 50.0 GB for 0.0 GB of shards, fetches nothing after the first epoch; 4 shards" in (
+        capsys.readouterr().out
+    )
+    half = sum(shard.size for shard in train) / 2
+    monkeypatch.setenv("BESNET_CACHE_GB", str(half / 1e9))
+    data = VideoData(tmp_path / "away", ClipShape(4, 2), RandomCrop(), batch_size=4, shuffle="videos")
+    asked = remote_shards(data, local_ranks=1, nodes=1)
+    found, _ = machine_checks.cache(asked)
+    assert found.fix.endswith("or --data.shuffle=shards"), "every second video misses its shard"
+    assert f"about {machine_checks.gigabytes(12 * int(half / 6))} an epoch" in found.found
+    few = replace(asked, mixed=True, bytes_open=int(half) + 1)
+    assert "lower --data.shuffle_window" in machine_checks.cache(few)[0].fix
 
 
 @pytest.mark.slow

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from besnet.data.cache import cache_folder
+from besnet.data.cache_room import cache_bytes
 from besnet.data.loading import PREFETCHED
 
 OTHER_FILES = 200  # of a rank: libraries, shards, checkpoints, logs, its connections
@@ -39,11 +41,47 @@ class Needs:
     checkpoints: int  # kept at a time
     local_ranks: int
     nodes: int
+    shards: "RemoteShards | None" = None
+
+
+@dataclass(frozen=True)
+class RemoteShards:
+    """Remote training shards, as a machine's ranks read them. Counts of shards, and bytes."""
+
+    mixed: bool  # few are open at a time; else every video may need any of them
+    count: int
+    videos: int
+    bytes: int  # of those that the machine needs in an epoch
+    open: int  # with those that are fetched ahead
+    bytes_open: int
 
 
 def machine(needs: Needs) -> list[Finding]:
     """All checks of this machine."""
-    return [shared_memory(needs), open_files(needs), cores(needs), disk(needs), network(needs.nodes, os.environ)]
+    findings = [shared_memory(needs), open_files(needs), cores(needs), disk(needs), network(needs.nodes, os.environ)]
+    return [*findings, *(cache(needs.shards) if needs.shards else [])]
+
+
+def cache(shards: RemoteShards) -> list[Finding]:
+    """The cache of remote shards holds the open ones, its disk holds the cache, and what an epoch fetches."""
+    bound, folder = cache_bytes(), cache_folder()
+    fits = shards.bytes <= bound
+    missed = shards.bytes if shards.mixed else (1 - bound / shards.bytes) * shards.videos * shards.bytes / shards.count
+    fetched = "nothing after the first epoch" if fits else f"about {gigabytes(round(missed))} an epoch"
+    found = f"{gigabytes(bound)} for {gigabytes(shards.bytes)} of shards, fetches {fetched}"
+    fix = ""
+    if shards.mixed:
+        found += f"; {shards.open} shards are open at a time, up to {gigabytes(shards.bytes_open)}"
+        if shards.bytes_open > bound:
+            fix = f"export BESNET_CACHE_GB={shards.bytes_open / 1e9:.2g}, or lower --data.shuffle_window"
+    elif not fits:
+        fix = f"export BESNET_CACHE_GB={shards.bytes / 1e9:.2g}, or --data.shuffle=shards"
+    disk = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    held = sum(path.stat().st_size for path in folder.glob("besnet-*.tar")) if folder.is_dir() else 0
+    free, wanted = psutil.disk_usage(str(disk)).free + held, min(bound, shards.bytes)
+    room = f"{gigabytes(free)} free for it in {folder}, up to {gigabytes(wanted)} needed"
+    lack = "" if free > wanted else "lower BESNET_CACHE_GB, or choose another disk with BESNET_CACHE"
+    return [Finding("cache", found, fix), Finding("disk of the cache", room, lack)]
 
 
 def shared_memory(needs: Needs, folder: Path = Path("/dev/shm")) -> Finding:
@@ -64,7 +102,8 @@ def shared_memory(needs: Needs, folder: Path = Path("/dev/shm")) -> Finding:
 def open_files(needs: Needs, limit: int | None = None) -> Finding:
     """Every batch that waits for a rank is a file that it holds open; a container may allow few."""
     batches = needs.workers * (PREFETCHED + 1)
-    wanted = OTHER_FILES + FILES_A_WORKER * needs.workers + batches
+    pinned = needs.shards.open if needs.shards else 0
+    wanted = OTHER_FILES + FILES_A_WORKER * needs.workers + batches + pinned
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if limit is None else limit
     found = f"a process may open {allowed}, about {wanted} needed"
     fix = "" if wanted <= allowed else f"ulimit -n {2 * wanted}, or --ulimit nofile={2 * wanted} for a container"

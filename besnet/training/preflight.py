@@ -9,9 +9,10 @@ import pytorch_lightning as pl
 import torch.distributed as dist
 
 from besnet.data.order import sample
+from besnet.data.streaming import AHEAD
 from besnet.training.data import VideoData
 from besnet.training.exit_codes import HUNG, RunExit
-from besnet.training.machine_checks import Needs, machine
+from besnet.training.machine_checks import Needs, RemoteShards, machine
 from besnet.training.resume import differences
 
 
@@ -78,4 +79,20 @@ def needs(out: Path, data: VideoData, parameters: int, checkpoints: int, local_r
     some = [data.manifest[int(row)] for row in sample(data.train_rows, 64)]
     side = max(min(row.height, row.width) for row in some)
     clip_bytes = data.clip.num_frames * side * side * 3
-    return Needs(out, data.workers, data.batch_size * clip_bytes, parameters, checkpoints, local_ranks, nodes)
+    batch_bytes = data.batch_size * clip_bytes
+    shards = remote_shards(data, local_ranks, nodes) if data.manifest.is_remote else None
+    return Needs(out, data.workers, batch_bytes, parameters, checkpoints, local_ranks, nodes, shards)
+
+
+def remote_shards(data: VideoData, local_ranks: int, nodes: int) -> RemoteShards:
+    """What a machine reads of remote shards in an epoch."""
+    streaming, mixed = data.streaming, data.shuffle == "shards"
+    shards = streaming.training_shards
+    return RemoteShards(
+        mixed,
+        len(shards),
+        len(data.train_rows),
+        streaming.bytes_an_epoch(nodes) if mixed else sum(shard.size for shard in shards),
+        streaming.open(nodes) + AHEAD if mixed else 0,
+        streaming.bytes_open(nodes, data.batch_size * local_ranks),
+    )
