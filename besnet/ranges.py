@@ -107,6 +107,7 @@ RANGES: dict[str, Any] = {
     },
     "saving": {
         "every_steps": count(10**9), "every_minutes": Range(0.001, 10**6), "keep": count(10_000),
+        "keep_best": count(1000, least=0), "patience": count(10**6),
         "watchdog_minutes": WATCHDOG,
     },
     "evaluation": {"num_clips": CLIPS, "num_crops": CROPS, "crop_size": SIDE, "short_side": SIDE},
@@ -130,6 +131,7 @@ OF_INPUT = {f"input.{name}": allowed for name, allowed in INPUT.items()}
 ARGUMENTS: dict[str, dict[str, Range]] = {
     "draw": {"seed": SEED, "train_videos": VIDEOS, "test_videos": VIDEOS, "workers": PROCESSES},
     "learn": {"minutes": Range(0, 10**5), "seed": SEED, "workers": WORKERS},
+    "doubts": {"seed": SEED, "workers": WORKERS, "watchdog_minutes": WATCHDOG, **OF_INPUT},
     "prepare": {"official_split": count(3), "short_side": SIDE, "videos_per_shard": VIDEOS, "workers": PROCESSES,
                 "timeout_sec": SECONDS},
     "verify": {"decode": SHARE, "workers": PROCESSES, "timeout_sec": SECONDS},

@@ -101,7 +101,8 @@ def supply(place: Path, words: list[str]) -> None:
         prepare(place / "my_videos", hard, index_only=True, workers=1)
     if "runs/mine" in text and "--out runs/mine" not in text and not (place / "runs" / "mine").exists():
         config, out = "--config=configs/weizmann.yaml", "--out=runs/mine"
-        assert cli.run("train", [config, "--data.folder=data/mine", out]) == 0
+        best = ["--data.val_videos=4", "--saving.keep_best=1"]
+        assert cli.run("train", [config, "--data.folder=data/mine", out, *best]) == 0
     for name in re.findall(r"runs/mine/evaluations/(\S+)", text):
         folder = place / "runs" / "mine" / "evaluations" / name
         if not folder.exists():

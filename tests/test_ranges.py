@@ -33,7 +33,7 @@ HOSTILE = ["-1", "0", ".nan", ".inf", "-.inf", "1e30", str(10**30), "some", "{a:
 ZERO = {"seed", "model.dropout", "data.workers", "data.val_videos", "data.crop.flip", "data.augmentation.colour",
         "data.augmentation.hue", "data.augmentation.rand_augment", "data.augmentation.magnitude",
         "data.augmentation.erase", "recipe.momentum", "recipe.weight_decay", "recipe.warmup_epochs", "recipe.final_lr",
-        "recipe.label_smoothing", "recipe.freeze", "draw.seed", "evaluate.workers", "probe.workers",
+        "recipe.label_smoothing", "recipe.freeze", "saving.keep_best", "draw.seed", "evaluate.workers", "probe.workers",
         "verify.decode", "launch.node_rank",
         "launch.max_restarts"}  # fmt: skip
 MINUS_ONE = {"trainer.max_steps", "trainer.devices"}

@@ -77,7 +77,7 @@ LONG_SIGNATURES = {
     "bench/model.py: bench_model", "data/prepare/__init__.py: prepare", "evaluation/evaluate.py: evaluate",
     "jobs/launch.py: launch", "lab/lab.py: lab", "predict/verbs.py: predict", "predict/probe.py: probe",
     "predict/verbs.py: features", "training/run.py: train", "learn/learn.py: learn",
-    "models/besnet.py: __init__", "training/data.py: __init__",
+    "learn/doubts.py: doubts", "models/besnet.py: __init__", "training/data.py: __init__",
 }  # fmt: skip
 
 

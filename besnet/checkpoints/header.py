@@ -26,12 +26,20 @@ class PassportValues(TypedDict):
     encode: Hash
 
 
+class Validation(TypedDict):
+    """The figures of one validation, by their names in metrics.csv; None for one that is not a number."""
+
+    step: Count
+    figures: dict[str, float | None]
+
+
 class Header(TypedDict):
     """The `besnet` entry of a checkpoint: plain values, and the fingerprints of the training videos.
 
     model: what the network is built from, see besnet.models.build. config: the run's resolved configuration. ema: the
-    decay of the moving average that is beside the weights. trained_on: see besnet.data.known. revision, versions: of
-    the code that trained it. multi_label: its probabilities are sigmoids, of each class by itself.
+    decay of the moving average that is beside the weights. validations: of the run so far. trained_on: see
+    besnet.data.known. revision, versions: of the code that trained it. multi_label: its probabilities are sigmoids, of
+    each class by itself.
     """
 
     model: dict[str, Any]
@@ -42,6 +50,7 @@ class Header(TypedDict):
     versions: dict[str, Name]
     position: NotRequired[dict[str, Count]]
     ema: NotRequired[Annotated[float, Within(0, 1)] | None]
+    validations: NotRequired[list[Validation]]
     trained_on: NotRequired[Tensor | None]
     multi_label: NotRequired[bool]
 

@@ -113,6 +113,20 @@ def newest(folder: Path) -> tuple[Path | None, list[Path]]:
     return None, damaged
 
 
+def step_of(path: Path) -> int:
+    """The step in a checkpoint's name."""
+    match = NAME.fullmatch(path.name)
+    assert match
+    return int(match[1])
+
+
+def remove(path: Path) -> None:
+    """Delete a checkpoint, and what was measured on it (see besnet.evaluation.recalibration)."""
+    path.unlink(missing_ok=True)
+    for statistics in path.parent.glob(f"{path.stem}-*.norms"):
+        statistics.unlink(missing_ok=True)
+
+
 def prune(folder: Path, keep: int) -> None:
     """Delete all but the `keep` newest checkpoints that verify, and what a killed save left.
 
@@ -124,9 +138,7 @@ def prune(folder: Path, keep: int) -> None:
         if good < keep and verifies(path):
             good += 1
         elif good:
-            path.unlink(missing_ok=True)
-            for statistics in folder.glob(f"{path.stem}-*.norms"):  # see besnet.evaluation.recalibration
-                statistics.unlink(missing_ok=True)
+            remove(path)
         else:
             return
     for pattern in (".step_*.partial", ".partial-[0-9]*"):  # the latter by besnet 0.1

@@ -32,10 +32,13 @@ PART = (
 )
 
 
-def arguments(verb: str, words: list[str], texts: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+def arguments(
+    verb: str, words: list[str], texts: Mapping[str, str] = MappingProxyType({}), skip: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     """The arguments of a verb's function, parsed and in range.
 
-    texts: further arguments that are texts, with their descriptions; None where they are not given.
+    texts: further arguments that are texts, with their descriptions; None where they are not given. skip: arguments
+    that no command line gives.
     """
     parser = new_parser(verb)
     for option, described in texts.items():
@@ -49,7 +52,7 @@ def arguments(verb: str, words: list[str], texts: Mapping[str, str] = MappingPro
         parser.add_argument(f"--{VERBS[verb].arguments_file}", action="config",
                             help="YAML file of these arguments; the command line overrides it")  # fmt: skip
     names = parser.add_function_arguments(
-        VERBS[verb].load(), as_positional=VERBS[verb].positional, fail_untyped=True, skip=listed
+        VERBS[verb].load(), as_positional=VERBS[verb].positional, fail_untyped=True, skip=listed | skip
     )
     settings = parser.instantiate(parse(parser, words, verb))
     check_arguments(verb, vars(settings))
@@ -114,6 +117,14 @@ def evaluate(verb: str, words: list[str]) -> int:
     settings = parse(parser, words, verb)
     ensemble(settings.ensemble, settings.out)
     return 0
+
+
+def doubts(verb: str, words: list[str]) -> int:
+    """List doubtful labels; its trainings are those of `besnet train`."""
+    from besnet.cli.training import train
+
+    settings = arguments(verb, words, skip=frozenset({"train"}))
+    return finish(VERBS[verb].load()(train=partial(train, "train"), **settings))
 
 
 LAUNCHED = ("train", "evaluate", "prepare")

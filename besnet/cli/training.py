@@ -21,6 +21,7 @@ def train(verb: str, words: list[str]) -> int:
     from besnet.checkpoints.lock import Busy
     from besnet.training.config_checks import check_fits
     from besnet.training.exit_codes import HUNG
+    from besnet.training.remote_logs import check_loggers
     from besnet.training.run import train as train_run
 
     parser = train_parser(verb)
@@ -33,7 +34,10 @@ def train(verb: str, words: list[str]) -> int:
         built = parser.instantiate(parsed)
     except TypeError as error:
         raise ValueError(str(error)) from error
-    check_fits(built.recipe, built.data, config["model"], config["trainer"], config["evaluation"]["pairs"])
+    check_loggers(config["loggers"])
+    check_fits(
+        built.recipe, built.data, built.saving, config["model"], config["trainer"], config["evaluation"]["pairs"]
+    )
     # what the data decides is written down; runs of before there was a choice drew from all videos
     config["data"]["shuffle"], defaults["data"]["shuffle"] = built.data.shuffle, "videos"
     if verb == "doctor":
@@ -96,6 +100,7 @@ def train_parser(verb: str) -> "ArgumentParser":
     from besnet.models.build import ModelArguments
     from besnet.training.data import VideoData
     from besnet.training.recipe import Recipe
+    from besnet.training.remote_logs import Logger
     from besnet.training.saving import Saving
 
     parser = new_parser(verb)
@@ -113,6 +118,10 @@ def train_parser(verb: str) -> "ArgumentParser":
     parser.add_argument(
         "--accept_changes", type=bool, default=False, help="resume a run although its settings or data have changed"
     )
+    parser.add_argument(
+        "--loggers", type=list[Logger], default=["tensorboard", "csv"],
+        help="where the figures go: tensorboard, wandb, mlflow; metrics.csv (csv) is always written",
+    )  # fmt: skip
     parser.add_class_arguments(ModelArguments, "model", skip={"num_classes"}, instantiate=False)
     parser.add_class_arguments(VideoData, "data")
     parser.add_class_arguments(Recipe, "recipe")

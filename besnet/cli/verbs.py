@@ -70,6 +70,13 @@ VERBS = {
         "besnet.learn.learn:learn",
         reader="besnet.cli.commands:learn",
     ),
+    "doubts": Verb(
+        OWN,
+        "list the videos of a run whose labels are likely wrong",
+        "besnet.learn.doubts:doubts",
+        positional=True,
+        reader="besnet.cli.commands:doubts",
+    ),
     "runs": Verb(
         OWN,
         "list the runs below a folder: how far they are, and their validation",

@@ -27,6 +27,7 @@ MIGRATIONS: dict[str, list[Migration]] = {
     "calibration": [unchanged, multi_label],  # calibration.json
     "predictions": [unchanged],  # what `besnet predict --json` writes
     "learn": [],  # learn.json
+    "logger": [],  # loggers/wandb.jsonl and loggers/mlflow.jsonl of a run
     "benchmark": [unchanged],  # what `besnet bench model --json` writes
 }
 # The same of the tensors that go with a description: all that a checkpoint holds, the weights of a model folder.

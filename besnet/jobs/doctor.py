@@ -43,7 +43,7 @@ def doctor(
     named = str(trainer["devices"]).isdecimal()  # else as many as will be started
     devices = int(trainer["devices"]) if named else 1
     nodes = int(trainer.get("num_nodes") or 1)
-    asked = needs(out, data, parameters, saving.keep, devices, nodes)
+    asked = needs(out, data, parameters, saving.keep + saving.keep_best, devices, nodes)
     if world_size or named:
         config = config | {"world_size": world_size or devices * nodes}
     loading = measured(data)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from besnet.checkpoints import model_folder
+from besnet.checkpoints import model_folder, store
+from besnet.checkpoints.best import folder_of
 from besnet.checkpoints.model_folder import LoadedModel
 from besnet.checkpoints.published_model import Input
 from besnet.checkpoints.temperature import Fitted
@@ -111,13 +112,17 @@ def surest(probes: Sequence[Candidate], what: str = "top-1") -> Candidate:
 
 
 def trained(run: Path, data: Path, workers: int) -> Candidate:
-    """What a training has left in its run folder. Not evaluated yet."""
+    """What a training has left in its run folder: the best checkpoint, where it keeps one. Not evaluated yet."""
+
+    def kept() -> Path:
+        best = folder_of(run, 1)
+        return best if store.by_age(best) else run
 
     def evaluate_on(split: str | None, folder: Path) -> None:
         assert split is not None
-        evaluate(run, data=data, split=split, out=folder, workers=workers)
+        evaluate(kept(), data=data, split=split, out=folder, workers=workers)
 
-    return Candidate("trained network", run / "validation", evaluate_on, lambda: model_folder.given(run))
+    return Candidate("trained network", run / "validation", evaluate_on, lambda: model_folder.given(kept()))
 
 
 def better(candidates: Sequence[Candidate], what: str = "top-1") -> Candidate:

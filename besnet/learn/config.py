@@ -55,7 +55,7 @@ out: {quoted(choices.run)}
     body = fine_tuning(choices, flip) if choices.start is not None else from_scratch(choices, flip)
     every = max(1, choices.epochs // 10)
     return f"""{head}{body}
-saving: {{every_steps: 100, every_minutes: 2, keep: 2}}
+saving: {{every_steps: 100, every_minutes: 2, keep: 2, keep_best: 1}}  # the best validation: folder best
 
 trainer:
   accelerator: auto

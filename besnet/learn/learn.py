@@ -33,7 +33,7 @@ from besnet.learn.candidates import trained as trained_network
 from besnet.learn.config import Choices, config_text
 from besnet.learn.look import look, reads_left_and_right
 from besnet.learn.split import all_for_training, split_videos, write_index
-from besnet.learn.timing import Train, epochs_within, seconds_per_step
+from besnet.learn.timing import UNVALIDATED, Train, epochs_within, seconds_per_step
 from besnet.reading import parse_json
 
 MOST_EPOCHS = {"lite": 40, "scratch": 400}
@@ -224,7 +224,7 @@ def retrained(out: Path, train: Train, seed: int, workers: int) -> int:
     split = "test" if len(manifest.select("test", state=None)) else None
     mirror = Learning(out, out, manifest, True, 0, seed, workers, train).mirror
     network = trained_network(folder / "run", manifest.folder, workers)
-    words = [f"--data.folder={manifest.folder}", f"--out={folder / 'run'}", "--data.val_videos=0"]
+    words = [f"--data.folder={manifest.folder}", f"--out={folder / 'run'}", *UNVALIDATED]
     if chosen["look"] is not None:
         view, strengths = LOOKS[chosen["look"]], [chosen["strength"]]
         probe = linear_probe(manifest.folder, folder / "probe", view, mirror, workers, strengths)

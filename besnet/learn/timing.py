@@ -10,6 +10,8 @@ STEPS = 10
 FIRST = 2  # which are slower: the workers start
 
 Train = Callable[[list[str]], int]
+# for a training that has no validation: nothing chooses a checkpoint, or ends it
+UNVALIDATED = ("--data.val_videos=0", "--saving.keep_best=0", "--saving.patience=null")
 
 
 def seconds_per_step(config: Path, folder: Path, train: Train) -> float:
@@ -18,7 +20,7 @@ def seconds_per_step(config: Path, folder: Path, train: Train) -> float:
 
     shutil.rmtree(folder, ignore_errors=True)
     short = [f"--trainer.max_steps={STEPS}", f"--trainer.max_epochs={STEPS}", "--trainer.log_every_n_steps=1"]
-    code = train([f"--config={config}", f"--out={folder}", "--data.val_videos=0", *short])
+    code = train([f"--config={config}", f"--out={folder}", *UNVALIDATED, *short])
     if code:
         raise ValueError(f"{config}: its first steps ended with exit code {code}: see above")
     (events,) = {file.parent for file in folder.rglob("events.out.tfevents.*")}

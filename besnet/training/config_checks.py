@@ -11,6 +11,8 @@ from besnet.models.recalibration import norm_channels
 from besnet.ranges import shown
 from besnet.training.data import VideoData
 from besnet.training.recipe import Recipe
+from besnet.training.saving import Saving
+from besnet.training.validation_metrics import figures_of
 
 # The values that besnet is tested with. Only these strategies give every rank its own clips.
 CHOICES: dict[str, tuple[str | None, ...]] = {
@@ -74,7 +76,12 @@ def check_network(network: Network, data: VideoData, config: dict[str, Any]) -> 
 
 
 def check_fits(
-    recipe: Recipe, data: VideoData, model: dict[str, Any], trainer: dict[str, Any], pairs: list[list[str]]
+    recipe: Recipe,
+    data: VideoData,
+    saving: Saving,
+    model: dict[str, Any],
+    trainer: dict[str, Any],
+    pairs: list[list[str]],
 ) -> None:
     """ValueError if parts of the config do not fit each other or the data."""
     if trainer["max_epochs"] is None:
@@ -105,6 +112,7 @@ def check_fits(
         raise ValueError(f"recipe.class_weights: {data.folder} has several labels a video: leave it out")
     if recipe.ohem is not None and recipe.ohem > data.batch_size:
         raise ValueError(f"recipe.ohem {recipe.ohem} must be at most data.batch_size {data.batch_size}")
+    check_choice(saving, recipe, data, trainer)
     power = data.balance.power if data.balance is not None else 0.0
     if power + recipe.weights_power > 1:
         raise ValueError(
@@ -116,4 +124,28 @@ def check_fits(
     if recipe.precise_bn is not None and model.get("frozen_bn"):
         raise ValueError(
             "recipe.precise_bn would change the statistics that model.frozen_bn keeps: use only one of them"
+        )
+
+
+def check_choice(saving: Saving, recipe: Recipe, data: VideoData, trainer: dict[str, Any]) -> None:
+    """ValueError if the best checkpoint is wanted, or an early end, and no validation will tell which or when."""
+    figures = figures_of(data.manifest.multi_label)
+    if saving.metric is not None and saving.metric not in figures:
+        near = difflib.get_close_matches(saving.metric, figures, n=1, cutoff=0.3)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(figures)}"
+        raise ValueError(f"saving.metric: no validation has a figure {saving.metric!r}: {hint}")
+    if not saving.keep_best and saving.patience is None:
+        return
+    name = "saving.keep_best" if saving.keep_best else "saving.patience"
+    if not len(data.val_rows):
+        raise ValueError(f"{name} needs validations: set data.val_videos to how many videos they take")
+    if trainer["check_val_every_n_epoch"] is None or trainer["check_val_every_n_epoch"] > trainer["max_epochs"]:
+        raise ValueError(
+            f"{name} needs validations: trainer.check_val_every_n_epoch {trainer['check_val_every_n_epoch']} leaves "
+            f"none in {trainer['max_epochs']} epochs: lower it"
+        )
+    if recipe.precise_bn is not None:
+        raise ValueError(
+            f"{name} compares validations, and recipe.precise_bn would measure statistics only for the last one: use "
+            "only one of them (besnet evaluate --recalibrate measures them for any checkpoint)"
         )

@@ -16,6 +16,7 @@ from pytorch_lightning.plugins.environments import (
 )
 from torch import nn
 
+from besnet.training.best import Best
 from besnet.training.bottleneck import BottleneckReport
 from besnet.training.lightning_internals import set_collective_timeout
 from besnet.training.metrics_table import MetricsTable
@@ -26,11 +27,11 @@ from besnet.training.tensorboard import TensorBoardPictures
 from besnet.watchdog import GRACE_SEC
 
 
-def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Trainer:
+def build_trainer(run: Path, saving: Saving, settings: dict[str, Any], tensorboard: bool = True) -> pl.Trainer:
     """Lightning's Trainer with besnet's checkpoints, logs and progress line."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     table = MetricsTable(run / "metrics.csv")
-    logger = TensorBoardLogger(save_dir=run, name="", version="tensorboard")
+    logger = TensorBoardLogger(save_dir=run, name="", version="tensorboard") if tensorboard else False
     synchronised = settings["sync_batchnorm"]
     plugins: list[Any] = [AtomicFiles(), cluster_environment()]
     plugins += [SynchronisedNorms()] if synchronised else []
@@ -42,10 +43,11 @@ def build_trainer(run: Path, saving: Saving, settings: dict[str, Any]) -> pl.Tra
             callbacks=[
                 table,
                 Progress(),
-                PendingValidation(table),
                 TensorBoardPictures(),
                 BottleneckReport(saving.phases),
                 saving,
+                PendingValidation(table),
+                Best(saving),
             ],
             plugins=plugins,
             profiler=saving.phases,

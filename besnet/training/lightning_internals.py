@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers import TensorBoardLogger
 
 # The names that Lightning's profiler gets for the parts of a run, and our phases. Documented is only that a profiler is
 # called around each part. If a name changes, its phase counts as "other" (tests/test_bottleneck.py fails); the
@@ -71,6 +72,16 @@ def add_callback(engine: pl.Trainer, callback: pl.Callback) -> None:
     Why: the callback needs the rank, which only the trainer knows. Replacement: read the rank from the environment.
     """
     engine.callbacks.append(callback)  # type: ignore[attr-defined]
+
+
+def hide_from_step(logger: TensorBoardLogger, step: int) -> None:
+    """Have TensorBoard forget what earlier processes wrote from a step on, which a resumed run writes again.
+
+    Lightning counts logged steps from 0: the first step after a checkpoint has the checkpoint's number.
+    Why: the logger passes `purge_step` to its writer only from its constructor, and the step is known later.
+    Replacement: `TensorBoardLogger(..., purge_step=step)`.
+    """
+    logger._kwargs["purge_step"] = step
 
 
 def validation_is_due_at_start(engine: pl.Trainer) -> bool:

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from besnet.files import append, replacing
 from besnet.training.progress import is_logged
 from besnet.training.task import ActionTraining
-from besnet.training.validation_metrics import MAP
+from besnet.training.validation_metrics import FIGURES, LOSS, MAP
 
 
 class MetricsTable(pl.Callback):
@@ -27,9 +27,7 @@ class MetricsTable(pl.Callback):
         "Train/Loss",
         "Train/Prec@1",
         "Train/Prec@5",
-        "Val/Loss",
-        "Val/Prec@1",
-        "Val/Prec@5",
+        *FIGURES,
     )
 
     def __init__(self, path: Path) -> None:
@@ -54,10 +52,13 @@ class MetricsTable(pl.Callback):
         with replacing(self.path) as file:
             file.write(line(self.fields) + b"".join(line([*row, *blank]) for row in kept))
 
-    def has_check(self, step: int) -> bool:
-        """Whether the validation after this step is in the table."""
+    def validation(self, step: int) -> dict[str, float]:
+        """The figures of the validation after this step, exactly; empty if they are not in the table."""
         with open(self.path, newline="") as file:
-            return any(row["step"] == str(step) and row["Val/Loss"] for row in csv.DictReader(file))
+            for row in csv.DictReader(file):
+                if row["step"] == str(step) and row[LOSS]:
+                    return {name: float(figure) for name in (*FIGURES, MAP) if (figure := row.get(name))}
+        return {}
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Add a row at every logged step."""

@@ -16,7 +16,8 @@ from besnet.reading import read_json
 
 # Settings that may change between a run and its resume without changing the result. The data folder is one of them:
 # the passport identifies the data.
-FREE = ("out", "accept_changes", "data.folder", "data.workers", "saving", "evaluation", "trainer.log_every_n_steps")
+FREE = ("out", "accept_changes", "data.folder", "data.workers", "saving", "loggers", "evaluation",
+        "trainer.log_every_n_steps")  # fmt: skip
 # Other settings may change only with --accept_changes, and these never: the weights and moments would not fit.
 FIXED = (
     "model.network",

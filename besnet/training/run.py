@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from besnet.checkpoints import store
+from besnet.checkpoints.best import folder_of
 from besnet.checkpoints.header import header
 from besnet.checkpoints.lock import only_writer
 from besnet.checkpoints.pretrained import Start, load_pretrained
@@ -19,17 +21,19 @@ from besnet.data.known import fingerprints
 from besnet.models.build import applicable, build
 from besnet.models.network import Network
 from besnet.supervision import start_fork_server
+from besnet.training.best import metric_of, patience_is_over
 from besnet.training.config_checks import as_launched, check_network
 from besnet.training.data import VideoData
 from besnet.training.engine import build_trainer, quieten
 from besnet.training.exit_codes import STOPPED, RunExit, explain
 from besnet.training.fine_tuning import described
 from besnet.training.length import Length
-from besnet.training.lightning_internals import add_callback
+from besnet.training.lightning_internals import add_callback, hide_from_step
 from besnet.training.memory import keep_freed_memory
 from besnet.training.preflight import Preflight, needs
 from besnet.training.rank_consensus import leave_ranks
 from besnet.training.recipe import Recipe
+from besnet.training.remote_logs import RemoteLogs
 from besnet.training.resume import find_checkpoint, lay_out, located, resumed_from
 from besnet.training.saving import Saving
 from besnet.training.starting import describe, report_start
@@ -73,7 +77,7 @@ def train(
         trainer = trainer | {"limit_val_batches": 0}
     with warnings.catch_warnings():
         quieten()
-        engine = build_trainer(out, saving, trainer)
+        engine = build_trainer(out, saving, trainer, "tensorboard" in config["loggers"])
     if engine.strategy.root_device.type == "cpu":
         keep_freed_memory()
     parameters = sum(weight.numel() for weight in network.parameters())
@@ -116,15 +120,21 @@ def train(
             if scaled != recipe:
                 meant = f"{recipe.lr} for {recipe.lr_batch}"
                 print(f"learning rate {scaled.lr:.4g} for {scaled.lr_batch} clips a step ({meant})")
-            if checkpoint is None and isinstance(engine.logger, TensorBoardLogger):
-                draw_graph(engine.logger, network, data.clip.num_frames, data.crop_size)
+            if isinstance(engine.logger, TensorBoardLogger):
+                if checkpoint is None:
+                    draw_graph(engine.logger, network, data.clip.num_frames, data.crop_size)
+                else:
+                    hide_from_step(engine.logger, store.step_of(checkpoint))
         local_ranks = world_size // engine.num_nodes
-        asked = needs(out, data, parameters, saving.keep, local_ranks, engine.num_nodes)
+        asked = needs(out, data, parameters, saving.keep + saving.keep_best, local_ranks, engine.num_nodes)
         add_callback(engine, Preflight(about, checkpoint, asked))
         torch.multiprocessing.set_forkserver_preload(["besnet.data.clips"])
         if data.workers:
             start_fork_server()
-        code = fit(engine, task, data, checkpoint, saving)
+        remote = RemoteLogs(out, config["loggers"], saving)
+        add_callback(engine, remote)
+        with closing(remote):
+            code = fit(engine, task, data, checkpoint, saving)
         if code:
             return code
         if rank == 0 and task.looped:
@@ -137,7 +147,11 @@ def train(
                 print(f"saved at step {engine.global_step} after a signal; the same command resumes it")
             return STOPPED
         if rank == 0:
-            print(f"finished at step {engine.global_step}: besnet evaluate --ckpt_path {out}")
+            if patience_is_over(saving, task):
+                print(f"no better {metric_of(saving, task)} in {saving.patience} validations: the training ends here")
+                describe(out, about, engine.global_step)
+            best = folder_of(out, 1) if saving.keep_best else out
+            print(f"finished at step {engine.global_step}: besnet evaluate --ckpt_path {best}")
         return 0
 
 

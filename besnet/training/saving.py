@@ -47,17 +47,32 @@ class Saving(pl.Callback):
         every_steps: optimiser steps between checkpoints.
         every_minutes: minutes between checkpoints; the first of the two bounds counts.
         keep: checkpoints to keep; older ones are deleted once the newest one verifies.
+        keep_best: checkpoints to keep besides, in the folders best, best_2 and so on of the run: those after the
+            validations with the best metric.
+        metric: the figure of the validations, as metrics.csv names it; null for Val/Prec@1, or Val/mAP where videos
+            have several labels. Of equal ones the lower loss is better, then the later step.
+        patience: validations without a better metric after which the training ends; null for no such end.
         watchdog_minutes: minutes without progress after which each rank prints its stack and the run ends with exit
             code 69. Must exceed the slowest save; at least half an hour until the first step is made.
     """
 
     def __init__(
-        self, every_steps: int = 500, every_minutes: float = 15.0, keep: int = 2, watchdog_minutes: float = 30.0
+        self,
+        every_steps: int = 500,
+        every_minutes: float = 15.0,
+        keep: int = 2,
+        watchdog_minutes: float = 30.0,
+        keep_best: int = 0,
+        metric: str | None = None,
+        patience: int | None = None,
     ) -> None:
         self.every_steps = every_steps
         self.every_minutes = every_minutes
         self.keep = keep
         self.watchdog_minutes = watchdog_minutes
+        self.keep_best = keep_best
+        self.metric = metric
+        self.patience = patience
         check_section("saving", vars(self))
         self.agreement = RankConsensus(1, torch.device("cpu"))
         self.phases = StepTimer()
@@ -113,6 +128,7 @@ class Saving(pl.Callback):
         if not pl_module.steps_left:
             # before any save: the checkpoint of the last step is that of the finished network
             measure_statistics(pl_module, self.phases)
+            return  # nor before its validation, which a resume of a finished run would leave out: see on_train_end
         if stop:
             self.stopped = trainer.should_stop = True
             skip_validation(trainer)
@@ -143,11 +159,21 @@ class Saving(pl.Callback):
                 f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}) and were not saved; the last checkpoint is "
                 "kept: lower recipe.lr, or set trainer.gradient_clip_val",
             )
+        before = set(store.by_age(self.folder)) if trainer.is_global_zero else set()
         trainer.save_checkpoint(self.folder)
+        if trainer.is_global_zero:
+            self.replace(before, trainer.global_step)
         self.last_step = trainer.global_step
         self.last_time_sec = time.monotonic()
         if trainer.is_global_zero:
             store.prune(self.folder, self.keep)
+
+    def replace(self, before: set[Path], step: int) -> None:
+        """Delete an earlier checkpoint of the step that has been saved again, after its validation."""
+        if not before.issuperset(store.by_age(self.folder)):
+            for path in before:
+                if store.step_of(path) == step:
+                    store.remove(path)
 
 
 def not_finite(network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> torch.Tensor:

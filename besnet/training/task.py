@@ -1,5 +1,6 @@
 """The training of a run: the module with its data set, its exact position, and what its checkpoints hold."""
 
+import math
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, optim
 
+from besnet.checkpoints.header import Validation
 from besnet.data.clips import ClipBatch
 from besnet.data.evaluation_clips import VideoClips
 from besnet.data.failures import FailureLog
@@ -55,6 +57,7 @@ class ActionTraining(ActionModule):
         self.first = 0  # the first micro-batch of this epoch that this process computes
         self.looped = 0
         self.changed = False  # whether the run resumes under accepted other settings or data
+        self.validations: list[Validation] = []  # of the whole run so far
         self.tally = self.new_tally()
         self.seen_losses = Losses(torch.device("cpu"), 1)
 
@@ -160,17 +163,27 @@ class ActionTraining(ActionModule):
         self.tally.complain(len(self.data.own_val_rows))
         figures = self.tally.figures(lambda counts: self.trainer.strategy.reduce(counts, reduce_op="sum"))
         self.log_dict(figures, rank_zero_only=True)
+        self.remember({name: float(figure) for name, figure in figures.items()})
+
+    def remember(self, figures: dict[str, float]) -> None:
+        """Add the figures of the validation after this step to those of the run."""
+        step = self.trainer.global_step
+        known = {name: figure if math.isfinite(figure) else None for name, figure in figures.items()}
+        before = [one for one in self.validations if one["step"] != step]
+        self.validations = [*before, {"step": step, "figures": known}]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what evaluation and an exact resume need: tensors and plain values only."""
         position = {name: getattr(self, name) for name in ("epoch", "samples", "micro_batch", "looped")}
         checkpoint["besnet"] = self.header | {"position": position, "ema": self.recipe.ema}
+        checkpoint["besnet"]["validations"] = list(self.validations)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go back to the position at which the checkpoint was saved."""
         position, order = checkpoint["besnet"]["position"], self.data.order
         self.epoch, self.samples = position["epoch"], position["samples"]
         self.micro_batch, self.looped = position["micro_batch"], position["looped"]
+        self.validations = list(checkpoint["besnet"].get("validations", []))
         if self.changed:
             # the same place in the list of videos, should each of them now give another number of clips
             self.samples = self.samples // checkpoint["besnet"]["config"]["data"].get("repeats", 1) * order.repeats

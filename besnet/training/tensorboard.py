@@ -63,7 +63,7 @@ class TensorBoardPictures(pl.Callback):
         draws = [pl_module.drawn_at(number) for number in range(self.first_micro_batch, pl_module.micro_batch)]
         if draws:
             edges = np.arange(values.min(), values.max() + 2) - 0.5
-            writer.add_histogram("Train/dilations", values[np.concatenate(draws)], trainer.global_step, bins=edges)
+            writer.add_histogram("Train/dilations", values[np.concatenate(draws)], trainer.global_step - 1, bins=edges)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start new lists."""
@@ -109,7 +109,8 @@ class TensorBoardPictures(pl.Callback):
             for loss, row, answer, frames in self.hardest:
                 truth, said = named(manifest[row], manifest.classes), manifest.classes[answer]
                 strips.append((f"{truth}, loss {loss:.2f}, most probable {said}: {manifest[row].id}", frames))
-            add_picture(writer, "Val/hardest videos", contact_sheet(strips), trainer.global_step)
+            # the step that Lightning gives the validation's figures
+            add_picture(writer, "Val/hardest videos", contact_sheet(strips), trainer.global_step - 1)
         if len(self.embedded) > 1:
             rows, features, thumbnails = zip(*self.embedded, strict=True)
             names = [[named(manifest[row], manifest.classes), manifest[row].id] for row in rows]

@@ -12,8 +12,14 @@ from besnet.data.evaluation_clips import VideoClips
 from besnet.evaluation.average_precision import average_precisions, mean_of_known
 from besnet.training.loss import precision
 
-FIGURES = ("Val/Loss", "Val/Prec@1", "Val/Prec@5")
+LOSS = "Val/Loss"
+FIGURES = (LOSS, "Val/Prec@1", "Val/Prec@5")
 MAP = "Val/mAP"  # percent, where a video has several labels
+
+
+def figures_of(multi_label: bool) -> tuple[str, ...]:
+    """The figures of a validation, what is chosen by where nothing else is said first."""
+    return (MAP, LOSS) if multi_label else (FIGURES[1], FIGURES[2], LOSS)
 
 
 class ValidationOutput(TypedDict):

@@ -1,0 +1,232 @@
+"""The verb `doubts`: which labels of the training and validation videos are likely wrong."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from besnet.checkpoints import model_folder
+from besnet.checkpoints.lock import only_writer
+from besnet.checkpoints.model_folder import LoadedModel
+from besnet.checkpoints.pretrained import load_pretrained
+from besnet.checkpoints.published_model import AS_STATED, Input, chosen
+from besnet.checkpoints.store import bytes_hash
+from besnet.data.known import among
+from besnet.data.manifest import Manifest
+from besnet.data.manifest_writing import load_checked, write_manifest
+from besnet.evaluation.evaluate import evaluate
+from besnet.evaluation.inference import InferenceSettings
+from besnet.evaluation.label_doubts import Doubts, fold_numbers, judged, out_of_fold
+from besnet.evaluation.label_doubts import doubts as doubts_of
+from besnet.evaluation.ranks import choose_device
+from besnet.evaluation.stored import read_evaluation
+from besnet.evaluation.views import evaluation_crop_size, settings
+from besnet.files import write_table, write_text
+from besnet.learn.candidates import STRENGTHS
+from besnet.learn.learn import DONE
+from besnet.learn.timing import UNVALIDATED, Train
+from besnet.models.build import build
+from besnet.models.folding import fold
+from besnet.predict.probe import Probe
+from besnet.report.doubts_page import doubts_page
+from besnet.watchdog import watched
+
+MOST_CLIPS, MOST_CROPS = 2, 3
+SHOWN = 60  # videos in pictures
+FRAMES = 8
+
+
+def doubts(
+    run: Path,
+    train: Callable[[list[str]], int],
+    out: Path | None = None,
+    data: Path | None = None,
+    network: str | None = None,
+    weights: str | None = None,
+    input: Input = AS_STATED,
+    seed: int = 0,
+    device: str = "auto",
+    workers: int = 2,
+    watchdog_minutes: float = 30.0,
+) -> Path:
+    """List the videos whose labels are likely wrong: a table, and a page of contact sheets.
+
+    Each training and validation video is judged by a network that has learned from the other videos: those of other
+    folds, which keep groups together. Test videos are never judged. A run that started from weights is judged by linear
+    heads on the features of these weights, which the labels have not changed; a run that started from noise is trained
+    again without each fold, five times. A killed command resumes.
+
+    Args:
+        run: run folder, the folder of a `besnet learn`, a model folder or a checkpoint.
+        train: what trains from the words of a command line; returns its exit code.
+        out: folder to write to; by default `doubts` in the run folder.
+        data: prepared data set; by default that of the run.
+        network: with --weights, judge by the features of another network, such as tf_efficientnet_lite0.
+        weights: published weights by name (lite, KINETICS400_V1), or a file of weights.
+        input: how that network takes videos, where it is not as the weights say.
+        seed: seed of the folds.
+        device: auto, cpu, cuda or cuda:N.
+        workers: processes that decode; 0 decodes in this process.
+        watchdog_minutes: minutes without progress after which the process exits with code 69.
+    """
+    given = model_folder.given(run / "model" if (run / DONE).is_file() else run)
+    manifest = load_checked(data or Path(settings(given.trained.config, given.name)["data"]["folder"]))
+    if manifest.multi_label:
+        raise ValueError(f"{manifest.folder}: its videos have several labels: only data of one label a video is judged")
+    rows = np.concatenate([manifest.select("train"), manifest.select("val")])
+    rows = rows[manifest.labels[rows] >= 0]
+    labels, groups = manifest.labels[rows], manifest.groups(rows)
+    if len(np.unique(labels)) < 2:
+        raise ValueError(f"{manifest.folder}: videos of two classes are needed in the splits train and val")
+    folds = fold_numbers(labels, groups, seed)
+    out = out or (run if run.is_dir() else run.parent) / "doubts"
+    features = chosen(None, network, weights, input, None) if weights or network else start_of(given)
+    with only_writer(out, "doubts"):
+        if features is None:
+            print(f"{given.name} started from noise: it is trained again without each of {folds.max() + 1} folds")
+            probabilities = trained_without(given, manifest, rows, folds, out, train, workers)
+            how = "networks that were trained from noise without the fold of the video"
+        else:
+            warn_of_known(features, manifest, rows)
+            place = choose_device(device)
+            with watched(watchdog_minutes) as pulse:
+                look = Probe(features, fold(features.trained.network.to(place)), manifest,
+                             inference_of(features, workers), out / "features", place, pulse)  # fmt: skip
+                probabilities = out_of_fold(look.videos(rows, mirror=False), folds, len(manifest.classes), STRENGTHS)
+            how = f"linear heads, without the fold of the video, on the features of {features.name}"
+        able = judged(labels, folds) & np.isfinite(probabilities).all(axis=1)
+        return report(Judgement(manifest, rows, able, how, doubts_of(probabilities, labels, able)), out)
+
+
+def start_of(given: LoadedModel) -> LoadedModel | None:
+    """The network as it was before it learned from the labels; None where it started from noise."""
+    source = given.trained.config.get("pretrained")
+    if "probe" in given.trained.config:  # only its last layer has learned, and features are what that is given
+        return replace(given, name=str(source), trained=replace(given.trained, trained_on=None))
+    if not source:
+        return None
+    network = build(given.trained.model)
+    start = load_pretrained(network, source, given.trained.model, given.trained.classes)
+    print(start.said)
+    known = start.trained_on
+    if Path(source).exists() and known is not None and "probe" in model_folder.given(Path(source)).trained.config:
+        known = None
+    state = b"".join(weight.contiguous().numpy().tobytes() for weight in network.state_dict().values())
+    trained = replace(given.trained, network=network.eval(), trained_on=known)
+    return replace(given, name=source, hash=bytes_hash(state), trained=trained)
+
+
+def warn_of_known(features: LoadedModel, manifest: Manifest, rows: np.ndarray) -> None:
+    """Say how many of the videos the features have learned from, with their labels."""
+    known = features.trained.trained_on
+    count = 0 if known is None else len(among(manifest, rows, known.numpy()))
+    if count:
+        print(
+            f"WARNING: {features.name} was trained on {count} of these {len(rows)} videos with their labels: fewer "
+            "wrong ones are found; judge by other features with --network and --weights"
+        )
+
+
+def inference_of(given: LoadedModel, workers: int) -> InferenceSettings:
+    """The views that features are taken of: those of the run's evaluation, but not many."""
+    config = settings(given.trained.config, given.name)
+    plan = config["evaluation"]
+    few = replace(plan, num_clips=min(plan.num_clips, MOST_CLIPS), num_crops=min(plan.num_crops, MOST_CROPS), pairs=[])
+    return InferenceSettings(config["data"]["clip"], few, evaluation_crop_size(config), workers, "pyav")
+
+
+def trained_without(
+    given: LoadedModel, manifest: Manifest, rows: np.ndarray, folds: np.ndarray, out: Path, train: Train, workers: int
+) -> np.ndarray:
+    """Probabilities float32 (N, C) of each video by a training with the run's config without the video's fold; nan for
+    a video that cannot be read."""
+    config = {key: value for key, value in given.trained.config.items() if key != "world_size"}
+    write_text(out / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    found = np.full((len(rows), len(manifest.classes)), np.nan, dtype=np.float32)
+    for number in range(folds.max() + 1):
+        folder = out / f"fold_{number}"
+        held_out = rows[folds == number]
+        without = split_anew(manifest, rows, held_out, folder / "data")
+        print(f"\nfold {number + 1} of {folds.max() + 1}", flush=True)
+        code = train([f"--config={out / 'config.yaml'}", f"--data.folder={without.folder}", f"--out={folder / 'run'}",
+                      *UNVALIDATED])  # fmt: skip
+        if code:
+            raise ValueError(f"{folder / 'run'}: its training ended with exit code {code}: see above")
+        evaluate(folder / "run", data=without.folder, split="val", out=folder / "results", workers=workers)
+        read = read_evaluation(folder / "results")
+        by_id = dict(zip(read.ids.tolist(), read.probabilities.mean(axis=1), strict=True))
+        for place in np.flatnonzero(folds == number):
+            found[place] = by_id.get(manifest[int(rows[place])].id, np.nan)
+    return found
+
+
+def split_anew(manifest: Manifest, rows: np.ndarray, held_out: np.ndarray, folder: Path) -> Manifest:
+    """An index of the same videos: the held-out ones are the validation split, the others of `rows` train."""
+    split = dict.fromkeys(rows.tolist(), "train") | dict.fromkeys(held_out.tolist(), "val")
+    moved = (replace(manifest[row], split=split.get(row, manifest[row].split)) for row in range(len(manifest)))
+    root = manifest.root if "://" in manifest.root else str(Path(manifest.root).resolve())
+    about = manifest.about
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_manifest(folder, manifest.name, manifest.classes, root, moved, about.encode, about.shards)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The rows of the videos, which of them could be judged, by what, and the result."""
+
+    manifest: Manifest
+    rows: np.ndarray
+    able: np.ndarray
+    how: str
+    found: Doubts
+
+    @property
+    def table(self) -> list[tuple[str, str, str, float]]:
+        """(path, given label, suggested label, score), the most doubtful first."""
+        names, lines = self.manifest.classes, []
+        for place, suggested, score in zip(self.found.places, self.found.suggested, self.found.scores, strict=True):
+            facts = self.manifest[int(self.rows[place])]
+            path = facts.id if facts.in_shard or not facts.path else facts.path
+            lines.append((path, names[facts.label], names[suggested], round(float(score), 4)))
+        return lines
+
+    @property
+    def unjudged(self) -> list[str]:
+        """The classes with videos that could not be judged."""
+        labels = np.unique(self.manifest.labels[self.rows[~self.able]])
+        return [self.manifest.classes[label] for label in labels]
+
+    def strips(self) -> list[tuple[str, np.ndarray]]:
+        """A line and a few frames of each of the most doubtful videos."""
+        found = []
+        for place, (path, given, suggested, _) in zip(self.found.places[:SHOWN], self.table, strict=False):
+            with self.manifest.open(int(self.rows[place])) as reader:
+                count = len(reader.times_sec)
+                frames = reader.read(np.linspace(0, count - 1, min(FRAMES, count)).round().astype(int))
+            found.append((f"{given}? rather {suggested}: {path}", frames))
+        return found
+
+
+def report(judgement: Judgement, out: Path) -> Path:
+    """Write doubts.csv and the page, print the result, and return the page."""
+    table, likely = judgement.table, judgement.found.likely
+    write_table(out / "doubts.csv", [["path", "given", "suggested", "score"], *table])
+    notes = [
+        f"Judged by {judgement.how}. A score of 0 is a label that is surely wrong, 1 one that is surely right. Test "
+        "videos are not judged.",
+    ]
+    if judgement.unjudged:
+        notes.append(
+            f"{(~judgement.able).sum()} videos cannot be judged (all videos of their class are of one group, or they "
+            f"cannot be read), of the classes {', '.join(judgement.unjudged)}."
+        )
+    page = out / "doubts.html"
+    facts = [(f"{likely:,}", "labels are likely wrong"), (f"{len(table):,}", "videos judged")]
+    doubts_page(page, judgement.manifest.name, facts, notes, judgement.strips(), table)
+    print(f"{likely} of {len(table)} labels are likely wrong, by {judgement.how}")
+    for note in notes[1:]:
+        print(note)
+    print(f"table: {out / 'doubts.csv'}")
+    return page
