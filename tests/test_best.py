@@ -37,6 +37,7 @@ def history(pairs: list[tuple[float | None, float | None]]) -> list[Validation]:
     ]
 
 
+@settings(deadline=None)
 @given(HISTORY)
 def test_no_validation_is_better_than_the_first(pairs: list[tuple[float | None, float | None]]) -> None:
     steps = ranked(history(pairs), "Val/Prec@1")
@@ -49,6 +50,7 @@ def test_no_validation_is_better_than_the_first(pairs: list[tuple[float | None, 
         assert one > two or (one == two and (losses[0] < losses[1] or (losses[0] == losses[1] and first > second)))
 
 
+@settings(deadline=None)
 @given(HISTORY)
 def test_patience_counts_what_is_not_better_than_all_before(pairs: list[tuple[float | None, float | None]]) -> None:
     figures = [figure for figure, _ in pairs]
@@ -63,7 +65,7 @@ def test_patience_counts_what_is_not_better_than_all_before(pairs: list[tuple[fl
 
 
 @pytest.mark.parametrize("links", [True, False])
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(order=st.permutations(range(1, 6)), kill=st.integers(0, 8))
 def test_folders_are_right_after_every_step_and_after_a_kill(
     tmp_path_factory: pytest.TempPathFactory, links: bool, order: list[int], kill: int
