@@ -33,7 +33,6 @@ def woven(world_size: int, epoch: int, samples: int = 0, power: float = 1.0, rep
 
 
 @settings(deadline=None)
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=80), st.floats(0.01, 1.0), st.integers(0, 2**32 - 1))
 def test_each_class_and_video_comes_as_often_as_expected_rounded(labels: list[int], power: float, seed: int) -> None:
     balance = Balance(np.array(labels), power)
