@@ -137,6 +137,7 @@ ARGUMENTS: dict[str, dict[str, Range]] = {
     "verify": {"decode": SHARE, "workers": PROCESSES, "timeout_sec": SECONDS},
     "evaluate": {"num_clips": CLIPS, "num_crops": CROPS, "dilations": DILATIONS, "workers": WORKERS,
                  "recalibrate": VIDEOS, "watchdog_minutes": WATCHDOG, **OF_INPUT},
+    "evaluate --spans": {"every_sec": Range(0.001, 10**6), "watchdog_minutes": WATCHDOG},
     "export": OF_INPUT,
     "lab": {"seeds": PROCESSES, "max_parallel": PROCESSES, "threads": PROCESSES, "num_clips": CLIPS,
             "frame_interval_scales": Range(0.01, 100, items=(1, 100)), "recalibration_videos": VIDEOS},

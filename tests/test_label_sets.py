@@ -14,6 +14,7 @@ from besnet.data.manifest_writing import load_checked, write_manifest
 from besnet.data.prepare import prepare
 from besnet.data.prepare.listing import number_labels
 from besnet.data.prepare.sources import list_source
+from besnet.data.prepare.sources.table import TableRules
 from besnet.data.row import Row
 from besnet.data.targets import labels_of, named, targets
 from besnet.learn.holding_out import held_out
@@ -23,7 +24,7 @@ from tests.test_listing import touch, write
 
 def sets(path: Path, multi_label: bool | None = None) -> dict[str, Any]:
     """{video: the names of its classes} of a table, whose videos need not be there; a text where it has one label."""
-    found = list_source(path, None, {}, 1, multi_label=multi_label)
+    found = list_source(path, None, {}, 1, rules=TableRules(multi_label=multi_label))
     names, numbers = number_labels(found, None)
     return {
         entry.id: names[own] if isinstance(own, int) else [names[number] for number in own]
@@ -173,6 +174,6 @@ def test_learn_splits_a_table_of_sets(squares: Path, tmp_path: Path) -> None:
     files = sorted(squares.parent.glob("train/*.mp4"))[:12]
     lines = [f"{('a;b', 'a', 'b;c', 'c', '')[n % 5]},{file}" for n, file in enumerate(files)]
     table = write(tmp_path / "t.csv", "label,path\n" + "\n".join(lines) + "\n")
-    listing = split_videos(table, None, {}, None, tmp_path / "out", 0)
+    listing = split_videos(table, None, {}, TableRules(), tmp_path / "out", 0)
     assert listing.multi_label
     assert {entry.split for entry in listing.entries} == {"train", "val"}

@@ -106,7 +106,16 @@ def lab_power(verb: str, words: list[str]) -> int:
 
 
 def evaluate(verb: str, words: list[str]) -> int:
-    """Evaluate a checkpoint, or combine finished evaluations: `besnet evaluate --ensemble A B --out C`."""
+    """Evaluate a checkpoint, combine finished evaluations: `besnet evaluate --ensemble A B --out C`; or evaluate the
+    spans of long videos: `besnet evaluate --spans TABLE --ckpt_path RUN --out C`."""
+    if any(word.partition("=")[0] == "--spans" for word in words):
+        from besnet.predict.span_evaluation import evaluate_spans
+
+        parser = new_parser(verb)
+        names = parser.add_function_arguments(evaluate_spans, fail_untyped=True)
+        given = parser.instantiate(parse(parser, words, verb))
+        check_arguments(f"{verb} --spans", vars(given))
+        return finish(evaluate_spans(**{name: given[name] for name in names}))
     if "--ensemble" not in words:
         return call(verb, words)
     from besnet.evaluation.ensemble import ensemble

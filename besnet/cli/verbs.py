@@ -168,7 +168,7 @@ VERBS = {
     ),
     "evaluate": Verb(
         USE,
-        "evaluate a network on a prepared data set; --ensemble A B --out C combines evaluations",
+        "evaluate a network on a prepared data set; --ensemble A B combines evaluations; --spans TABLE: spans",
         "besnet.evaluation.evaluate:evaluate",
         reader="besnet.cli.commands:evaluate",
         shown=(

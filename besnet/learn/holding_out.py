@@ -45,7 +45,7 @@ def held_out(labels: Sequence[Labels], groups: Sequence[str], seed: int) -> np.n
 
     The fold is taken that leaves each class nearest to a fifth. ValueError where no fold does.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
     check_classes(labels, groups)
     sets = [all_of(own) for own in labels]
@@ -57,7 +57,9 @@ def held_out(labels: Sequence[Labels], groups: Sequence[str], seed: int) -> np.n
     for count in range(min(MOST_FOLDS, int(numbers.max()) + 1), 1, -1):
         found: list[tuple[float, int, np.ndarray]] = []
         for attempt in range(TRIES):
-            folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed + attempt)
+            # of few videos, or of sets that are all different, no stratum has one for each fold
+            kind = StratifiedGroupKFold if np.bincount(classes).max() >= count else GroupKFold
+            folds = kind(count, shuffle=True, random_state=seed + attempt)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # of classes with fewer videos than folds
                 for _, tested in folds.split(classes, classes, numbers):

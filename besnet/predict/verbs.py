@@ -13,6 +13,7 @@ from besnet.data.order import sample
 from besnet.data.prepare.files import Files
 from besnet.files import replacing, write_arrays
 from besnet.predict.model import Model, Prediction, with_calibration
+from besnet.predict.spans import check_background, spans_of, write_spans
 from besnet.predict.writing import write_json, write_timeline
 from besnet.progress import Meter
 from besnet.text import visible
@@ -36,6 +37,7 @@ def predict(
     sheet: Path | None = None,
     timeline: Path | None = None,
     every_sec: float | None = None,
+    background: str | None = None,
     device: str = "auto",
     watchdog_minutes: float = 30.0,
 ) -> int:
@@ -55,9 +57,11 @@ def predict(
         num_crops: crops per clip; by default as in the model's config.
         json: also write the predictions to this file.
         sheet: also draw a PNG with the most confident clip of each video and its class activation map.
-        timeline: folder for a CSV and a picture of each video: the predictions over time.
+        timeline: folder for files of each video: the predictions over time as CSV and as a picture, and its spans (from
+            when to when it shows a class) as CSV and JSON.
         every_sec: seconds between the clips of a timeline; by default half a clip's length. With data.clip.sampling
             uniform it is the length of the windows that a video is cut into, and required.
+        background: class that gives no spans.
         device: auto, cpu, cuda or cuda:N.
         watchdog_minutes: minutes without progress after which the process names the video and exits with code 69.
     """
@@ -72,6 +76,7 @@ def predict(
     model = Model(given, device, num_clips, num_crops)
     if given.said:
         print(given.said)
+    check_background(model, background)
     print(calibration_line(model))
 
     def predict_one(file: Path) -> Prediction:
@@ -80,7 +85,9 @@ def predict(
         top = ", ".join(f"{visible(name)} {100 * share:.1f} %" for name, share in shown) or none_line(found)
         print(f"{visible(str(file))}: {top}" + (" (shorter than a clip, looped)" if found.looped else ""), flush=True)
         if timeline is not None:
-            write_timeline(timeline / f"{names[file]}.csv", model.timeline(file, every_sec))
+            along = model.timeline(file, every_sec)
+            write_timeline(timeline / f"{names[file]}.csv", along)
+            write_spans(timeline / names[file], spans_of(along, str(file), background))
         return found
 
     found, failed = each(files, predict_one, watchdog_minutes)

@@ -19,6 +19,8 @@ def prepare(
     test: str | None = None,
     group: str | None = None,
     multi_label: bool | None = None,
+    background: str | None = None,
+    split_within_files: bool = False,
     official_split: int = 1,
     index_only: bool = False,
     copy: bool = False,
@@ -34,10 +36,11 @@ def prepare(
     not changed (and needs the disk space of both until it ends).
 
     Args:
-        source: a table (CSV with label,path and perhaps split,group; or a folder with one), Kinetics annotations (CSV
-            with label, youtube_id, time_start, time_end; or a folder of them; or their JSON), the folder with UCF101's
-            or HMDB51's official split files, the folder with Something-Something's JSON files, a folder of WebDataset
-            tars, or a folder of class folders with or without train, val, test (whose own videos have no label).
+        source: a table (CSV with label,path and perhaps start,end,split,group; or a folder with one), Kinetics
+            annotations (CSV with label, youtube_id, time_start, time_end; or a folder of them; or their JSON), the
+            folder with UCF101's or HMDB51's official split files, the folder with Something-Something's JSON files, a
+            folder of WebDataset tars, or a folder of class folders with or without train, val, test (whose own videos
+            have no label).
         out: folder to write to.
         videos: folder with the videos of a table or of annotations; by default the folder of the table.
         name: name of the data in results; by default the source's name.
@@ -50,6 +53,8 @@ def prepare(
         multi_label: whether videos of a table have several labels: `a;b` in the column label, or several rows of one
             file; an empty label is then none of the classes. By default where labels hold a `;` whose parts also come
             in other combinations; false takes labels with a `;` for names of classes.
+        background: where a table lists spans (start, end): the class of the parts of its files that no span covers.
+        split_within_files: take spans of one file into several splits, although they look alike.
         official_split: the official split of UCF101 or HMDB51: 1, 2 or 3.
         index_only: write no shards; read the videos in place.
         copy: copy the original files into the shards instead of re-encoding them for fast decoding.
@@ -60,8 +65,8 @@ def prepare(
     """
     return do_all(
         Request(
-            source, out, videos, name, classes, val, test, group, multi_label, official_split, index_only, copy,
-            short_side, videos_per_shard, workers, timeout_sec,
+            source, out, videos, name, classes, val, test, group, multi_label, background, split_within_files,
+            official_split, index_only, copy, short_side, videos_per_shard, workers, timeout_sec,
         )
     )  # fmt: skip
 

@@ -32,6 +32,7 @@ class Entry:
     offset: int = 0  # where the video begins in a tar file, if `size` is given
     size: int | None = None
     shared: bool = False  # other entries mean other parts of the same file
+    exact: bool = False  # the part is cut to the frame, clipped to the file
     group: str = ""  # videos of one film, person or recording, where the source says so
     labels: tuple[str, ...] | None = None  # of a source with several labels a video: all of them; `label` is None
 

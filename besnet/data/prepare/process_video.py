@@ -11,6 +11,7 @@ from besnet.data.paths import hash_file, read_range
 from besnet.data.prepare.encode import encode
 from besnet.data.row import MAX_FILE_BYTES, hash_bytes
 from besnet.video.container import VideoError, check_total
+from besnet.video.durations import duration_sec, frame_period_sec
 from besnet.video.probe import facts_of
 from besnet.video.pyav_reader import PyAVReader, ToRGB
 
@@ -35,6 +36,7 @@ class Job:
     to: str = ""  # file that the worker writes the encoded video to
     before: dict[str, Any] | None = None  # what an earlier preparation found, see reuse.py
     shared: bool = False  # other jobs mean other parts of the file
+    exact: bool = False  # the part is cut to the frame, clipped to the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def process_video(job: Job) -> Outcome:
         left_out = (
             f"{reader.dropped} pictures at the start left out: they need others from before the file begins"
             if reader.dropped
-            else ""
+            else clipped(job, reader)
         )
         check_total(last + 1 - first, reader.coded_size, reader.name)
         if job.mode == "encode":
@@ -99,6 +101,15 @@ def process_video(job: Job) -> Outcome:
     return Outcome(job.number, facts=row, extra=extra)
 
 
+def clipped(job: Job, reader: PyAVReader) -> str:
+    """What of a span lies beyond the end of its file, in words; "" where it all is there."""
+    length = duration_sec(reader.times_sec)
+    # a table may round the end of the file up to a frame further
+    if not job.exact or job.end_sec is None or job.end_sec <= length + frame_period_sec(reader.times_sec):
+        return ""
+    return f"its end, {job.end_sec:g} s, is clipped to that of the file, {length:.2f} s"
+
+
 def write_piece(path: str, data: bytes) -> None:
     """Write an encoded video, whole or not at all: another process may write the same one."""
     unfinished = Path(f"{path}.{uuid.uuid4().hex}")
@@ -128,15 +139,16 @@ def part(job: Job, reader: PyAVReader) -> tuple[int, int]:
     if job.start_sec is None or job.end_sec is None:
         return whole
     length, wanted = times[-1], job.end_sec - job.start_sec
-    if length <= wanted + 1.5 or (length < job.end_sec - 1 and length <= wanted + KEY_FRAMES_SEC):
+    if not job.exact and (length <= wanted + 1.5 or (length < job.end_sec - 1 and length <= wanted + KEY_FRAMES_SEC)):
         if job.shared:
             raise VideoError(f"{reader.name}: lasts {length:.0f} s, an already cut piece, but several rows name it")
         return whole
-    if min(job.end_sec, length) - job.start_sec < wanted / 2:
+    if not job.exact and min(job.end_sec, length) - job.start_sec < wanted / 2:
         raise VideoError(
             f"{reader.name}: lasts {length:.0f} s: less than half of {job.start_sec:g} s to {job.end_sec:g} s is there"
         )
     chosen = np.flatnonzero((times >= job.start_sec - 1e-6) & (times < job.end_sec - 1e-6))
     if not len(chosen):
-        raise VideoError(f"{reader.name}: no frame between {job.start_sec:g} s and {job.end_sec:g} s")
+        lasts = f"lasts {duration_sec(times):.2f} s: " if job.exact else ""
+        raise VideoError(f"{reader.name}: {lasts}no frame between {job.start_sec:g} s and {job.end_sec:g} s")
     return int(chosen[0]), int(chosen[-1])

@@ -14,6 +14,7 @@ from besnet.data.prepare.listing import Entry, Listing, Numbers, check_ids, numb
 from besnet.data.prepare.parts import listed_once
 from besnet.data.prepare.process_video import Job, Mode
 from besnet.data.prepare.sources import list_source
+from besnet.data.prepare.sources.table import TableRules
 from besnet.data.prepare.staging import plan_of
 from besnet.schema import checked
 from besnet.text import short, visible
@@ -34,6 +35,8 @@ class Request:
     test: str | None = None
     group: str | None = None
     multi_label: bool | None = None
+    background: str | None = None
+    split_within_files: bool = False
     official_split: int = 1
     index_only: bool = False
     copy: bool = False
@@ -70,14 +73,14 @@ class Request:
     def listing(self) -> Listing:
         """The videos that the source lists."""
         held_out = {split: rule for split, rule in (("val", self.val), ("test", self.test)) if rule}
-        return list_source(
-            self.source, self.videos, held_out, self.official_split, self.out, self.group, self.multi_label
-        )
+        rules = TableRules(self.group, self.multi_label, self.background, self.split_within_files)
+        return list_source(self.source, self.videos, held_out, self.official_split, self.out, rules)
 
     def shared_listing(self, folder: Path) -> Listing:
         """The same, made by the first part that comes and kept in `folder`."""
         places = [os.path.abspath(path) if path else None for path in (self.source, self.videos, self.out)]
-        asked = [*places, self.val, self.test, self.group, self.official_split, self.multi_label]
+        asked = [*places, self.val, self.test, self.group, self.official_split, self.multi_label,
+                 self.background, self.split_within_files]  # fmt: skip
         key = hashlib.blake2b(json.dumps(asked).encode(), digest_size=8).hexdigest()
         return listed_once(folder, key, self.listing)
 
@@ -98,6 +101,8 @@ class Preparation:
 def planned(request: Request, listing: Listing) -> Preparation:
     """What has to be done for a listing. ValueError where it does not fit the request."""
     check_ids(listing.entries)
+    if request.mode != "encode" and any(entry.exact for entry in listing.entries):
+        raise ValueError(f"{request.source}: spans are cut out and encoded: leave --index_only and --copy out")
     names, labels = number_labels(listing, classes_named(request.classes) if request.classes else None)
     checked(names, ClassNames, f"{request.classes or request.source}: classes")
     root, name = str(listing.root), request.name or listing.name
@@ -122,4 +127,5 @@ def job_of(request: Request, root: str, number: int, entry: Entry) -> Job:
         request.mode,
         request.short_side,
         shared=entry.shared,
+        exact=entry.exact,
     )

@@ -67,7 +67,7 @@ def _load(folder: Path) -> Manifest:
 def reused_outcome(job: Job) -> Outcome | None:
     """The outcome of a job from an earlier result; None where the source or that result has changed."""
     before = job.before
-    if before is None or job.shared:  # with several rows for one file, its parts may differ now
+    if before is None or (job.shared and not job.exact):  # with several rows for one file, its parts may differ now
         return None
     facts = before["facts"]
     try:

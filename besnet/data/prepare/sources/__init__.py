@@ -9,7 +9,7 @@ from besnet.data.prepare.sources.kinetics import annotations_in, list_kinetics
 from besnet.data.prepare.sources.plain_list import is_plain_list, list_plain
 from besnet.data.prepare.sources.rows import columns
 from besnet.data.prepare.sources.something import list_something
-from besnet.data.prepare.sources.table import list_table
+from besnet.data.prepare.sources.table import TableRules, list_table
 from besnet.data.prepare.sources.ucf_hmdb import list_hmdb51, list_ucf101
 from besnet.data.prepare.sources.webdataset import list_webdataset
 
@@ -20,35 +20,34 @@ def list_source(
     held_out: dict[str, str],
     official_split: int,
     out: Path | None = None,
-    group: str | None = None,
-    multi_label: bool | None = None,
+    rules: TableRules = TableRules(),  # noqa: B008
 ) -> Listing:
     """The videos that a source lists, none of them in `out`. ValueError where it is of no known layout."""
     if not source.exists():
         raise ValueError(f"{source}: no such file or folder")
     if videos is not None and not videos.is_dir():
         raise ValueError(f"{videos}: no such folder of videos")
-    by_column = held_out | ({"group": group} if group else {})
-    sets = {"multi_label": "true"} if multi_label else {}
+    by_column = held_out | rules.asked
+    sets = {"multi_label": "true"} if rules.multi_label else {}
     if not source.is_dir():
         if "youtube_id" not in columns(source) and source.suffix.lower() != ".json":
             if not is_plain_list(source):
-                return list_table(source, videos, held_out, group, multi_label)
+                return list_table(source, videos, held_out, rules)
             _refuse(by_column, source)
-            return list_plain([source], videos, multi_label)
+            return list_plain([source], videos, rules.multi_label)
         _refuse(by_column | sets, source)
         return list_kinetics([source], _files(videos or source.parent, out), _kinetics_name(source))
     files = _files(videos or source, out)
     published = _list_published(source, files, official_split)
     if published is None and (table := _table_in(source)):
-        return list_table(table, videos, held_out, group, multi_label)
+        return list_table(table, videos, held_out, rules)
     _refuse(by_column, source)
     if published is not None:
         _refuse(sets, source)
         return published
     lists = [file for file in sorted([*source.glob("*.csv"), *source.glob("*.txt")]) if is_plain_list(file)]
     if lists:
-        return list_plain(lists, videos, multi_label)
+        return list_plain(lists, videos, rules.multi_label)
     _refuse(sets, source)
     if videos is not None:
         raise ValueError(f"{source}: no annotations of a known kind in it, and only with such does --videos go")

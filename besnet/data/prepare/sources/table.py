@@ -1,32 +1,51 @@
 """A CSV table with the columns label, path and, if it likes, split and group."""
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from besnet.data.prepare.listing import Entry, Listing, split_named
 from besnet.data.prepare.sources.label_sets import with_label_sets
 from besnet.data.prepare.sources.rows import need, read_rows
+from besnet.data.prepare.sources.spans import END, START, check_files, with_background, with_span
 
 PLAIN_NAMES = ("index", "train", "split1")  # no names of data: the folder's name is used
 
 
-def list_table(
-    path: Path,
-    videos: Path | None,
-    held_out: dict[str, str],
-    group: str | None = None,
-    multi_label: bool | None = None,
-) -> Listing:
-    """Videos of a table. Paths are relative to `videos` (by default the table's folder), or absolute.
+@dataclass(frozen=True)
+class TableRules:
+    """How a table is read.
 
-    group: the column that names each video's group, in any case; by default `group`, if there is one. Further columns
-    stay out of the data set; `held_out` ({split: "column=value,..."}) may use them to hold out subjects for testing.
-    multi_label: see besnet.data.prepare.sources.label_sets.
+    group: the column that names each video's group, in any case; by default `group`, if there is one. multi_label: see
+    besnet.data.prepare.sources.label_sets. background: the class of what no span covers. split_within_files: parts of
+    one file may be in several splits.
+    """
+
+    group: str | None = None
+    multi_label: bool | None = None
+    background: str | None = None
+    split_within_files: bool = False
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """What only tables have, by its flag."""
+        given = {name: str(value) for name, value in vars(self).items() if value}
+        return {name: value for name, value in given.items() if name != "multi_label"}
+
+
+def list_table(path: Path, videos: Path | None, held_out: dict[str, str], rules: TableRules) -> Listing:
+    """Videos of a table, or parts of videos where it has the columns start and end. Paths are relative to `videos` (by
+    default the table's folder), or absolute.
+
+    Further columns stay out of the data set; `held_out` ({split: "column=value,..."}) may use them to hold out subjects
+    for testing.
     """
     names, rows = read_rows(path)
-    by = group.strip().lower() if group else "group"
-    for column in ("label", "path", *([by] if group else [])):
+    by = rules.group.strip().lower() if rules.group else "group"
+    spans = {START, END} <= set(names)
+    if rules.background is not None and not spans:
+        raise ValueError(f"--background: {path} has no columns start and end: it lists no spans")
+    for column in ("label", "path", *([by] if rules.group else [])):
         need(names, column, path)
     root = (videos or path.parent).resolve()
     entries, columns = [], []
@@ -35,7 +54,8 @@ def list_table(
         if not file:
             raise ValueError(f"{where}: path is empty")
         split = split_named(row["split"], where) if "split" in row else "train"
-        entries.append(Entry(file, label, split, file, where, group=row.get(by, "").strip()))
+        entry = Entry(file, label, split, file, where, group=row.get(by, "").strip())
+        entries.append(with_span(entry, row) if spans else entry)
         columns.append(row)
     if not entries:
         raise ValueError(f"{path}: no rows")
@@ -44,7 +64,13 @@ def list_table(
         gone = {entry.split for entry in before} - {entry.split for entry in entries}
         if gone:
             raise ValueError(f"--{split} {rule}: takes every row of the split {', '.join(sorted(gone))}")
-    root, located = locate(root, with_label_sets(entries, multi_label))
+    sets = with_label_sets(entries, rules.multi_label)
+    root, located = locate(root, sets)
+    if spans and not rules.split_within_files:
+        check_files(located)
+    if rules.background is not None:
+        several = any(entry.labels is not None for entry in sets)
+        located = with_background(located, root, rules.background, several)
     name = Path(os.path.abspath(path)).parent.name if path.stem in PLAIN_NAMES else path.stem
     return Listing(name, root, located)
 
@@ -59,7 +85,7 @@ def locate(root: Path, entries: list[Entry]) -> tuple[Path, list[Entry]]:
         root = Path(os.path.commonpath([os.path.dirname(path) for path in whole]))
         entries = [replace(e, path=os.path.relpath(path, root)) for e, path in zip(entries, whole, strict=True)]
     located: list[Entry] = []
-    known: dict[str, Entry] = {}
+    known: dict[tuple[str, float | None, float | None], Entry] = {}
     for e in entries:
         assert e.path is not None
         relative = os.path.normpath(e.path)
@@ -70,7 +96,7 @@ def locate(root: Path, entries: list[Entry]) -> tuple[Path, list[Entry]]:
                 relative, why = slashed, ""
         if relative.startswith(".."):
             raise ValueError(f"{e.where}: {e.path!r} leads outside {root}; name the folder above it with --videos")
-        first = known.setdefault(relative, e)
+        first = known.setdefault((relative, e.start_sec, e.end_sec), e)
         if first is not e:
             raise ValueError(f"{e.where}: {e.id!r} is listed twice, first in {first.where} as {first.id!r}")
         located.append(replace(e, path=None, why=f"{why} {relative}") if why else replace(e, path=relative))
