@@ -26,7 +26,7 @@ BACKGROUND = "rest"
 WANTED = 0.8
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "stick_figures.yaml"
 TRAIN = [
-    "--data.clip.frame_interval=4", "--data.crop.kind=whole", "--data.crop.short_side=null", "--data.balance=0.5",
+    "--data.clip.frame_interval=4", "--data.crop.kind=whole", "--data.balance=0.5",
     "--evaluation.pairs=[]", "--trainer.max_epochs=30",
 ]  # fmt: skip
 
@@ -65,7 +65,8 @@ def draw(folder: Path) -> Path:
         for number in range(count):
             name = f"{split}/{number:03d}.mp4"
             seed = 1000 * list(FILMS).index(split) + number
-            rows += [[label, name, f"{start:.6f}", f"{end:.6f}", split] for label, start, end in film(folder / name, seed)]
+            for label, start, end in film(folder / name, seed):
+                rows.append([label, name, f"{start:.6f}", f"{end:.6f}", split])
     write_table(folder / "index.csv", rows)
     return folder / "index.csv"
 

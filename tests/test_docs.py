@@ -67,6 +67,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, squares: Path) -> Pat
                 link = tmp_path / "my_videos" / split / name / f"{person}.mp4"
                 shutil.copy(link.with_name(f"{split}.mp4"), link)
                 writer.writerow([name, link.relative_to(tmp_path), person])
+    for number, names in enumerate((("left", "up"), ("up", "left")), 1):
+        moving_squares.draw(tmp_path / f"film_{number}.mp4", moving_squares.DIRECTIONS[names[0]], number, frames=60)
+    rows = [f"{name},film_{number}.mp4,{start},{start + 0.5},{split}" for number, split in ((1, "train"), (2, "test"))
+            for start, name in ((0, "left"), (1, "up"))]  # fmt: skip
+    (tmp_path / "films.csv").write_text("\n".join(["label,path,start,end,split", *rows]) + "\n")
+    rows = [f"{labels},my_videos/{split}/{name}/{split}.mp4,{split}" for split in ("train", "val", "test")
+            for name, labels in (("left", "left;across"), ("right", "across"), ("up", "up"), ("down", ""))]  # fmt: skip
+    (tmp_path / "several.csv").write_text("\n".join(["label,path,split", *rows]) + "\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -133,7 +133,7 @@ def test_the_same_seed_gives_the_same_bytes_with_one_and_two_workers(variant: st
 
 
 def test_bad_arguments_are_refused_in_one_line(tmp_path: Path):
-    with pytest.raises(ValueError, match="choose easy or hard"):
+    with pytest.raises(ValueError, match="choose easy, hard or pairs"):
         draw_dataset(tmp_path, "medium")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="give at least 1"):
         draw_dataset(tmp_path, train_videos=0)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 RESAMPLES = 1000
+FEWEST, MOST_CELLS = 200, 10**9  # of large evaluations: so many videos x classes x resamples
 
 
 def average_precisions(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -78,12 +79,13 @@ def summary(
 
 
 def bootstrap(rankings: list[Ranking], groups: np.ndarray) -> np.ndarray:
-    """mAP of each ranking in resamples of the groups (RESAMPLES, rankings), the same resamples for all of them."""
+    """mAP of each ranking in resamples of the groups (resamples, rankings), the same resamples for all of them."""
     numbers = np.unique(groups, return_inverse=True)[1]
     count = int(numbers.max()) + 1
     rng = np.random.default_rng(0)
-    found = np.full((RESAMPLES, len(rankings)), np.nan)
-    for place in range(RESAMPLES):
+    resamples = min(RESAMPLES, max(FEWEST, MOST_CELLS // max(1, rankings[0].positive.size)))
+    found = np.full((resamples, len(rankings)), np.nan)
+    for place in range(resamples):
         weights = np.bincount(rng.integers(count, size=count), minlength=count)[numbers]
         means = [mean_of_known(ranking.average_precisions(weights)) for ranking in rankings]
         found[place] = [np.nan if mean is None else mean for mean in means]
