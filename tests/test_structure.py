@@ -78,6 +78,7 @@ LONG_SIGNATURES = {
     "jobs/launch.py: launch", "lab/lab.py: lab", "predict/verbs.py: predict", "predict/probe.py: probe",
     "predict/verbs.py: features", "training/run.py: train", "learn/learn.py: learn",
     "learn/doubts.py: doubts", "models/besnet.py: __init__", "training/data.py: __init__",
+    "predict/span_evaluation.py: evaluate_spans",
 }  # fmt: skip
 
 
