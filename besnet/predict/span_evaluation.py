@@ -53,6 +53,8 @@ def evaluate_spans(
     entries = of_split(listing.entries, spans, split)
     model = Model(with_calibration(chosen(ckpt_path, None, None, AS_STATED, None)), device)
     check_background(model, background)
+    if model.shape.sampling == "uniform" and every_sec is None:
+        raise ValueError("--every_sec is needed for a network whose clips are whole videos: the length of the windows")
     truth = true_spans(entries, model.classes, spans)
     files = {listing.root / span.video: span.video for span in truth}
 
