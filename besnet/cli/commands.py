@@ -75,8 +75,8 @@ def prepare(verb: str, words: list[str]) -> int:
 
         prepare_part(part, **settings)
         return 0
-    VERBS[verb].load()(**settings)
-    return finish(VERBS["coverage"].load()(settings["out"]))
+    manifest = VERBS[verb].load()(**settings)
+    return finish(VERBS["coverage"].load()(manifest.folder))
 
 
 def lab(verb: str, words: list[str]) -> int:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from besnet.data.evaluation_clips import read_clips
+from besnet.data.fetching import Unreachable
 from besnet.data.loading import loader_settings
 from besnet.data.manifest import Manifest
 from besnet.evaluation.forward import view_probabilities
@@ -68,6 +69,8 @@ class IntervalClips(Dataset[VideoIntervals]):
                 numbers = np.stack([uniform_clips(reader.times_sec, shape, self.num_clips) for shape in self.shapes])
                 clips = read_clips(reader, numbers.reshape(-1, numbers.shape[-1]))
                 looped = tuple(is_short(reader.times_sec, shape) for shape in self.shapes)
+        except Unreachable:
+            raise
         except (ValueError, OSError) as error:
             return VideoIntervals(row, None, why=str(error))
         return VideoIntervals(row, clips.unflatten(0, numbers.shape[:2]), looped)

@@ -8,6 +8,7 @@ from typing import Any
 
 from besnet.data.dataset import Shard
 from besnet.data.paths import read_range
+from besnet.data.prepare.bucket import Bucket, Packed
 from besnet.data.prepare.listing import Entry, Numbers
 from besnet.data.prepare.parts import Part, own_name
 from besnet.data.prepare.process_video import Job
@@ -33,9 +34,10 @@ class Packer:
         staging: Staging,
         videos_per_shard: int,
         part: Part | None = None,
+        bucket: Bucket | None = None,
     ) -> None:
         self.out, self.entries, self.labels, self.classes = out, entries, labels, classes
-        self.staging, self.size, self.part = staging, videos_per_shard, part
+        self.staging, self.size, self.part, self.bucket = staging, videos_per_shard, part, bucket
         self.shards: list[Shard] = []
         self.places: dict[int, tuple[str, int]] = {}
         self._groups: list[tuple[str, list[Job]]] = []
@@ -68,24 +70,32 @@ class Packer:
             if any(job.number not in self.staging for job in group):
                 return
             self._next += 1
-            good = [job for job in group if self._ready(job)]
-            path = self.out / name
-            if not good:
-                continue
-            if not path.exists():
-                try:
-                    write_shard(path, self._samples(good), own_name() if self.part else "")
-                except FileNotFoundError:  # another process of this part has written it, and removed the pieces
-                    if not path.exists():
-                        raise
-            shard = describe(path, self.out)
-            assert shard.count == len(good), f"{name}: {shard.count} videos, not {len(good)}"
-            self.shards.append(shard)
-            for member in members(path):
-                if member.ending in VIDEO_MEMBERS:
-                    self.places[int(member.key)] = name, member.offset
+            packed = self.bucket.known(name) if self.bucket else None
+            if packed is None:
+                packed = self._packed(name, [job for job in group if self._ready(job)])
+                if self.bucket:
+                    self.bucket.keep(name, self.out / name, packed, self.staging.outcomes(group))
+            if packed.shard is not None:
+                self.shards.append(packed.shard)
+            self.places |= {row: (name, offset) for row, offset in packed.places.items()}
             for job in group:
                 self.staging.piece(job.number).unlink(missing_ok=True)
+
+    def _packed(self, name: str, jobs: list[Job]) -> Packed:
+        """Write the shard of these videos, unless it is there, and describe it."""
+        path = self.out / name
+        if not jobs:
+            return Packed(None, {})
+        if not path.exists():
+            try:
+                write_shard(path, self._samples(jobs), own_name() if self.part else "")
+            except FileNotFoundError:  # another process of this part has written it, and removed the pieces
+                if not path.exists():
+                    raise
+        shard = describe(path, self.out)
+        assert shard.count == len(jobs), f"{name}: {shard.count} videos, not {len(jobs)}"
+        places = {int(found.key): found.offset for found in members(path) if found.ending in VIDEO_MEMBERS}
+        return Packed(shard, places)
 
     def _ready(self, job: Job) -> bool:
         outcome = self.staging.outcome(job.number)

@@ -160,6 +160,10 @@ class Staging:
         line = self._lines.get(number)
         return None if line is None else Outcome(**json.loads(line))
 
+    def outcomes(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """What became of these jobs, which are done."""
+        return [Outcome(**json.loads(self._lines[job.number])) for job in jobs]
+
     def first_fault(self) -> str | None:
         """Why the first of the jobs failed if all have; None where a video is ready."""
         faults = []

@@ -9,6 +9,7 @@ from typing import Any
 from besnet.data.coverage import summary
 from besnet.data.manifest import Manifest, Row
 from besnet.data.manifest_writing import write_manifest
+from besnet.data.prepare.bucket import Bucket, address_of
 from besnet.data.prepare.listing import Entry
 from besnet.data.prepare.packer import Packer
 from besnet.data.prepare.parts import Part
@@ -24,16 +25,19 @@ MOST_NAMED = 10  # unfinished parts that get a line each
 
 def do_all(request: Request) -> Manifest:
     """Do what is left of a preparation, and put the result in place."""
+    request, bucket = placed(request)
     check_writable(request.out)
     preparation = planned(request, request.listing())
-    if is_finished(request.out, preparation.plan):
+    if bucket.is_finished(preparation.plan) if bucket else is_finished(request.out, preparation.plan):
         manifest = Manifest.load(request.out)
         print(f"{summary(manifest)}\n  (already prepared: nothing to do)")
         return manifest
     staging = Staging(request.out, preparation.plan)
     finished = False
     try:
-        packer = packer_of(request, preparation, staging)
+        if bucket:
+            bucket.restore(staging)
+        packer = packer_of(request, preparation, staging, bucket=bucket)
         jobs = packer.arrange(preparation.jobs) if packer else preparation.jobs
         tell_unfinished(preparation.jobs, staging, packer)
         work(jobs, request, preparation, staging, packer)
@@ -50,6 +54,8 @@ def do_all(request: Request) -> Manifest:
         )  # fmt: skip
         staging.put_in_place()
         manifest = Manifest.load(request.out)
+        if bucket:
+            bucket.publish(preparation.plan)
         finished = True
     finally:
         staging.close(finished)
@@ -59,30 +65,51 @@ def do_all(request: Request) -> Manifest:
 
 def do_part(request: Request, part: Part) -> None:
     """Do one part's share, beside others."""
+    request, bucket = placed(request)
     check_writable(request.out)
     folder = request.out / ".work"
     folder.mkdir(exist_ok=True)
     preparation = planned(request, request.shared_listing(folder))
+    if bucket and bucket.is_finished(preparation.plan):
+        print(f"{bucket.address}: already prepared: nothing to do")
+        return
     staging = Staging(request.out, preparation.plan, part)
     try:
-        packer = packer_of(request, preparation, staging, part)
+        if bucket:
+            bucket.restore(staging, part)
+        packer = packer_of(request, preparation, staging, part, bucket)
         own = packer.arrange(preparation.jobs) if packer else [j for j in preparation.jobs if part.has(j.number)]
         work(own, request, preparation, staging, packer)
     finally:
         staging.close(finished=False)
-    print(f"{request.out}: {part} is done, {len(own):,} of {len(preparation.jobs):,} videos")
+    print(
+        f"{bucket.address if bucket else request.out}: {part} is done, {len(own):,} of {len(preparation.jobs):,} videos"
+    )
     print("when all parts are done, run the same command without --part")
 
 
+def placed(request: Request) -> tuple[Request, Bucket | None]:
+    """Where this machine works, and the object storage that the result goes to, if that is where it goes."""
+    address = address_of(request.out)
+    if address is None:
+        return request, None
+    bucket = Bucket(address)
+    return bucket.local(request), bucket
+
+
 def packer_of(
-    request: Request, preparation: Preparation, staging: Staging, part: Part | None = None
+    request: Request,
+    preparation: Preparation,
+    staging: Staging,
+    part: Part | None = None,
+    bucket: Bucket | None = None,
 ) -> "Packer | None":
     """What fills the shards; None where there are none."""
     if request.mode == "index":
         return None
     return Packer(
         staging.folder, preparation.entries, preparation.labels, preparation.classes, staging,
-        request.videos_per_shard, part,
+        request.videos_per_shard, part, bucket,
     )  # fmt: skip
 
 
