@@ -56,6 +56,13 @@ def test_parts_of_one_file_stay_together(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").touch()
     with pytest.raises(ValueError, match=r"t\.csv:3: v\.mp4 has the split 'test', but 'train' in .*--split_within"):
         list_source(table, None, {}, 1)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "v.mp4").touch()
+    same = write(tmp_path / "w.csv", f"{HEAD}\na,sub\\v.mp4,0,2\nb,{tmp_path}/sub/v.mp4,1,3\nb,sub/v.mp4,4,5\n")
+    assert len({e.group for e in list_source(same, None, {}, 1).entries}) == 1, "three ways to name one file"
+    write(same, f"{HEAD},group\na,v.mp4,0,2,x\nb,v.mp4,1,3,y\n")
+    with pytest.raises(ValueError, match=r"w\.csv:3: v\.mp4 has the group 'y', but 'x' in"):
+        list_source(same, None, {}, 1)
     (tmp_path / "v.mp4").unlink()  # missing files are no excuse
     with pytest.raises(ValueError, match=r"t\.csv:3: v\.mp4 has the split"):
         list_source(table, None, {}, 1)
@@ -65,6 +72,11 @@ def test_parts_of_one_file_stay_together(tmp_path: Path) -> None:
     ]  # fmt: skip
     with pytest.raises(ValueError, match="no columns start and end"):
         list_source(write(table, "label,path\na,v.mp4\n"), None, {}, 1, rules=TableRules(background="rest"))
+    for one, other in (("start", "end"), ("end", "start")):
+        with pytest.raises(ValueError, match=f"has the column '{one}' and no column '{other}'"):
+            list_source(write(table, f"label,path,{one}\na,v.mp4,1\n"), None, {}, 1)
+    with pytest.raises(ValueError, match="with --multi_label its labels are those of all its rows"):
+        list_source(write(table, f"{HEAD}\na,v.mp4,1,2\nb,v.mp4,1,2\n"), None, {}, 1)
 
 
 @pytest.mark.parametrize("later_ms", [0, 4000])

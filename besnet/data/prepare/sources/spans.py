@@ -15,7 +15,7 @@ SHORTEST_SEC = 0.5  # of a part that no span covers: shorter ones are no example
 
 
 def with_span(entry: Entry, row: dict[str, str]) -> Entry:
-    """The part of a file that a row means; its group is the file where the table names none.
+    """The part of a file that a row means.
 
     ValueError for times that are no numbers, negative, or not in order.
     """
@@ -35,25 +35,31 @@ def with_span(entry: Entry, row: dict[str, str]) -> Entry:
 
 def part(entry: Entry, start: float, end: float) -> Entry:
     """A part of an entry's file."""
-    file = entry.path or entry.id
-    return replace(
-        entry, id=f"{file}@{start:.10g}-{end:.10g}", start_sec=start, end_sec=end, shared=True, exact=True,
-        group=entry.group or os.path.normpath(file),
-    )  # fmt: skip
+    span = f"{entry.path or entry.id}@{start:.10g}-{end:.10g}"
+    return replace(entry, id=span, start_sec=start, end_sec=end, shared=True, exact=True)
 
 
-def check_files(entries: Sequence[Entry]) -> None:
-    """ValueError where the parts of one file are in several splits or groups: they look alike."""
+def file_of(entry: Entry) -> str:
+    """The file that an entry is a part of, also where there is none."""
+    return entry.path or os.path.normpath(entry.id.rpartition("@")[0])
+
+
+def by_file(entries: Sequence[Entry], split_within_files: bool) -> list[Entry]:
+    """The parts of files, whose group is the file where the table names none.
+
+    ValueError where the parts of one file are in several splits or groups: they look alike.
+    """
     known: dict[str, Entry] = {}
-    for entry in entries:
-        first = known.setdefault(entry.path or entry.group, entry)
+    for entry in entries if not split_within_files else ():
+        first = known.setdefault(file_of(entry), entry)
         for what in ("split", "group"):
             if getattr(first, what) != getattr(entry, what):
                 raise ValueError(
-                    f"{entry.where}: {entry.path or entry.group} has the {what} {getattr(entry, what)!r}, but "
+                    f"{entry.where}: {file_of(entry)} has the {what} {getattr(entry, what)!r}, but "
                     f"{getattr(first, what)!r} in {first.where}: parts of one file look alike, and make the figures "
                     "too high; --split_within_files takes the table as it is"
                 )
+    return [replace(entry, group=entry.group or file_of(entry)) for entry in entries]
 
 
 def with_background(entries: Sequence[Entry], root: Path, name: str, multi_label: bool) -> list[Entry]:

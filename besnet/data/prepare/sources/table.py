@@ -7,7 +7,7 @@ from pathlib import Path
 from besnet.data.prepare.listing import Entry, Listing, split_named
 from besnet.data.prepare.sources.label_sets import with_label_sets
 from besnet.data.prepare.sources.rows import need, read_rows
-from besnet.data.prepare.sources.spans import END, START, check_files, with_background, with_span
+from besnet.data.prepare.sources.spans import END, START, by_file, with_background, with_span
 
 PLAIN_NAMES = ("index", "train", "split1")  # no names of data: the folder's name is used
 
@@ -43,6 +43,9 @@ def list_table(path: Path, videos: Path | None, held_out: dict[str, str], rules:
     names, rows = read_rows(path)
     by = rules.group.strip().lower() if rules.group else "group"
     spans = {START, END} <= set(names)
+    if not spans and (START in names or END in names):
+        one, other = (START, END) if START in names else (END, START)
+        raise ValueError(f"{path}: has the column {one!r} and no column {other!r}: spans need both; else rename it")
     if rules.background is not None and not spans:
         raise ValueError(f"--background: {path} has no columns start and end: it lists no spans")
     for column in ("label", "path", *([by] if rules.group else [])):
@@ -66,8 +69,8 @@ def list_table(path: Path, videos: Path | None, held_out: dict[str, str], rules:
             raise ValueError(f"--{split} {rule}: takes every row of the split {', '.join(sorted(gone))}")
     sets = with_label_sets(entries, rules.multi_label)
     root, located = locate(root, sets)
-    if spans and not rules.split_within_files:
-        check_files(located)
+    if spans:
+        located = by_file(located, rules.split_within_files)
     if rules.background is not None:
         several = any(entry.labels is not None for entry in sets)
         located = with_background(located, root, rules.background, several)
@@ -98,7 +101,8 @@ def locate(root: Path, entries: list[Entry]) -> tuple[Path, list[Entry]]:
             raise ValueError(f"{e.where}: {e.path!r} leads outside {root}; name the folder above it with --videos")
         first = known.setdefault((relative, e.start_sec, e.end_sec), e)
         if first is not e:
-            raise ValueError(f"{e.where}: {e.id!r} is listed twice, first in {first.where} as {first.id!r}")
+            hint = "" if first.label == e.label else "; with --multi_label its labels are those of all its rows"
+            raise ValueError(f"{e.where}: {e.id!r} is listed twice, first in {first.where} as {first.id!r}{hint}")
         located.append(replace(e, path=None, why=f"{why} {relative}") if why else replace(e, path=relative))
     return root, located
 
