@@ -11,6 +11,7 @@ from besnet.data.prepare.listing import Entry
 from besnet.video.probe import probe
 
 START, END = "start", "end"
+CLOSE_SEC = 0.001  # tables round times
 SHORTEST_SEC = 0.5  # of a part that no span covers: shorter ones are no example of anything
 
 
@@ -96,10 +97,10 @@ def gaps(spans: Sequence[Entry], length_sec: float) -> list[tuple[Entry, float, 
     before = min(spans, key=lambda span: span.start_sec or 0.0)
     for span in sorted(spans, key=lambda span: span.start_sec or 0.0):
         start, end = min(span.start_sec or 0.0, length_sec), min(span.end_sec or 0.0, length_sec)
-        if start > covered:
+        if start > covered + CLOSE_SEC:
             found.append((before, round(covered, 6), round(start, 6)))
         if end > covered:
             covered, before = end, span
-    if length_sec > covered:
+    if length_sec > covered + CLOSE_SEC:
         found.append((before, round(covered, 6), round(length_sec, 6)))
     return found
