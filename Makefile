@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
 	bench-overhead gpu-bundle bench-gpu bench-gpu-small bench-statistics evidence jhmdb jhmdb-fine-tuned prove-resume prove-networks prove-hosts \
-	prove-slurm prove-doubts prove-loggers prove-learn prove-labels prove-spans prove-lab \
+	prove-slurm bench-rare prove-doubts prove-loggers prove-learn prove-labels prove-spans prove-lab \
 	smoke-container api-docs
 
 PYTHON ?= python3
@@ -83,6 +83,9 @@ prove-learn: .venv/ready ## besnet learn with no options on Weizmann as class fo
 prove-labels: .venv/ready ## two figures in one picture, two labels: fails below a mAP of 90 % (twenty minutes on two cores)
 	$(BIN)/pytest -m slow tests/test_several_labels.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.prove_labels
+
+bench-rare: .venv/ready ## a class 20 times rarer than the others: its recall with and without balancing, three seeds
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.rare_class
 
 prove-doubts: .venv/ready ## drawn videos with 5 % wrong labels: at least 80 % of them among the first 10 % of the doubts (40 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_doubts

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from besnet.data.looks import alike
 from besnet.data.manifest import SPLITS, STATES, Manifest, Row
 from besnet.data.targets import labels_of
 from besnet.text import visible
+
+SHOWN = 3  # pairs of videos in a line
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,35 @@ def remarks(manifest: Manifest) -> list[str]:
         elif labels_of(other) != labels_of(row):
             pairs.setdefault(f"the same bytes in {row.split} with two labels", []).append((other.id, row.id))
     found = [f"{len(ids):,} times {what}: {ids[0][0]} and {ids[0][1]}" for what, ids in pairs.items()]
+    found += [
+        f"{len(ids):,} times the same pictures, encoded anew, in {first} and {second}: "
+        + "; ".join(f"{one} and {other}" for one, other in ids[:SHOWN])
+        + ("; and more" if len(ids) > SHOWN else "")
+        for (first, second), ids in same_pictures(manifest).items()
+    ]
     if splits_of:
         found.append(f"{len(splits_of):,} groups{shared_groups(splits_of)}")
     if cut:
         found.append(f"{len(cut):,} videos not whole, such as {cut[0].id}: {cut[0].why}")
+    return found
+
+
+def same_pictures(manifest: Manifest) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """Videos that show the same but have other bytes, in different splits: {(split, split): [(id, id), ...]}.
+
+    A guess from a few frames and the length, see besnet.data.looks.
+    """
+    ready = np.flatnonzero(manifest.columns["state"] == STATES.index("ready")).tolist()
+    rows = [row for row in map(manifest.__getitem__, ready) if row.looks]
+    if len({row.split for row in rows}) < 2:
+        return {}
+    lengths = np.array([row.duration_sec for row in rows])
+    splits = np.array([SPLITS.index(row.split) for row in rows])
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for one, other in alike([row.looks for row in rows], lengths, splits):
+        first, second = sorted((rows[one], rows[other]), key=lambda row: SPLITS.index(row.split))
+        if first.hash != second.hash and first.source_hash != second.source_hash:
+            found.setdefault((first.split, second.split), []).append((first.id, second.id))
     return found
 
 

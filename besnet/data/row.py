@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Literal
@@ -14,6 +15,7 @@ SPLITS = ("train", "val", "test")
 
 MAX_FILE_BYTES = MAX_PACKET_BYTES * 3 // 2  # a video's, sound and padding included
 MOST = {"offset": 2**62, "size": MAX_FILE_BYTES, "frames": 2**31, "width": 2**16, "height": 2**16}
+LOOKS = re.compile(r"[A-Za-z0-9+/]{86}==")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Row:
     source_hash: str = ""  # of the file that was prepared
     in_shard: bool = False
     group: str = ""  # who or what it shows, where videos of one film, person or recording are alike; "" if not known
+    looks: str = ""  # see besnet.data.looks; "" if not known
     labels: tuple[int, ...] | None = None  # of data with several labels a video: all of them, ascending; maybe none
 
 
@@ -59,6 +62,8 @@ def parse(line: bytes, classes: int) -> Row:
             raise ValueError(f"{name} {value}: out of its range")
     if row.split not in SPLITS or row.state not in STATES:
         raise ValueError(f"split {row.split!r:.40}, state {row.state!r:.40}: unknown")
+    if row.looks and not LOOKS.fullmatch(row.looks):
+        raise ValueError(f"looks {row.looks!r:.40}: not 64 bytes in base 64")
     if not -1 <= row.label < classes:
         raise ValueError(f"label {row.label}: there are {classes} classes")
     return row if row.labels is None else replace(row, labels=label_set(row, classes))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from besnet.data.cache import discard, pinned
+from besnet.data.coverage import same_pictures
 from besnet.data.dataset import Shard
 from besnet.data.manifest import Manifest, Row
 from besnet.data.manifest_writing import load_checked
@@ -29,7 +30,8 @@ def verify(
     The manifest itself: its labels, splits, states and hashes are those of the passport, its columns those of its rows.
     Shards: each is there, with its size, hash and number of videos. Videos: each is at the path in its row, with size
     and hash.
-    Prints every fault. The exit code is 0 without a fault, else 1.
+    Prints every fault, and videos of two splits that show the same pictures, which is no fault. The exit code is 0
+    without a fault, else 1.
 
     Args:
         data: Folder written by `besnet prepare`.
@@ -51,6 +53,11 @@ def verify(
         chosen = np.sort(np.random.default_rng(0).permutation(ready)[: int(np.ceil(decode * len(ready)))])
         checked = len(chosen)
         wrong += decoding_failures(manifest, chosen, count, timeout_sec)
+    for (first, second), pairs in ({} if wrong else same_pictures(manifest)).items():
+        for one, other in pairs[:SHOWN]:
+            print(f"the same pictures in {first} and {second}, encoded anew: {one} and {other}")
+        if len(pairs) > SHOWN:
+            print(f"and {len(pairs) - SHOWN} more, see coverage.html")
     for line in wrong[:SHOWN]:
         print(line)
     if len(wrong) > SHOWN:

@@ -20,7 +20,7 @@ Migration = Callable[[dict[str, Any]], dict[str, Any]]
 MIGRATIONS: dict[str, list[Migration]] = {
     "checkpoint": [unchanged, unchanged, multi_label],  # the entry `besnet` of a checkpoint
     "run": [unchanged],  # run.json, config.yaml, metrics.csv
-    "dataset": [unchanged, dataset_2, dataset_3],  # dataset.json, manifest.jsonl, manifest.npy
+    "dataset": [unchanged, dataset_2, dataset_3, unchanged],  # dataset.json, manifest.jsonl, manifest.npy
     "model": [unchanged, unchanged, multi_label],  # model.json, model.safetensors; the JSON beside an exported file
     "evaluation": [evaluation_1, multi_label],  # results.json, predictions.npz
     "lab": [lab_1, lab_2],  # results.json, evaluation/plan.json

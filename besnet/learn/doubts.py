@@ -1,7 +1,7 @@
 """The verb `doubts`: which labels of the training and validation videos are likely wrong."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,24 +18,22 @@ from besnet.data.manifest import Manifest
 from besnet.data.manifest_writing import load_checked, write_manifest
 from besnet.evaluation.evaluate import evaluate
 from besnet.evaluation.inference import InferenceSettings
-from besnet.evaluation.label_doubts import Doubts, fold_numbers, judged, out_of_fold
 from besnet.evaluation.label_doubts import doubts as doubts_of
+from besnet.evaluation.label_doubts import fold_numbers, judged, out_of_fold
 from besnet.evaluation.ranks import choose_device
 from besnet.evaluation.stored import read_evaluation
 from besnet.evaluation.views import evaluation_crop_size, settings
-from besnet.files import write_table, write_text
+from besnet.files import write_text
 from besnet.learn.candidates import STRENGTHS
+from besnet.learn.judgement import Judgement, report
 from besnet.learn.learn import DONE
 from besnet.learn.timing import UNVALIDATED, Train
 from besnet.models.build import build
 from besnet.models.folding import fold
 from besnet.predict.probe import Probe
-from besnet.report.doubts_page import doubts_page
 from besnet.watchdog import watched
 
 MOST_CLIPS, MOST_CROPS = 2, 3
-SHOWN = 60  # videos in pictures
-FRAMES = 8
 
 
 def doubts(
@@ -46,6 +44,7 @@ def doubts(
     network: str | None = None,
     weights: str | None = None,
     input: Input = AS_STATED,
+    retrain: bool = False,
     seed: int = 0,
     device: str = "auto",
     workers: int = 2,
@@ -66,6 +65,8 @@ def doubts(
         network: with --weights, judge by the features of another network, such as tf_efficientnet_lite0.
         weights: published weights by name (lite, KINETICS400_V1), or a file of weights.
         input: how that network takes videos, where it is not as the weights say.
+        retrain: train again without each fold also where the run started from weights: slower, and surer where motion
+            tells the classes apart.
         seed: seed of the folds.
         device: auto, cpu, cuda or cuda:N.
         workers: processes that decode; 0 decodes in this process.
@@ -82,12 +83,14 @@ def doubts(
         raise ValueError(f"{manifest.folder}: videos of two classes are needed in the splits train and val")
     folds = fold_numbers(labels, groups, seed)
     out = out or (run if run.is_dir() else run.parent) / "doubts"
+    if retrain and (network or weights):
+        raise ValueError("--retrain trains the run's own network: leave --network and --weights out")
     features = chosen(None, network, weights, input, None) if weights or network else start_of(given)
     with only_writer(out, "doubts"):
-        if features is None:
-            print(f"{given.name} started from noise: it is trained again without each of {folds.max() + 1} folds")
+        if features is None or retrain:
+            print(f"{given.name} is trained again without each of {folds.max() + 1} folds")
             probabilities = trained_without(given, manifest, rows, folds, out, train, workers)
-            how = "networks that were trained from noise without the fold of the video"
+            how = "networks that were trained without the fold of the video"
         else:
             warn_of_known(features, manifest, rows)
             place = choose_device(device)
@@ -97,7 +100,10 @@ def doubts(
                 probabilities = out_of_fold(look.videos(rows, mirror=False), folds, len(manifest.classes), STRENGTHS)
             how = f"linear heads, without the fold of the video, on the features of {features.name}"
         able = judged(labels, folds) & np.isfinite(probabilities).all(axis=1)
-        return report(Judgement(manifest, rows, able, how, doubts_of(probabilities, labels, able)), out)
+        if not able.any():
+            raise ValueError(f"{manifest.folder}: no label can be judged: all videos of a class are of one group")
+        agreed = float((probabilities.argmax(axis=1) == labels)[able].mean())
+        return report(Judgement(manifest, rows, able, how, agreed, doubts_of(probabilities, labels, able)), out)
 
 
 def start_of(given: LoadedModel) -> LoadedModel | None:
@@ -170,63 +176,3 @@ def split_anew(manifest: Manifest, rows: np.ndarray, held_out: np.ndarray, folde
     about = manifest.about
     folder.mkdir(parents=True, exist_ok=True)
     return write_manifest(folder, manifest.name, manifest.classes, root, moved, about.encode, about.shards)
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """The rows of the videos, which of them could be judged, by what, and the result."""
-
-    manifest: Manifest
-    rows: np.ndarray
-    able: np.ndarray
-    how: str
-    found: Doubts
-
-    @property
-    def table(self) -> list[tuple[str, str, str, float]]:
-        """(path, given label, suggested label, score), the most doubtful first."""
-        names, lines = self.manifest.classes, []
-        for place, suggested, score in zip(self.found.places, self.found.suggested, self.found.scores, strict=True):
-            facts = self.manifest[int(self.rows[place])]
-            path = facts.id if facts.in_shard or not facts.path else facts.path
-            lines.append((path, names[facts.label], names[suggested], round(float(score), 4)))
-        return lines
-
-    @property
-    def unjudged(self) -> list[str]:
-        """The classes with videos that could not be judged."""
-        labels = np.unique(self.manifest.labels[self.rows[~self.able]])
-        return [self.manifest.classes[label] for label in labels]
-
-    def strips(self) -> list[tuple[str, np.ndarray]]:
-        """A line and a few frames of each of the most doubtful videos."""
-        found = []
-        for place, (path, given, suggested, _) in zip(self.found.places[:SHOWN], self.table, strict=False):
-            with self.manifest.open(int(self.rows[place])) as reader:
-                count = len(reader.times_sec)
-                frames = reader.read(np.linspace(0, count - 1, min(FRAMES, count)).round().astype(int))
-            found.append((f"{given}? rather {suggested}: {path}", frames))
-        return found
-
-
-def report(judgement: Judgement, out: Path) -> Path:
-    """Write doubts.csv and the page, print the result, and return the page."""
-    table, likely = judgement.table, judgement.found.likely
-    write_table(out / "doubts.csv", [["path", "given", "suggested", "score"], *table])
-    notes = [
-        f"Judged by {judgement.how}. A score of 0 is a label that is surely wrong, 1 one that is surely right. Test "
-        "videos are not judged.",
-    ]
-    if judgement.unjudged:
-        notes.append(
-            f"{(~judgement.able).sum()} videos cannot be judged (all videos of their class are of one group, or they "
-            f"cannot be read), of the classes {', '.join(judgement.unjudged)}."
-        )
-    page = out / "doubts.html"
-    facts = [(f"{likely:,}", "labels are likely wrong"), (f"{len(table):,}", "videos judged")]
-    doubts_page(page, judgement.manifest.name, facts, notes, judgement.strips(), table)
-    print(f"{likely} of {len(table)} labels are likely wrong, by {judgement.how}")
-    for note in notes[1:]:
-        print(note)
-    print(f"table: {out / 'doubts.csv'}")
-    return page

@@ -24,7 +24,7 @@ def look(manifest: Manifest) -> None:
     names = manifest.classes
     print(f"training videos of a class: {counts[few]} ({names[few]}) to {counts[many]} ({names[many]})")
     if counts[many] > UNEVEN * max(1, counts[few]):
-        print("WARNING: the classes are uneven: expect more mistakes in the small ones")
+        print("WARNING: the classes are uneven: expect more mistakes in the small ones (see data.balance)")
 
 
 def spread(values: list[float] | list[int]) -> str:

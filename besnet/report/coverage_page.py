@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from besnet.data.coverage import coverage, difference, remarks
+from besnet.data.coverage import coverage, difference, remarks, same_pictures
 from besnet.data.manifest import SPLITS, STATES, Manifest
 from besnet.report.page import Page
 
@@ -32,6 +32,10 @@ def coverage_page(data: Path, out: Path | None = None) -> Path:
     )
     for text in (difference(manifest), *remarks(manifest)):
         page.text(text)
+    for (first, second), pairs in same_pictures(manifest).items():
+        page.heading(f"The same pictures in {first} and {second}, encoded anew")
+        page.text("A guess from a few frames, their changes and the length: look at them before you remove one.")
+        page.table([first, second], pairs[:LISTED])
     page.heading("Splits")
     page.table(
         ["split", *STATES, "ready"],

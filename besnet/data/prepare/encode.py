@@ -18,6 +18,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from besnet.data.looks import See
 from besnet.data.prepare.quality import measure_quality
 from besnet.video.orientation import Orientation
 from besnet.video.pyav_reader import PyAVReader
@@ -71,13 +72,16 @@ class _Target:
     rate: Fraction
 
 
-def encode(reader: PyAVReader, first: int, last: int, short_side: int) -> Encoded:
+def encode(
+    reader: PyAVReader, first: int, last: int, short_side: int, see: See = lambda number, frame: None
+) -> Encoded:
     """Re-encode the frames first..last of an open video; time stamps are kept, sound is dropped, frames are upright.
 
+    see: gets the number of each frame, and the frame as it is decoded.
     Raises VideoError where the video does not decode completely.
     """
     target = _target(reader, short_side)
-    source = _Source(reader, first, last, target)
+    source = _Source(reader, first, last, target, see)
     size = (target.height, target.width) if target.orientation.transposed else (target.width, target.height)
     trial = _write(source.trial, target, size, CRF_FIRST, TRIAL_PRESET)
     crf = _round(CRF_FIRST + _room(measure_quality(source.trial, trial)) + TRIAL_OFFSET)
@@ -97,7 +101,8 @@ class _Source:
     Building it decodes every frame. `trial`: pieces spread over the video, `checked`: every `step`-th frame.
     """
 
-    def __init__(self, reader: PyAVReader, first: int, last: int, target: _Target) -> None:
+    def __init__(self, reader: PyAVReader, first: int, last: int, target: _Target, see: See) -> None:
+        self._see = see
         self._reader, self._first, self._last, self._scale = reader, first, last, _Scaler(target)
         self._all: list[Any] | None = None
         self.step = max(7, -(-len(self) // CHECKED_FRAMES))  # 7: all phases of the B frames are met
@@ -124,6 +129,7 @@ class _Source:
             return
         times, target = self._reader.times_sec, self._scale.target
         for number, frame in self._reader.frames(self._first, self._last):
+            self._see(number, frame)
             yield self._scale(frame, round((times[number] - times[self._first]) / target.time_base))
 
 

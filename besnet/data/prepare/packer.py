@@ -109,7 +109,8 @@ class Packer:
             assert outcome.facts is not None
             several = {} if isinstance(label, int) else {"classes": [self.classes[number] for number in label]}
             own = {"label": label} if isinstance(label, int) else {"labels": label}
-            about = {"id": entry.id, **own, "split": entry.split, **outcome.facts, **(outcome.extra or {})}
+            facts = {name: fact for name, fact in outcome.facts.items() if name != "looks"}  # for the manifest alone
+            about = {"id": entry.id, **own, "split": entry.split, **facts, **(outcome.extra or {})}
             if entry.group:
                 about["group"] = entry.group
             if isinstance(label, int) and label >= 0:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from besnet.data.looks import Looks, See
 from besnet.data.paths import hash_file, read_range
 from besnet.data.prepare.encode import encode
 from besnet.data.row import MAX_FILE_BYTES, hash_bytes
@@ -66,15 +67,16 @@ def process_video(job: Job) -> Outcome:
             else clipped(job, reader)
         )
         check_total(last + 1 - first, reader.coded_size, reader.name)
+        looks = Looks(reader.times_sec, reader.orientation, first, last)
         if job.mode == "encode":
-            made = encode(reader, first, last, job.short_side)
+            made = encode(reader, first, last, job.short_side, looks.see)
         else:
             if (first, last) != (0, len(reader) - 1):
                 raise VideoError(
                     f"{path.name}: lasts {reader.times_sec[-1]:.0f} s: the whole video, of which {job.start_sec:g} s "
                     f"to {job.end_sec:g} s are meant; these are cut only where videos are re-encoded"
                 )
-            decode_all(reader)
+            decode_all(reader, looks.see)
             made = None
     digest, size = (hash_bytes(source), len(source)) if isinstance(source, bytes) else hash_file(path, MAX_FILE_BYTES)
     extra = {}
@@ -95,6 +97,7 @@ def process_video(job: Job) -> Outcome:
         "height": facts.height,
         "hash": digest if made is None else hash_bytes(made.data),
         "source_hash": digest,
+        "looks": looks.text,
     }
     if left_out:
         row["why"] = left_out
@@ -117,12 +120,19 @@ def write_piece(path: str, data: bytes) -> None:
     unfinished.replace(path)
 
 
-def decode_all(reader: PyAVReader) -> None:
-    """Decode every frame, and some that follow key frames on their own too, as training does: they must be equal."""
+def decode_all(reader: PyAVReader, see: See) -> None:
+    """Decode every frame, and some that follow key frames on their own too, as training does: they must be equal.
+
+    see: gets the number of each frame, and the frame.
+    """
     numbers = reader.after_key_frames()
     chosen = numbers[np.unique(np.linspace(0, len(numbers) - 1, ALONE).astype(int))] if len(numbers) else numbers
     to_rgb = ToRGB(reader.name, reader.orientation)
-    kept = {n: hash_bytes(to_rgb(f).tobytes()) for n, f in reader.frames(0, len(reader) - 1) if n in chosen}
+    kept = {}
+    for number, frame in reader.frames(0, len(reader) - 1):
+        see(number, frame)
+        if number in chosen:
+            kept[number] = hash_bytes(to_rgb(frame).tobytes())
     for number, digest in kept.items():
         if hash_bytes(reader.read([number]).tobytes()) != digest:
             raise VideoError(f"{reader.name}: frame {number} is another one when it is not decoded from the beginning")

@@ -16,7 +16,7 @@ from besnet.data.prepare.process_video import Job, Outcome, write_piece
 from besnet.data.row import MAX_FILE_BYTES, hash_bytes
 from besnet.data.shards import members
 
-FACTS = ("size", "frames", "fps", "duration_sec", "width", "height", "hash", "source_hash", "why")
+FACTS = ("size", "frames", "fps", "duration_sec", "width", "height", "hash", "source_hash", "why", "looks")
 ROW_KEYS = {"id", "label", "split", "class", "group", "labels", "classes"}
 
 
