@@ -19,8 +19,8 @@ COMMON, TIMES, TEST = 120, 20, 40
 RARE = "up"
 WAYS = {
     "as it is": [],
-    "data.balance 0.5": ["--data.balance=0.5"],
     "data.balance 1": ["--data.balance=1"],
+    "data.balance 0.5": ["--data.balance=0.5"],
     "recipe.class_weights balanced": ["--recipe.class_weights=balanced"],
 }
 NETWORK = ["--model.blocks=[1,1]", "--model.width=16", "--model.temporal_padding=replicate", "--model.dilations=[1,2]"]
@@ -60,7 +60,7 @@ def main() -> None:
     """Train, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=8)
     given = parser.parse_args()
     lines = []
     with tempfile.TemporaryDirectory() as folder:
