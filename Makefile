@@ -80,7 +80,7 @@ WEIZMANN ?= data/weizmann
 prove-learn: .venv/ready ## besnet learn with no options on Weizmann as class folders; fails below 90 % on unseen people (half an hour)
 	$(BIN)/python -m benchmarks.prove_learn $(WEIZMANN)
 
-prove-labels: .venv/ready ## two figures in one picture, two labels: fails below a mAP of 90 % (twenty minutes on two cores)
+prove-labels: .venv/ready ## two figures in one picture, two labels: fails below a mAP of 90 % (an hour on two cores)
 	$(BIN)/pytest -m slow tests/test_several_labels.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.prove_labels
 

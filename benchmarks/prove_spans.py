@@ -29,7 +29,7 @@ WANTED = 0.8
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "stick_figures.yaml"
 TRAIN = [
     "--data.clip.frame_interval=4", "--data.crop.kind=whole", "--data.balance=0.5", "--evaluation.pairs=[]",
-    "--trainer.max_epochs=20",
+    "--trainer.max_epochs=30",
 ]  # fmt: skip
 
 
