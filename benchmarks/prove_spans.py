@@ -28,23 +28,22 @@ BACKGROUND = "rest"
 WANTED = 0.8
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "stick_figures.yaml"
 TRAIN = [
-    "--data.clip.frame_interval=4", "--data.crop.kind=whole", "--data.balance=0.5", "--evaluation.pairs=[]",
+    "--data.clip.frame_interval=4", "--data.balance=0.5", "--evaluation.pairs=[]", "--evaluation.num_clips=2",
     "--trainer.max_epochs=30",
 ]  # fmt: skip
 
 
 def frames_of(video: Path) -> Iterator[np.ndarray]:
-    """A drawn video at FPS, on a square of SIDE pixels: uint8 (SIDE, SIDE, 3)."""
+    """The middle square of a drawn video at FPS: uint8 (SIDE, SIDE, 3)."""
     with open_video(video) as reader:
         wanted = np.arange(0, reader.times_sec[-1], 1 / FPS)
         numbers = np.searchsorted(reader.times_sec, wanted + SLACK_SEC, side="right") - 1
         for frame in reader.read(numbers):
-            picture = Image.new("RGB", (SIDE, SIDE))
             height, width = frame.shape[:2]
-            scale = SIDE / max(height, width)
-            small = Image.fromarray(frame).resize((round(width * scale), round(height * scale)))
-            picture.paste(small, ((SIDE - small.width) // 2, (SIDE - small.height) // 2))
-            yield np.asarray(picture)
+            side = min(height, width)
+            top, left = (height - side) // 2, (width - side) // 2
+            square = Image.fromarray(frame[top : top + side, left : left + side])
+            yield np.asarray(square.resize((SIDE, SIDE)))
 
 
 def join(videos: list[tuple[str, Path]], to: Path, rng: np.random.Generator) -> Iterator[tuple[str, float, float]]:
