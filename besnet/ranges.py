@@ -89,7 +89,7 @@ RANGES: dict[str, Any] = {
     "model": {
         "num_classes": CLASSES, "dilations": DILATIONS, "blocks": BLOCKS, "width": WIDTH, "dropout": OPEN_SHARE,
         "activation_checkpointing": count(8, items=(0, 8)), "mean": Range(0, 1, items=(3, 3)),
-        "std": Range(0, 1, open_below=True, items=(3, 3)),
+        "std": Range(0, 1, open_below=True, items=(3, 3)), "taps_after": count(1000, least=0),
     },
     "data": {
         "clip": CLIP, "crop": CROP, "augmentation": AUGMENTATION, "crop_size": SIDE, "batch_size": BATCH,

@@ -9,8 +9,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import ResNet, resnet18, resnet50
 
+from besnet.bench.flops import counted
 from besnet.checkpoints.pretrained import Start, load_pretrained
 from besnet.models.besnet import BesNet
+from besnet.models.build import build
+from besnet.models.depth import depths
 from besnet.models.inflation import inflate_weights
 
 
@@ -181,3 +184,46 @@ def test_the_same_names_with_other_shapes_are_refused(small: BesNet) -> None:
         ValueError, match=r"'conv1.weight' has shape \(64, 3, 7, 7\), which cannot fill \(32, 3, 7, 7\)"
     ):
         inflate_weights(resnet18(num_classes=3).state_dict(), narrow)
+
+
+@pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "resnet18", None])
+def test_blocks_without_taps_see_single_frames(backbone: str | None) -> None:
+    """With centre inflation the outer taps are 0: which blocks have taps changes nothing but the work."""
+    model = {"num_classes": 5, "inflation": "centre", "temporal_padding": "replicate", "backbone": backbone}
+    if backbone is None:
+        model |= {"blocks": [1, 2], "width": 8, "block": "basic"}
+    torch.manual_seed(0)
+    whole, upper = build(model).eval(), build(model | {"taps_after": 2}).eval()
+    flat = {
+        name: torch.randn_like(value) * 0.1 for name, value in whole.state_dict().items() if value.is_floating_point()
+    }
+    state = {name: flat.get(name, value) for name, value in whole.state_dict().items()}
+    for name, value in state.items():
+        if value.ndim == 5 and name.endswith("weight"):
+            value[:, :, 0] = value[:, :, 2] = 0
+        if name.endswith("running_var"):
+            value.abs_().add_(0.5)
+    whole.load_state_dict(state)
+    upper.load_state_dict(
+        {name: value[:, :, 1] if value.ndim > upper.state_dict()[name].ndim else value for name, value in state.items()}
+    )
+    assert set(upper.temporal_layers) < set(whole.temporal_layers)
+    places = depths(upper)
+    frozen = [name for depth in places[:3] for name in depth.modules]
+    assert not any(f"backbone.{layer}.".startswith(f"{name}.") for layer in upper.temporal_layers for name in frozen)
+    clips = torch.randn(1, 3, 5, 64, 64)
+    draws = torch.ones(upper.num_temporal_layers, dtype=torch.int64)
+    with torch.no_grad():
+        wanted = whole(clips)
+        torch.testing.assert_close(upper(clips), wanted, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(upper(clips, draws), wanted, rtol=1e-4, atol=1e-4)
+    assert counted(lambda: upper(clips)) < counted(lambda: whole(clips))
+
+
+def test_taps_after_the_last_layer_are_refused() -> None:
+    with pytest.raises(ValueError, match="taps_after 40: no layer after so many blocks"):
+        build({"num_classes": 5, "backbone": "resnet18", "taps_after": 40})
+    with pytest.raises(ValueError, match="taps_after"):
+        build({"num_classes": 5, "taps_after": -1})
+    with pytest.raises(ValueError, match="does not apply to r3d_18"):
+        build({"num_classes": 5, "network": "r3d_18", "taps_after": 1})

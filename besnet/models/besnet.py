@@ -41,8 +41,10 @@ class BesNet(InflatedNetwork):
         frozen_bn: bool = False,
         zero_init_residual: bool = False,
         frame_features: bool = False,
+        taps_after: int = 0,
     ) -> None:
         sizes = {"num_classes": num_classes, "width": width, "dropout": dropout, "dilations": list(dilations)}
+        sizes["taps_after"] = taps_after
         check_section("model", sizes | {"blocks": blocks, "activation_checkpointing": activation_checkpointing})
         if frame_features and dilations:
             raise ValueError(f"frame_features: single frames have no dilations: [] is expected, not {list(dilations)}")
@@ -50,7 +52,7 @@ class BesNet(InflatedNetwork):
         try:
             super().__init__(
                 flat, num_classes, dilations, temporal_padding, mixture, dropout, activation_checkpointing,
-                frozen_bn or frame_features,
+                frozen_bn or frame_features, taps_after,
             )  # fmt: skip
         except ValueError as error:
             if backbone is None:

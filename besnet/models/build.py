@@ -45,6 +45,8 @@ class ModelArguments:
         zero_init_residual: of the ResNet: start every block as the identity; a pretrained start overwrites it.
         frame_features: a control: the 2D network (dilations []) looks at single frames and stays as loaded; its
             features are averaged over time, and only an MLP on them learns.
+        taps_after: so many blocks after the stem (counted as recipe.freeze does) have no taps in time and see single
+            frames; 0: taps wherever they can be.
         mean: of red, green and blue, 0..1, which is subtracted from the pixels; null for that of the weights that the
             network starts from, or else ImageNet's.
         std: which the pixels are then divided by; null as for mean.
@@ -66,6 +68,7 @@ class ModelArguments:
     frozen_bn: bool = False
     zero_init_residual: bool = False
     frame_features: bool = False
+    taps_after: int = 0
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
 

@@ -9,12 +9,14 @@ Source: E. Golge, "Random Dilation Networks for Action Recognition in Videos", 2
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from besnet.models.anatomy import Anatomy, anatomy
+from besnet.models.depth import depths
 from besnet.models.dilation import DilationConv, Mixture, TemporalPadding
 from besnet.models.network import Network
 from besnet.models.recomputation import recompute_blocks
@@ -73,6 +75,8 @@ class InflatedNetwork(Network):
         activation_checkpointing: recompute activations in the backward pass instead of keeping them: True for all
             stages, or the stages (1, 2, ...) that do.
         frozen_bn: keep BatchNorm's statistics and parameters as loaded (for small batches on pretrained weights).
+        taps_after: so many blocks after the stem have no taps and see single frames, counted as besnet.models.depth
+            does; 0: taps wherever they can be.
     ValueError if no layer can have taps, or if the backbone does not end with a linear layer.
     """
 
@@ -89,6 +93,7 @@ class InflatedNetwork(Network):
         dropout: float = 0.0,
         activation_checkpointing: bool | Sequence[int] = False,
         frozen_bn: bool = False,
+        taps_after: int = 0,
     ) -> None:
         super().__init__()
         if any(d < 1 for d in dilations) or len(set(dilations)) != len(dilations):
@@ -100,6 +105,8 @@ class InflatedNetwork(Network):
         self.anatomy: Anatomy = anatomy(backbone)
         if dilations and not self.anatomy.temporal:
             raise ValueError(f"{type(backbone).__name__} has no layer that can have taps in time: use dilations []")
+        if dilations and taps_after:
+            self.anatomy = replace(self.anatomy, temporal=layers_after(backbone, self.anatomy.temporal, taps_after))
         self.num_classes = num_classes
         self.dilations = tuple(dilations)
         self.draws = mixture == "uniform" and bool(dilations)
@@ -180,6 +187,15 @@ class InflatedNetwork(Network):
         if draws.ndim == 1 and draws.device.type == "cpu" and not torch.compiler.is_compiling():
             return [self.dilations[i] for i in draws.tolist()]
         return self.dilation_table[draws.to(self.dilation_table.device, non_blocking=True)].unbind()
+
+
+def layers_after(backbone: nn.Module, layers: Sequence[str], blocks: int) -> tuple[str, ...]:
+    """Those of the named layers that come after so many blocks. ValueError if there are none."""
+    early = [f"{name}." for depth in depths(backbone)[: blocks + 1] for name in depth.modules]
+    found = tuple(name for name in layers if not f"{name}.".startswith(tuple(early)))
+    if not found:
+        raise ValueError(f"taps_after {blocks}: no layer after so many blocks can have taps in time: use a smaller one")
+    return found
 
 
 @contextmanager
