@@ -308,6 +308,39 @@ def test_slurm_does_a_preparation_as_an_array_and_a_last_job(
     assert cli.run("launch", words) == 1
 
 
+def test_a_lab_is_an_array_of_trainings_one_of_evaluations_and_a_last_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = tmp_path / "calls"
+    (tmp_path / "sbatch").write_text(f'#!/bin/sh\necho "$@" >> {calls}\nwc -l < {calls}\n')
+    (tmp_path / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    lab = "lab --config=c.yaml --out=o --controls=[none,random_12] --seeds=3"
+    launched(tmp_path, f"--launcher=slurm --submit {lab}", capsys)
+    train, evaluate, last = (tmp_path / f"job{name}.yaml" for name in ("", "-evaluate", "-last"))
+    assert [line.split() for line in calls.read_text().splitlines()] == [
+        ["--parsable", str(train)],
+        ["--parsable", "--dependency=afterany:1", str(evaluate)],
+        ["--parsable", "--dependency=afterany:2", str(last)],
+    ]
+    assert "#SBATCH --array=0-5" in train.read_text()
+    assert '"--part=train:$SLURM_ARRAY_TASK_ID/6"' in train.read_text()
+    assert '"--part=evaluate:$SLURM_ARRAY_TASK_ID/6"' in evaluate.read_text()
+    assert "--part" not in last.read_text()
+    for file in (train, evaluate, last):
+        assert subprocess.run(["bash", "-n", str(file)]).returncode == 0
+
+    models = pytest.importorskip("kubeflow_trainer_api.models")
+    launched(tmp_path, f"--launcher=kubernetes {lab}", capsys)
+    jobs = list(yaml.safe_load_all(train.read_text()))
+    for job in jobs:
+        parsed = models.IoK8sApiBatchV1JobSpec.from_dict(job["spec"])
+        assert json.loads(json.dumps(parsed.to_dict())) == job["spec"], "a key that Kubernetes does not know is dropped"
+    arguments = [job["spec"]["template"]["spec"]["containers"][0]["args"] for job in jobs]
+    assert [words[-1] for words in arguments] == ["--part=train:auto/6", "--part=evaluate:auto/6", "--seeds=3"]
+    assert [job["spec"].get("suspend", False) for job in jobs] == [False, True, True]
+
+
 def test_parts_cannot_be_submitted_where_there_is_no_slurm(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -213,3 +213,21 @@ def test_controls_are_named_or_described() -> None:
     )  # fmt: skip
     with pytest.raises(ValueError, match="unknown control 'fixed'"):
         find_control("fixed")
+
+
+def test_a_lab_in_parts_has_the_figures_of_one_machine(
+    config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One run trained and evaluated as a part, one trained only; the last call does the rest."""
+    one, parts = tmp_path / "one", tmp_path / "parts"
+    asked = [word for word in words(config, one, "[random_12]") if not word.startswith("--out")]
+    assert cli.run("lab", [f"--out={one}", *asked]) == 0
+    for part in ("train:1/2", "train:0/2", "evaluate:1/2"):
+        assert cli.run("lab", [f"--out={parts}", *asked, f"--part={part}"]) == 0
+    with pytest.raises(SystemExit):
+        cli.run("lab", [f"--out={parts}", *asked, "--part=train:0/3"])
+    assert "this lab has 2 runs" in capfd.readouterr().err
+    assert not (parts / "results.json").exists()
+    assert cli.run("lab", [f"--out={parts}", *asked]) == 0
+    assert "2 of 2 runs were already finished" in capfd.readouterr().err
+    assert figures(parts) == figures(one)

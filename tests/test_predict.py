@@ -20,10 +20,10 @@ from besnet.data.evaluation_clips import read_clips
 from besnet.data.manifest import Manifest
 from besnet.evaluation.tempering import tempered
 from besnet.lab import inference_worker
-from besnet.lab.lab import view_plan
 from besnet.lab.plan import chunk_file
 from besnet.lab.results import read_chunk
 from besnet.lab.runs import checkpoint_of
+from besnet.lab.setup import view_plan
 from besnet.video.reader import Reader
 from besnet.watchdog import watched
 from tests import command, moving_squares

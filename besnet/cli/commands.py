@@ -30,6 +30,11 @@ PART = (
     "counted from 0. auto/64 takes the number from SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX. The same command "
     "without --part ends the work"
 )
+LAB_PART = (
+    "do only this run's training or evaluation, such as train:3/12 or evaluate:3/12, beside others on other machines: "
+    "run k of 12, counted from 0. train:auto/12 takes the number from SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX. "
+    "The same command without --part ends the work"
+)
 
 
 def arguments(
@@ -86,8 +91,13 @@ def lab(verb: str, words: list[str]) -> int:
 
     if any(word.partition("=")[0] == "--power" for word in words):
         return lab_power(verb, words)
-    settings = arguments(verb, words)
+    settings = arguments(verb, words, {"part": LAB_PART})
+    part = settings.pop("part")
     parse(train_parser("train"), ["--config", str(settings["config"]), "--out", str(settings["out"])], "train")
+    if part is not None:
+        from besnet.lab.parts import lab_part
+
+        return lab_part(part, **settings)
     return finish(VERBS[verb].load()(**settings))
 
 
@@ -136,7 +146,7 @@ def doubts(verb: str, words: list[str]) -> int:
     return finish(VERBS[verb].load()(train=partial(train, "train"), **settings))
 
 
-LAUNCHED = ("train", "evaluate", "prepare")
+LAUNCHED = ("train", "evaluate", "prepare", "lab")
 
 
 def learn(verb: str, words: list[str]) -> int:
@@ -154,14 +164,18 @@ def learn(verb: str, words: list[str]) -> int:
 
 
 def launch(verb: str, words: list[str]) -> int:
-    """Start many processes: the words before `train`, `evaluate` or `prepare` are the launcher's."""
+    """Start many processes: the words before `train`, `evaluate`, `prepare` or `lab` are the launcher's."""
     cut = next((number for number, word in enumerate(words) if word in LAUNCHED), len(words))
     near = [word for word in words if difflib.get_close_matches(word, LAUNCHED)]
     if cut == len(words) and near:
-        raise ValueError(f"launch: {near[0]!r}: must be train, evaluate or prepare")
+        raise ValueError(f"launch: {near[0]!r}: must be train, evaluate, prepare or lab")
     function = VERBS[verb].load()
     parser = new_parser(verb)
     names = parser.add_function_arguments(function, skip={"command"})
     settings = parser.instantiate(parse(parser, words[:cut], verb))
     check_arguments(verb, vars(settings))
-    return finish(function(command=words[cut:], **{name: settings[name] for name in names}))
+    given = {name: settings[name] for name in names}
+    if words[cut : cut + 1] == ["lab"] and given["parts"] is None:
+        own = arguments("lab", words[cut + 1 :], {"part": LAB_PART})
+        given["parts"] = len(own["controls"]) * own["seeds"]
+    return finish(function(command=words[cut:], **given))

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from besnet.jobs.stages import LAST, STAGES
 from besnet.training.exit_codes import OUT_OF_MEMORY, WRONG_USE
 
 RETRIES_OF_A_PART = 3
@@ -19,46 +20,46 @@ class Cluster:
     runs_claim: str
 
 
-def indexed_job(command: list[str], parts: int, cluster: Cluster) -> str:
-    """An Indexed Job: pod k does part k of a preparation. Its last line says how to end the preparation.
+def indexed_jobs(command: list[str], parts: int, cluster: Cluster) -> str:
+    """Indexed Jobs: pod k does part k of a preparation, or run k of a lab; then one pod ends the work.
 
     A part that fails is tried again, unless it was used wrongly; the loss of a node does not count.
     """
     fail = {"action": "FailIndex", "onExitCodes": {"operator": "In", "values": [WRONG_USE]}}
     ignore = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
-    job = {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": "besnet-prepare"},
-        "spec": {
-            "completionMode": "Indexed",
-            "completions": parts,
-            "parallelism": parts,
-            "backoffLimitPerIndex": RETRIES_OF_A_PART,
-            "maxFailedIndexes": parts,
-            "podFailurePolicy": {"rules": [fail, ignore]},
-            "template": {"spec": pod([*command, f"--part=auto/{parts}"], cluster, read_only_data=False)},
-        },
-    }
-    head = [
-        "Written by `besnet launch --launcher kubernetes`: a preparation in parts, one pod each.",
-        "When the job has ended, one pod ends the preparation: see besnet-prepare-last below.",
+    name = f"besnet-{command[0]}"
+    text, before = "", ""
+    for added, flag in (STAGES[command[0]] | {LAST: ""}).items():
+        spec: dict[str, Any] = {"suspend": True} if before else {}
+        if flag:
+            words = [*command, f"{flag}auto/{parts}"]
+            spec |= {
+                "completionMode": "Indexed",
+                "completions": parts,
+                "parallelism": parts,
+                "backoffLimitPerIndex": RETRIES_OF_A_PART,
+                "maxFailedIndexes": parts,
+                "podFailurePolicy": {"rules": [fail, ignore]},
+            }
+        else:
+            words = command
+            spec |= {"backoffLimit": RETRIES_OF_A_PART}
+        spec["template"] = {"spec": pod(words, cluster, read_only_data=command[0] != "prepare")}
+        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": f"{name}{added}"}, "spec": spec}
+        text += ("---\n" if text else "") + document(started_after(before, f"{name}{added}"), job)
+        before = f"{name}{added}"
+    return text
+
+
+def started_after(before: str, name: str) -> list[str]:
+    """How a job starts: at once, or when the one before has ended, whether or not each of its pods went well."""
+    if not before:
+        return ["Written by `besnet launch --launcher kubernetes`: a pod for each part; then the suspended jobs below."]
+    return [
+        f"until kubectl get job/{before} -o jsonpath='{{.status.conditions[*].type}}' | grep -qE 'Complete|Failed'; "
+        "do sleep 10; done",
+        f"""kubectl patch job/{name} -p '{{"spec":{{"suspend":false}}}}'""",
     ]
-    last = {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": "besnet-prepare-last"},
-        "spec": {
-            "suspend": True,
-            "backoffLimit": RETRIES_OF_A_PART,
-            "template": {"spec": pod(command, cluster, read_only_data=False)},
-        },
-    }
-    start = [
-        "kubectl wait --for=condition=complete --timeout=-1s job/besnet-prepare",
-        """kubectl patch job/besnet-prepare-last -p '{"spec":{"suspend":false}}'""",
-    ]
-    return text(head, job) + "---\n" + text(start, last)
 
 
 def pod(command: list[str], cluster: Cluster, read_only_data: bool) -> dict[str, Any]:
@@ -116,7 +117,7 @@ def train_job(command: list[str], nproc_per_node: int, nnodes: int, cluster: Clu
         "Written by `besnet launch --launcher kubernetes`, for Kubeflow Trainer v2. A pod that fails is started again,",
         f"and the run resumes; code {OUT_OF_MEMORY} (out of memory) needs a change first.",
     ]
-    return text(head, job)
+    return document(head, job)
 
 
 def mounts(read_only: bool) -> list[dict[str, Any]]:
@@ -134,6 +135,6 @@ def volumes(cluster: Cluster, read_only: bool) -> list[dict[str, Any]]:
     ]
 
 
-def text(comments: list[str], content: dict[str, Any]) -> str:
+def document(comments: list[str], content: dict[str, Any]) -> str:
     """A YAML document with comments before it."""
     return "".join(f"# {line}\n" for line in comments) + yaml.safe_dump(content, sort_keys=False)

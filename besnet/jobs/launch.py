@@ -13,7 +13,8 @@ from typing import Literal
 from besnet.environment import LAUNCHER
 from besnet.files import write_text
 from besnet.jobs import slurm
-from besnet.jobs.kubernetes import Cluster, indexed_job, train_job
+from besnet.jobs.kubernetes import Cluster, indexed_jobs, train_job
+from besnet.jobs.stages import STAGES
 from besnet.training.exit_codes import NON_RETRYABLE
 
 LONG_SEC = 600.0  # a job that ran this long made progress: its restarts are counted from zero again
@@ -39,7 +40,8 @@ def launch(
 ) -> int:
     """Start `besnet COMMAND` on every rank, and restart it when it fails for a reason that may pass.
 
-    `prepare` is done in parts, by Slurm or Kubernetes: a task does each, and a last one ends the work.
+    `prepare` is done in parts, by Slurm or Kubernetes: a task does each, and a last one ends the work. So is `lab`: a
+    task trains each run, one evaluates each network, and a last one writes the page.
 
     Args:
         command: verb and arguments as after `besnet`, for instance train --config configs/weizmann.yaml.
@@ -52,41 +54,47 @@ def launch(
         max_restarts: restarts in a row of a job that fails; ten minutes of work reset the count.
         sbatch: with `slurm`: more options for the job, for example ["--time=24:00:00", "--partition=gpu"].
         warn_sec: with `slurm`: seconds before the time limit at which the run saves a checkpoint and is queued again.
-        job_file: with `slurm` and `kubernetes`: the job file to write; with prepare and `slurm` there is another one
-            for the last job beside it.
+        job_file: with `slurm` and `kubernetes`: the job file to write; with prepare or lab and `slurm` there are others
+            beside it, for the later jobs.
         submit: submit the job file, with sbatch or kubectl.
-        parts: with prepare: the number of parts.
+        parts: with prepare: the number of parts; a lab has one for each run.
         image: with `kubernetes`: the image of the pods.
         data_claim: with `kubernetes`: the claim of the volume /data.
         runs_claim: with `kubernetes`: the claim of the volume /runs.
     """
     if node_rank >= nnodes:
         raise ValueError(f"launch: --node_rank {node_rank}: must be 0 to {nnodes - 1} with --nnodes {nnodes}")
-    if not command or command[0] not in ("train", "evaluate", "prepare"):
+    if not command or command[0] not in ("train", "evaluate", "prepare", "lab"):
         raise ValueError("launch: nothing to run: write besnet launch [OPTIONS] train --config FILE ...")
-    if (command[0] == "prepare") != (parts is not None):
+    if (command[0] in STAGES) != (parts is not None):
         raise ValueError("launch: --parts N goes with prepare, and prepare with --parts N: the number of parts")
-    if command[0] == "prepare" and launcher == "local":
-        raise ValueError("launch: on one machine `besnet prepare` uses all cores: give --launcher slurm or kubernetes")
+    if command[0] in STAGES and launcher == "local":
+        raise ValueError(
+            f"launch: on one machine `besnet {command[0]}` uses all cores: give --launcher slurm or kubernetes"
+        )
     if launcher == "kubernetes":
         cluster = Cluster(image, data_claim, runs_claim)
         if parts is None:
             text = train_job(command, nproc_per_node, nnodes, cluster)
         else:
-            text = indexed_job(command, parts, cluster)
+            text = indexed_jobs(command, parts, cluster)
         write_text(job_file, text)
         print(text)
         return applied(job_file, submit)
     if parts is not None:
-        last = job_file.with_name(f"{job_file.stem}-last{job_file.suffix}")
-        for path, text in zip(
-            (job_file, last), slurm.scripts_of_parts(command, parts, max_restarts, sbatch or []), strict=True
-        ):
+        files = {}
+        for name, text in slurm.scripts_of_parts(command, parts, max_restarts, sbatch or [], warn_sec).items():
+            path = job_file.with_name(f"{job_file.stem}{name}{job_file.suffix}")
             write_text(path, text)
             print(f"# {path}\n{text}")
+            files[name] = path
         if submit:
-            return slurm.submit_parts(job_file, last, parts)
-        print(f"# submit them with: sbatch --dependency=afterany:$(sbatch --parsable {job_file}) {last}")
+            return slurm.submit_parts(list(files.values()), parts)
+        line = ""
+        for path in files.values():
+            behind = f"--dependency=afterany:$({line}) " if line else ""
+            line = f"sbatch --parsable {behind}{path}"
+        print(f"# submit them with: {line}")
         return 0
     if launcher == "local":
         return local(command, nproc_per_node, nnodes, node_rank, rdzv_endpoint, max_restarts)

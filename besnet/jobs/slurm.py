@@ -1,4 +1,4 @@
-"""Job files for Slurm: torchrun on every machine for a training, an array of parts and a last job for a preparation."""
+"""Job files for Slurm: torchrun on every machine for a training, arrays and a last job for what is done in parts."""
 
 import re
 import shlex
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from besnet.jobs.stages import LAST, STAGES
 from besnet.jobs.torchrun import SIGNALS
 from besnet.training.exit_codes import NON_RETRYABLE, STOPPED
 
@@ -45,33 +46,42 @@ scontrol requeue "$SLURM_JOB_ID"
 
 PARTS = """\
 #!/bin/bash
-#SBATCH --job-name=besnet-prepare
+#SBATCH --job-name=besnet-{name}
 #SBATCH --array=0-{last}
 #SBATCH --ntasks=1
 #SBATCH --requeue
 #SBATCH --open-mode=append
+#SBATCH --signal=B:USR1@{warn_sec}
 {more}
 # Written by `besnet launch --launcher slurm`: task k does part k of {parts}. The number of parts stands here and not in
-# Slurm's variables, which count only the tasks of this submission. A task that fails is queued again, {retries} times.
+# Slurm's variables, which count only the tasks of this submission. A task that fails is queued again, {retries} times;
+# one that reaches its time limit is stopped before, queued again, and resumes.
 
-srun --ntasks=1 {python} -m besnet {command} "--part=$SLURM_ARRAY_TASK_ID/{parts}"
-code=$?
+again=0
+trap 'again=1; scancel --signal=TERM "$SLURM_JOB_ID.0"' USR1
+
+srun --ntasks=1 {python} -m besnet {command} "{flag}$SLURM_ARRAY_TASK_ID/{parts}" &
+job=$!
+code=0
+while kill -0 $job 2>/dev/null; do wait $job; code=$?; done
+
 case $code in
-    0|{non_retryable}) exit $code ;;
+    0) exit 0 ;;
+    {non_retryable}) [ $again = 1 ] || exit $code ;;
+    *) [ $again = 1 ] || [ "${{SLURM_RESTART_COUNT:-0}}" -lt {retries} ] || exit $code ;;
 esac
-[ "${{SLURM_RESTART_COUNT:-0}}" -lt {retries} ] || exit $code
 scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
 """
 
-LAST = """\
+LAST_JOB = """\
 #!/bin/bash
-#SBATCH --job-name=besnet-prepare-last
+#SBATCH --job-name=besnet-{name}
 #SBATCH --ntasks=1
 #SBATCH --requeue
 #SBATCH --open-mode=append
 {more}
-# Written by `besnet launch --launcher slurm`: says which parts are unfinished, does what is left, and puts the result
-# in place. It is submitted behind the array with --dependency=afterany.
+# Written by `besnet launch --launcher slurm`: does what the tasks of the arrays have left, and ends the work. It is
+# submitted behind them with --dependency=afterany.
 
 exec srun --ntasks=1 {python} -m besnet {command}
 """
@@ -85,27 +95,33 @@ def check_options(sbatch: list[str]) -> str:
     return "".join(f"#SBATCH {option}\n" for option in sbatch)
 
 
-def scripts_of_parts(command: list[str], parts: int, retries: int, sbatch: list[str]) -> tuple[str, str]:
-    """The job files of a preparation: the array, and the last job."""
+def scripts_of_parts(command: list[str], parts: int, retries: int, sbatch: list[str], warn_sec: int) -> dict[str, str]:
+    """The job files of a preparation or a lab by what is added to their names: its arrays, and the last job."""
     shared = {"more": check_options(sbatch), "python": shlex.quote(sys.executable), "command": shlex.join(command)}
-    codes = "|".join(str(code) for code in NON_RETRYABLE if code)
-    array = PARTS.format(parts=parts, last=parts - 1, retries=retries, non_retryable=codes, **shared)
-    return array, LAST.format(**shared)
+    shared["non_retryable"] = "|".join(str(code) for code in NON_RETRYABLE if code)
+    numbers = {"parts": parts, "last": parts - 1, "retries": retries, "warn_sec": warn_sec}
+    found = {
+        name: PARTS.format(name=f"{command[0]}{name}", flag=flag, **numbers, **shared)
+        for name, flag in STAGES[command[0]].items()
+    }
+    return found | {LAST: LAST_JOB.format(name=f"{command[0]}{LAST}", **shared)}
 
 
-def submit_parts(array: Path, last: Path, parts: int) -> int:
-    """Submit the array and the last job behind it; returns sbatch's exit code. ValueError where Slurm takes no such
-    array."""
+def submit_parts(files: list[Path], parts: int) -> int:
+    """Submit the arrays and the last job, each behind the one before; returns sbatch's exit code. ValueError where
+    Slurm takes no such array."""
     most = max_array_size()
     if most is not None and parts > most:
-        raise ValueError(f"launch: --parts {parts}: this Slurm takes arrays of up to {most} tasks (MaxArraySize)")
-    first = submit([str(array)])
-    if first.returncode:
-        return first.returncode
-    number = first.stdout.strip().partition(";")[0]
-    second = submit([f"--dependency=afterany:{number}", str(last)])
-    print(f"submitted: array {number}, last job {second.stdout.strip()}")
-    return second.returncode
+        raise ValueError(f"launch: {parts} parts: this Slurm takes arrays of up to {most} tasks (MaxArraySize)")
+    numbers: list[str] = []
+    for file in files:
+        behind = [f"--dependency=afterany:{numbers[-1]}"] if numbers else []
+        found = submit([*behind, str(file)])
+        if found.returncode:
+            return found.returncode
+        numbers.append(found.stdout.strip().partition(";")[0])
+    print(f"submitted: arrays {', '.join(numbers[:-1])}, last job {numbers[-1]}")
+    return 0
 
 
 def max_array_size() -> int | None:

@@ -4,42 +4,29 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from besnet.checkpoints.header import header_of
 from besnet.checkpoints.lock import only_writer
 from besnet.data.manifest import Manifest
 from besnet.evaluation.truth import own_labels
-from besnet.evaluation.views import evaluation_crop_size
-from besnet.evaluation.views import settings as settings_of
-from besnet.files import write_json, write_text
+from besnet.files import write_json
 from besnet.formats import stamp
 from besnet.lab import results
 from besnet.lab.arguments import (
-    check_data,
-    check_variants,
-    clip_and_views,
-    find_controls,
-    sort_factors,
     trained_and_evaluated,
 )
-from besnet.lab.comparisons import Comparisons
-from besnet.lab.inference_variants import loaded
-from besnet.lab.networks import check_networks, own_class
-from besnet.lab.plan import Checkpoint, Family, Plan, chunks
+from besnet.lab.plan import Family, Plan, chunks
 from besnet.lab.queue import Attempts, Job, Slot, free_slots, work
-from besnet.lab.runs import checkpoint_of, curve, origin, run_facts, run_name, training
+from besnet.lab.runs import curve, run_facts
+from besnet.lab.setup import Setup
 from besnet.report.lab_page import lab_page
-from besnet.settings import data_folder, read_settings
 from besnet.version import revision
 
 FAILED = 1
-KEPT = "config.yaml"
 
 
 def lab(
@@ -90,42 +77,35 @@ def lab(
         question: what the lab asks, for its page.
         stopping_rule: when the lab ends, for its page.
     """
-    text, settings = read_settings(config)
-    chosen = [replace(control, what=origin(control, settings)) for control in find_controls(controls, settings)]
-    comparisons = Comparisons.read(primary, secondary, [control.name for control in chosen])
-    shape, views = clip_and_views(config, settings, num_clips)
-    shown, left_out = sort_factors(shape, frame_interval_scales)
-    check_variants(comparisons, variants, shown)
-    manifest = Manifest.load(data_folder(config, settings))
-    check_data(manifest, split, views.pairs)
-    check_networks(chosen, settings, len(manifest.classes), shape.num_frames)
+    asked = Setup(
+        config, out, controls, seeds, split, num_clips, frame_interval_scales, recalibration_videos, variants, primary,
+        secondary,
+    ).check()  # fmt: skip
+    chosen, manifest, comparisons = asked.chosen, asked.manifest, asked.comparisons
     with only_writer(out, "lab"):
-        begin(out, text, config)
-        if left_out:
-            print("left out: " + "; ".join(f"frame interval x {factor}: {why}" for factor, why in left_out.items()))
+        asked.begin()
+        if asked.left_out:
+            why_not = (f"frame interval x {factor}: {why}" for factor, why in asked.left_out.items())
+            print("left out: " + "; ".join(why_not))
         attempts = Attempts(out / "attempts.jsonl")
         known = trained_and_evaluated(manifest, split)
         if known:
             print(f"WARNING: {known} videos of the split {split} are also training videos (equal bytes)")
-        # the copy in the lab: the user may change the file while the lab runs
-        jobs = {
-            run_name(control, seed): training(control, seed, out, out / KEPT, settings)
-            for seed in range(seeds)
-            for control in chosen
-        }
-        slots = free_slots(settings, max_parallel, threads)
+        jobs = asked.jobs()
+        slots = free_slots(asked.settings, max_parallel, threads)
         work(list(jobs.values()), slots, attempts, out / "logs", "runs")
-        classes = {run_name(control, seed): own_class(control, settings) for seed in range(seeds) for control in chosen}
-        finished = [checkpoint_of(out / "runs" / name, classes[name]) for name, job in jobs.items() if job.code == 0]
+        finished = asked.checkpoints([name for name, job in jobs.items() if job.code == 0])
         found: dict[str, Any] = {"controls": [{"name": c.name, "what": c.what, "seeds": []} for c in chosen]}
         found |= {"differences": [], "coverage": None}
         if finished:
-            plan = view_plan(finished, manifest, split, num_clips, shown, recalibration_videos, variants)
+            plan = asked.plan(finished)
             evaluate_all(plan, manifest, out, slots, attempts)
             labels = own_labels(manifest, plan.rows(manifest), manifest.classes)
             groups = np.array(manifest.groups(plan.rows(manifest)))
             predictions, videos = results.gather(plan, out / "evaluation", manifest, labels, groups)
-            found = results.summarize(chosen, seeds, predictions, videos, manifest.classes, views.pairs, comparisons)
+            found = results.summarize(
+                chosen, seeds, predictions, videos, manifest.classes, asked.views.pairs, comparisons
+            )
             found["coverage"] = {
                 "expected": len(manifest.select(split, state=None)),
                 "evaluated": len(videos.labels),
@@ -138,11 +118,11 @@ def lab(
             }
         report = {
             "data": {"name": manifest.name, "passport": asdict(manifest.passport), "split": split},
-            "config": text,
+            "config": asked.text,
             "arguments": {
                 "controls": [control.name for control in chosen],
                 "seeds": seeds,
-                "factors_left_out": left_out,
+                "factors_left_out": asked.left_out,
                 "question": question,
                 "stopping_rule": stopping_rule,
             },
@@ -168,52 +148,6 @@ def lab(
             print(f"{len(failed)} of {len(jobs)} runs failed: {', '.join(failed)}; the same command tries them again")
         print(f"page: {out / 'report.html'}")
         return FAILED if failed else 0
-
-
-def begin(out: Path, text: str, config: Path) -> None:
-    """Keep the config beside the runs. ValueError if the lab was started with another one."""
-    kept = out / KEPT
-    if kept.exists() and kept.read_text() != text:
-        raise ValueError(f"{out}: this lab was started with another {config.name}: restore it, or choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(kept, text)
-
-
-def view_plan(
-    finished: list[Checkpoint],
-    manifest: Manifest,
-    split: str,
-    num_clips: int | None,
-    factors: list[float],
-    recalibration_videos: int,
-    families: Sequence[Family],
-) -> Plan:
-    """How all networks are evaluated. ValueError if they were not trained on clips of one kind."""
-    entries = [header_of(loaded(checkpoint), checkpoint.file) for checkpoint in finished]
-    configs = [settings_of(entry["config"], of.file) for entry, of in zip(entries, finished, strict=True)]
-    data = configs[0]["data"]
-    views = configs[0]["evaluation"].with_views(num_clips, None)
-    for checkpoint, config in zip(finished, configs, strict=True):
-        if (config["data"]["clip"], config["data"]["crop_size"]) != (data["clip"], data["crop_size"]):
-            raise ValueError(f"{checkpoint.run}: data.clip or data.crop_size differs from {finished[0].run}: a lab "
-                             "compares on equal clips")  # fmt: skip
-    return Plan(
-        folder=str(manifest.folder),
-        passport=asdict(manifest.passport),
-        split=split,
-        clip=asdict(data["clip"]),
-        crop_size=evaluation_crop_size(configs[0]),
-        short_side=views.short_side,
-        whole=bool(views.whole),
-        num_clips=views.num_clips,
-        num_crops=views.num_crops,
-        fixed=sorted({dilation for entry in entries for dilation in entry["model"].get("dilations", ())}),
-        factors=factors,
-        families=list(families),
-        recalibration_videos=recalibration_videos,
-        backend=data.get("backend", "pyav"),
-        checkpoints=finished,
-    )
 
 
 def evaluate_all(plan: Plan, manifest: Manifest, out: Path, slots: list[Slot], attempts: Attempts) -> None:

@@ -57,12 +57,18 @@ class Attempt(TypedDict):
 
 
 class Attempts:
-    """Every attempt with its exit code and cost: a JSON line each, only appended."""
+    """Every attempt with its exit code and cost: a JSON line each, only appended.
 
-    def __init__(self, path: Path) -> None:
-        self.journal = Journal(path)
-        found = enumerate(self.journal.records(), 1)
-        self.known = [dict(checked(record, Attempt, f"{path}: record {number}")) for number, record in found]
+    part: the name of a part of the work, which has a journal of its own beside `path`; all are read.
+    """
+
+    def __init__(self, path: Path, part: str = "") -> None:
+        self.journal = Journal(path.with_name(f"{path.stem}-{part}{path.suffix}") if part else path)
+        self.known = [
+            dict(checked(record, Attempt, f"{file}: record {number}"))
+            for file in sorted(path.parent.glob(f"{path.stem}*{path.suffix}"))
+            for number, record in enumerate(Journal(file).records(), 1)
+        ]
 
     def add(self, **facts: Any) -> None:
         """Record an attempt durably."""

@@ -1,0 +1,174 @@
+"""What a lab's arguments come to, checked before anything is written: its runs, and how they are evaluated."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from besnet.checkpoints.header import header_of
+from besnet.data.manifest import Manifest
+from besnet.data.prepare.parts import own_name
+from besnet.evaluation.views import ViewPlan, evaluation_crop_size
+from besnet.evaluation.views import settings as settings_of
+from besnet.lab.arguments import check_data, check_variants, clip_and_views, find_controls, sort_factors
+from besnet.lab.comparisons import Comparisons
+from besnet.lab.controls import Control
+from besnet.lab.inference_variants import loaded
+from besnet.lab.networks import check_networks, own_class
+from besnet.lab.plan import Checkpoint, Family, Plan
+from besnet.lab.queue import Job
+from besnet.lab.runs import checkpoint_of, origin, run_name, training
+from besnet.settings import data_folder, read_settings
+
+KEPT = "config.yaml"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The arguments of `besnet lab` that decide its figures, see there. ValueError where they do not fit."""
+
+    config: Path
+    out: Path
+    controls: Sequence[str]
+    seeds: int
+    split: str
+    num_clips: int | None
+    frame_interval_scales: list[float]
+    recalibration_videos: int
+    variants: Sequence[Family]
+    primary: list[str] | None
+    secondary: list[list[str]]
+
+    def check(self) -> "Setup":
+        """Read what the arguments name, and compare it; returns itself."""
+        check_variants(self.comparisons, list(self.variants), self.factors)
+        check_data(self.manifest, self.split, self.views.pairs)
+        shape, _ = clip_and_views(self.config, self.settings, self.num_clips)
+        check_networks(self.chosen, self.settings, len(self.manifest.classes), shape.num_frames)
+        return self
+
+    @cached_property
+    def _read(self) -> tuple[str, dict[str, Any]]:
+        return read_settings(self.config)
+
+    @property
+    def text(self) -> str:
+        """The config as it is written."""
+        return self._read[0]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The config's settings."""
+        return self._read[1]
+
+    @cached_property
+    def chosen(self) -> list[Control]:
+        """The controls."""
+        found = find_controls(list(self.controls), self.settings)
+        return [replace(control, what=origin(control, self.settings)) for control in found]
+
+    @cached_property
+    def comparisons(self) -> Comparisons:
+        """What is compared."""
+        return Comparisons.read(self.primary, self.secondary, [control.name for control in self.chosen])
+
+    @property
+    def views(self) -> ViewPlan:
+        """The views of the test videos."""
+        return clip_and_views(self.config, self.settings, self.num_clips)[1]
+
+    @property
+    def factors(self) -> list[float]:
+        """The factors on the frame interval that the clips can show."""
+        return self._factors[0]
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """The others, and why."""
+        return self._factors[1]
+
+    @cached_property
+    def _factors(self) -> tuple[list[float], dict[str, str]]:
+        shape, _ = clip_and_views(self.config, self.settings, self.num_clips)
+        return sort_factors(shape, self.frame_interval_scales)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The prepared data."""
+        return Manifest.load(data_folder(self.config, self.settings))
+
+    def begin(self) -> None:
+        """Keep the config beside the runs: the user may change the file while the lab runs. ValueError if the lab was
+        started with another one."""
+        kept = self.out / KEPT
+        if kept.exists() and kept.read_text() != self.text:
+            raise ValueError(
+                f"{self.out}: this lab was started with another {self.config.name}: restore it, or choose another --out"
+            )
+        self.out.mkdir(parents=True, exist_ok=True)
+        own = kept.with_name(f".{KEPT}.{own_name()}")  # the first parts may come at the same time
+        own.write_text(self.text)
+        os.replace(own, kept)
+
+    def jobs(self) -> dict[str, Job]:
+        """The trainings by the names of their runs."""
+        return {
+            run_name(control, seed): training(control, seed, self.out, self.out / KEPT, self.settings)
+            for seed in range(self.seeds)
+            for control in self.chosen
+        }
+
+    def checkpoints(self, names: Sequence[str]) -> list[Checkpoint]:
+        """The networks of finished runs."""
+        classes = {
+            run_name(control, seed): own_class(control, self.settings)
+            for seed in range(self.seeds)
+            for control in self.chosen
+        }
+        return [checkpoint_of(self.out / "runs" / name, classes[name]) for name in names]
+
+    def plan(self, finished: list[Checkpoint]) -> Plan:
+        """How all networks are evaluated. ValueError if they were not trained on clips of one kind."""
+        families = list(self.variants)
+        return view_plan(
+            finished, self.manifest, self.split, self.num_clips, self.factors, self.recalibration_videos, families
+        )
+
+
+def view_plan(
+    finished: list[Checkpoint],
+    manifest: Manifest,
+    split: str,
+    num_clips: int | None,
+    factors: list[float],
+    recalibration_videos: int,
+    families: Sequence[Family],
+) -> Plan:
+    """How all networks are evaluated. ValueError if they were not trained on clips of one kind."""
+    entries = [header_of(loaded(checkpoint), checkpoint.file) for checkpoint in finished]
+    configs = [settings_of(entry["config"], of.file) for entry, of in zip(entries, finished, strict=True)]
+    data = configs[0]["data"]
+    views = configs[0]["evaluation"].with_views(num_clips, None)
+    for checkpoint, config in zip(finished, configs, strict=True):
+        if (config["data"]["clip"], config["data"]["crop_size"]) != (data["clip"], data["crop_size"]):
+            raise ValueError(f"{checkpoint.run}: data.clip or data.crop_size differs from {finished[0].run}: a lab "
+                             "compares on equal clips")  # fmt: skip
+    return Plan(
+        folder=str(manifest.folder),
+        passport=asdict(manifest.passport),
+        split=split,
+        clip=asdict(data["clip"]),
+        crop_size=evaluation_crop_size(configs[0]),
+        short_side=views.short_side,
+        whole=bool(views.whole),
+        num_clips=views.num_clips,
+        num_crops=views.num_crops,
+        fixed=sorted({dilation for entry in entries for dilation in entry["model"].get("dilations", ())}),
+        factors=factors,
+        families=list(families),
+        recalibration_videos=recalibration_videos,
+        backend=data.get("backend", "pyav"),
+        checkpoints=finished,
+    )
