@@ -98,6 +98,11 @@ prove-spans: .venv/ready ## drawn actions in long videos are found: fails below 
 
 prove-slurm: .venv/ready ## Slurm on this machine warns a job and queues it again: the same bits (needs root)
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_slurm
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_slurm_arrays
+
+prove-parts: .venv/ready ## prepare in parts, 20 of them killed, and into S3 (moto): the same bytes; two parts on two cores against one
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_parts.py tests/test_bucket.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.parts_speed
 
 prove-stream: .venv/ready ## train from shards behind a bad server with a cache of a quarter of the data: the same bits, each shard once
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_stream
