@@ -84,7 +84,9 @@ def test_the_version_and_the_verbs_are_told(capsys: pytest.CaptureFixture[str]) 
 def test_launch_and_lab_refuse_a_slip_before_they_start_anything(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert "'trian': must be train, evaluate or prepare" in complaint(capsys, "launch", "trian", "--config", "x.yaml")
+    assert "'trian': must be train, evaluate, prepare or lab" in complaint(
+        capsys, "launch", "trian", "--config", "x.yaml"
+    )
     slip = config(tmp_path, "out: here\ndata: {folder: there, batchsize: 4}\n")
     words = (f"--config={slip}", f"--out={tmp_path / 'lab'}")
     assert "'data.batchsize': did you mean 'data.batch_size'" in complaint(capsys, "lab", *words)

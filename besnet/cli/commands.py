@@ -80,8 +80,10 @@ def prepare(verb: str, words: list[str]) -> int:
 
         prepare_part(part, **settings)
         return 0
-    manifest = VERBS[verb].load()(**settings)
-    return finish(VERBS["coverage"].load()(manifest.folder))
+    VERBS[verb].load()(**settings)
+    from besnet.data.prepare.bucket import folder_of
+
+    return finish(VERBS["coverage"].load()(folder_of(settings["out"])))
 
 
 def lab(verb: str, words: list[str]) -> int:

@@ -44,6 +44,12 @@ def address_of(out: Path) -> str | None:
     return f"{match[1]}://{'/' * (match[1] == 'file')}{match[2]}"
 
 
+def folder_of(out: Path) -> Path:
+    """The folder on this machine with the manifest of a result: `out` itself, unless it is an address."""
+    address = address_of(out)
+    return out if address is None else Bucket(address).scratch
+
+
 class Bucket:
     """The place of a result in object storage. OSError names it where it cannot be read or written."""
 
