@@ -22,6 +22,7 @@ from besnet.report.numbers import percent
 from besnet.report.page import Page
 from besnet.text import visible
 
+CLOSE_SEC = 0.001  # tables round times
 FAILED = 1  # exit code where some video could not be read
 
 
@@ -114,7 +115,7 @@ def clipped(truth: Sequence[Span], lengths: dict[str, float]) -> tuple[list[Span
     for span in truth:
         length = lengths.get(span.video, span.end_sec)
         beyond += span.start_sec >= length
-        cut += span.start_sec < length < span.end_sec
+        cut += span.start_sec < length < span.end_sec - CLOSE_SEC
         if span.start_sec < length:
             kept.append(replace(span, end_sec=min(span.end_sec, length)))
     return kept, {"clipped": cut, "beyond_the_end": beyond}
