@@ -60,7 +60,7 @@ def main() -> None:
     """Train, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=2)
     given = parser.parse_args()
     lines = []
     with tempfile.TemporaryDirectory() as folder:
