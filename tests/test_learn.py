@@ -131,7 +131,7 @@ def learned(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("learned") / "mine"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(learn.MOST_EPOCHS, "scratch", 2)
-        words = [str(videos), "--out", str(out), "--start", "scratch", "--minutes", "1", "--workers", "1"]
+        words = [str(videos), "--out", str(out), "--start", "scratch", "--minutes", "60", "--workers", "1"]
         assert cli.run("learn", words) == 0
     return out
 
