@@ -13,6 +13,7 @@ from besnet.data.coverage import summary
 from besnet.data.manifest import Manifest, Row
 from besnet.data.manifest_writing import load_checked, write_manifest
 from besnet.data.prepare import prepare
+from besnet.formats import stamp
 from tests.moving_squares import DIRECTIONS, draw
 
 LINES = ["left,a.mp4,train,mia,1", "right,b.mp4,train,noah,1", "left,c.mp4,test,mia,2", "right,d.mp4,test,,2"]
@@ -84,6 +85,6 @@ def test_without_groups_the_passport_is_that_of_earlier_releases(tmp_path: Path)
     assert "group" not in (tmp_path / "manifest.jsonl").read_text()
     assert " groups" not in summary(manifest)
     about = json.loads((tmp_path / "dataset.json").read_text())
-    assert about["format"] == 3
+    assert about["format"] == stamp("dataset")["format"]
     (tmp_path / "dataset.json").write_text(json.dumps(about | {"format": 1}))
     assert groups(load_checked(tmp_path)) == ["", ""]

@@ -77,8 +77,8 @@ LONG_SIGNATURES = {
     "bench/model.py: bench_model", "data/prepare/__init__.py: prepare", "evaluation/evaluate.py: evaluate",
     "jobs/launch.py: launch", "lab/lab.py: lab", "predict/verbs.py: predict", "predict/probe.py: probe",
     "predict/verbs.py: features", "training/run.py: train", "learn/learn.py: learn",
-    "learn/doubts.py: doubts", "models/besnet.py: __init__", "training/data.py: __init__",
-    "predict/span_evaluation.py: evaluate_spans",
+    "learn/doubts.py: doubts", "models/besnet.py: __init__", "models/inflate.py: __init__",
+    "training/data.py: __init__", "predict/span_evaluation.py: evaluate_spans",
 }  # fmt: skip
 
 

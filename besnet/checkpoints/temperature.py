@@ -30,9 +30,11 @@ class Fitted(TypedDict):
     thresholds: NotRequired[Thresholds]
 
 
-class Calibration(Fitted):
-    """calibration.json; checkpoint: the hash of the one whose probabilities were fitted."""
+class Calibration(TypedDict):
+    """calibration.json: what was fitted; checkpoint: the hash of the one whose probabilities were fitted."""
 
+    temperature: NotRequired[Temperature]
+    thresholds: NotRequired[Thresholds]
     checkpoint: Hash
     fitted_on: NotRequired[FittedOn]
 

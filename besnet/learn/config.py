@@ -6,6 +6,7 @@ from pathlib import Path
 from besnet.text import visible
 
 FRAMES = 8
+FROZEN = 11  # blocks: those at a sixteenth of the picture's size and above
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ model:
   inflation: centre  # starts as the 2D network on every frame, and learns to look at its neighbours
   dilations: [1, 2]
   temporal_padding: replicate
+  taps_after: {FROZEN}  # what is frozen sees single frames, at a third of the cost
   frozen_bn: true  # a few videos have no statistics of their own
 
 data:
@@ -97,7 +99,7 @@ recipe:
   weight_decay: 0.05
   warmup_epochs: 1
   label_smoothing: {0.0 if choices.multi_label else 0.1}
-  freeze: 10  # the stem and 10 of 16 blocks stay; fewer: slower, and better with many videos
+  freeze: {FROZEN}  # the stem and {FROZEN} of 16 blocks stay; fewer: slower, and better with many videos
   layer_decay: 0.8
   ema: 0.98  # the average of the last weights is evaluated
 
