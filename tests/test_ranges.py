@@ -31,8 +31,9 @@ from tests import command
 HOSTILE = ["-1", "0", ".nan", ".inf", "-.inf", "1e30", str(10**30), "some", "{a: 1}", "[[1]]"]
 # What of these means something; everything else has to be refused.
 ZERO = {"seed", "model.dropout", "model.taps_after", "data.workers", "data.val_videos", "data.crop.flip",
-        "data.augmentation.colour", "data.augmentation.hue", "data.augmentation.rand_augment", "data.augmentation.magnitude",
-        "data.augmentation.erase", "recipe.momentum", "recipe.weight_decay", "recipe.warmup_epochs", "recipe.final_lr",
+        "data.augmentation.colour", "data.augmentation.hue", "data.augmentation.rand_augment",
+        "data.augmentation.magnitude", "data.augmentation.erase", "recipe.momentum",
+        "recipe.weight_decay", "recipe.warmup_epochs", "recipe.final_lr",
         "recipe.label_smoothing", "recipe.freeze", "saving.keep_best", "draw.seed", "evaluate.workers", "probe.workers",
         "verify.decode", "launch.node_rank",
         "launch.max_restarts"}  # fmt: skip
