@@ -15,6 +15,13 @@ import pytest  # noqa: E402
 
 from tests import moving_squares  # noqa: E402
 
+# They take minutes, and start first: else one process waits for the other at the end.
+LONGEST = ("test_prove_resume.py", "test_docs.py", "test_exit_codes.py", "test_gpu_benchmark.py", "test_lab.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
