@@ -7,6 +7,7 @@ is the mean over the stretch.
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -81,14 +82,4 @@ def write_spans(stem: Path, spans: Sequence[Span]) -> None:
     """Write `<stem>.spans.csv` and `<stem>.spans.json`."""
     rows = [[s.video, s.label, f"{s.start_sec:.3f}", f"{s.end_sec:.3f}", f"{s.probability:.4f}"] for s in spans]
     write_table(stem.with_name(f"{stem.name}.spans.csv"), [list(COLUMNS), *rows])
-    listed = [
-        {
-            "video": s.video,
-            "label": s.label,
-            "start_sec": s.start_sec,
-            "end_sec": s.end_sec,
-            "probability": s.probability,
-        }
-        for s in spans
-    ]
-    write_json(stem.with_name(f"{stem.name}.spans.json"), stamp("predictions") | {"spans": listed})
+    write_json(stem.with_name(f"{stem.name}.spans.json"), stamp("predictions") | {"spans": [asdict(s) for s in spans]})
