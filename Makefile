@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
-	bench-overhead gpu-bundle bench-gpu bench-gpu-small bench-statistics evidence jhmdb jhmdb-fine-tuned prove-resume prove-networks prove-hosts \
+	bench-overhead gpu-bundle bench-gpu bench-gpu-small bench-statistics evidence evidence-small jhmdb jhmdb-fine-tuned prove-resume prove-networks prove-hosts \
 	prove-slurm bench-rare prove-doubts prove-loggers prove-learn prove-labels prove-spans prove-lab \
 	smoke-container api-docs
 
@@ -133,13 +133,23 @@ jhmdb-fine-tuned: jhmdb ## BesNet on the same network, fine-tuned: an hour or mo
 bench-statistics: .venv/ready ## how often a lab's statistics are wrong, on 2,000 drawn labs a line
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.lab_statistics
 
-EVIDENCE := data/stick_figures/evidence
+evidence: PLAN := stick_figures
+evidence: DRAWN := data/stick_figures/evidence
+evidence: SIZE := --test_videos 4000
+evidence: RESULTS := benchmarks/results
 evidence: .venv/ready ## the comparison of docs/evidence.md on drawn videos: about four hours on two cores; it resumes
-	test -f $(EVIDENCE)/index.csv || $(BIN)/besnet draw $(EVIDENCE) --variant hard --test_videos 4000
-	$(BIN)/besnet prepare $(EVIDENCE)/index.csv $(EVIDENCE)/prepared --short_side 96 --group person
-	$(BIN)/besnet lab --plan configs/evidence/stick_figures.yaml
-	cp runs/lab/evidence_stick_figures/report.html benchmarks/results/evidence_stick_figures.html
-	cp runs/lab/evidence_stick_figures/results.json benchmarks/results/evidence_stick_figures.json
+evidence-small: PLAN := small
+evidence-small: DRAWN := data/stick_figures/evidence_small
+evidence-small: SIZE := --train_videos 24 --test_videos 36
+evidence-small: RESULTS := build
+evidence-small: .venv/ready ## every step of it with ten tiny networks, in a few minutes
+evidence evidence-small:
+	test -f $(DRAWN)/index.csv || $(BIN)/besnet draw $(DRAWN) --variant hard $(SIZE)
+	$(BIN)/besnet prepare $(DRAWN)/index.csv $(DRAWN)/prepared --short_side 96 --group person
+	$(BIN)/besnet lab --plan configs/evidence/$(PLAN).yaml
+	mkdir -p $(RESULTS)
+	cp runs/lab/evidence_$(PLAN)/report.html $(RESULTS)/evidence_$(PLAN).html
+	cp runs/lab/evidence_$(PLAN)/results.json $(RESULTS)/evidence_$(PLAN).json
 
 HARD := data/stick_figures/hard
 LAB := runs/lab/stick_figures_hard

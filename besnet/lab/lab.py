@@ -16,13 +16,12 @@ from besnet.evaluation.truth import own_labels
 from besnet.files import write_json
 from besnet.formats import stamp
 from besnet.lab import results
-from besnet.lab.arguments import (
-    trained_and_evaluated,
-)
+from besnet.lab.arguments import trained_and_evaluated
 from besnet.lab.plan import Family, Plan, chunks
 from besnet.lab.queue import Attempts, Job, Slot, free_slots, work
 from besnet.lab.runs import curve, run_facts
 from besnet.lab.setup import Setup
+from besnet.report.lab_comparisons import verdict_line
 from besnet.report.lab_page import lab_page
 from besnet.version import revision
 
@@ -146,6 +145,9 @@ def lab(
         failed = [name for name, job in jobs.items() if job.code != 0]
         if failed:
             print(f"{len(failed)} of {len(jobs)} runs failed: {', '.join(failed)}; the same command tries them again")
+        for pair in report["differences"]:
+            if pair["verdict"] is not None:
+                print(verdict_line(pair))
         print(f"page: {out / 'report.html'}")
         return FAILED if failed else 0
 
@@ -159,6 +161,8 @@ def evaluate_all(plan: Plan, manifest: Manifest, out: Path, slots: list[Slot], a
     if began == 1:
         return
     for stage, most in (("recalibrate", len(plan.checkpoints)), ("predict", len(chunks(videos)))):
+        if stage == "recalibrate" and "recalibrated" not in plan.families:
+            continue
         count = min(len(slots), most)
         # the processes share the progress of all of them
         done = (lambda: (plan.share_done(root, videos) - began) / (1 - began)) if stage == "predict" else (lambda: 0.0)
