@@ -114,3 +114,8 @@ def test_a_run_from_weights_is_judged_by_their_features(
     features = sorted((second / "doubts" / "features").rglob("*.npz"))
     assert cli.run("doubts", [str(second), "--workers=0"]) == 0
     assert sorted((second / "doubts" / "features").rglob("*.npz")) == features, "they are computed once"
+    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(label_doubts, "FOLDS", 2)
+        assert cli.run("doubts", [str(second), "--workers=0", "--retrain", f"--out={tmp_path / 'again'}"]) == 0
+    assert "with their labels: fewer wrong ones are found" in capsys.readouterr().out, "each start has seen the fold"

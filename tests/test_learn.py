@@ -221,7 +221,7 @@ def test_a_probe_is_learned_from_pretrained_features_and_a_split_is_obeyed(
     assert "linear probe on crops" in said
     assert cli.run("learn", [*words, "--all"]) == 0
     assert len(Manifest.load(out / "all" / "data").select("train")) == 12
-    assert model_folder.is_model_folder(out / "all" / "model")
+    assert model_folder.folder_of(out / "all" / "model")
 
 
 def test_runs_are_listed_with_their_state_and_validation(

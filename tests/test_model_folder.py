@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import besnet
 from besnet import cli
@@ -32,7 +34,7 @@ def folder(run: Path, tmp_path: Path) -> Path:
 
 
 def test_it_answers_as_the_run_does(run: Path, folder: Path, squares: Path) -> None:
-    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "model.json"}
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "model.json", "trained_on.safetensors"}
     one, other = besnet.load(run), besnet.load(folder)
     assert other.temperature == 1.7
     assert other.plan == one.plan
@@ -71,6 +73,19 @@ def test_damaged_or_foreign_weights_are_refused(folder: Path, tmp_path: Path) ->
     weights.unlink()
     with pytest.raises(ValueError, match=r"model.safetensors: there is no such file"):
         besnet.load(other)
+    shutil.copy(folder / "model.safetensors", weights)
+    known = other / "trained_on.safetensors"
+    known.write_bytes(known.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match=r"trained_on.safetensors: damaged"):
+        besnet.load(other)
+    known.unlink()
+    with pytest.raises(ValueError, match=r"trained_on.safetensors: there is no such file"):
+        besnet.load(other)
+    for wrong in ({"trained_on": torch.ones(3)}, {"other": torch.ones(3, dtype=torch.int64)}):
+        save_file(wrong, known)
+        change(other, trained_on=store.file_hash(known))
+        with pytest.raises(ValueError, match=r"trained_on.safetensors: trained_on: int64 of one dimension"):
+            besnet.load(other)
     (other / "model.json").write_text("{")
     with pytest.raises(ValueError, match=r"model.json: not readable"):
         besnet.load(other)

@@ -221,7 +221,7 @@ def test_what_cannot_be_answered_is_refused_before_anything_is_decoded(
     [
         (["--weights=KINETICS400_V1"], "does not know 1 of its 2 classes (the first: 'walking the dinosaur')"),
         (["--weights=FILE"], "never matched by their order"),
-        (["--weights=KINETICS400_V1", "--dilations=[1]"], "go with --ckpt_path"),
+        (["--weights=KINETICS400_V1", "--dilations=[1]"], "go with a checkpoint"),
         (["--weights=KINETICS400_V1", "--recalibrate=8"], "only for a checkpoint"),
     ],
 )

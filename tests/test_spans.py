@@ -312,6 +312,20 @@ def test_spans_are_evaluated_and_written_beside_the_timeline(
     page = (tmp_path / "e" / "report.html").read_text()
     for word in ("interpolation at all points", "duplicates", "equal probability", "tIoU 0.3", "tIoU 0.7"):
         assert word in page
+    assert about["trained_on"] == 0
+    # two rows of each film were trained on, and a table of other cuts is of the same films
+    other = write(films / "other.csv", f"{HEAD}\nup,0.mp4,0.2,0.9\nup,3.mp4,0.2,0.9\n")
+    for table, count in ((films / "t.csv", "3 of these 3"), (other, "1 of these 2")):
+        again = [f"--spans={table}", *words[1:2], f"--out={tmp_path / 'seen'}", "--every_sec=0.1"]
+        again += ["--split=train"] if table != other else []
+        with pytest.raises(SystemExit, match="2"):
+            cli.run("evaluate", again)
+        refused = capsys.readouterr().err
+        assert f"was trained on {count} videos, or on parts of them (the first: 0.mp4)" in refused
+        assert not (tmp_path / "seen").exists()
+    assert cli.run("evaluate", [*again, "--allow_training_videos"]) == 0
+    assert "WARNING: The network was trained on 1 of these 2 videos" in capsys.readouterr().out
+    assert "trained on 1 of these 2 videos" in (tmp_path / "seen" / "report.html").read_text()
     predicted = ["--timeline", str(tmp_path / "t"), "--every_sec", "0.1"]
     assert cli.run("predict", [str(films / "3.mp4"), "--ckpt_path", str(tmp_path / "run"), *predicted]) == 0
     beside = json.loads((tmp_path / "t" / "3.spans.json").read_text())["spans"]

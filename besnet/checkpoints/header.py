@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, NotRequired, TypedDict
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from besnet.checkpoints.weights import fill
+from besnet.data.known import UNRECORDED
 from besnet.formats import stamp
 from besnet.models.build import ModelArguments, applicable
 from besnet.models.network import Network
@@ -76,6 +78,14 @@ class LoadedCheckpoint:
     trained_on: Tensor | None = None
     multi_label: bool = False
 
+    @property
+    def inherited(self) -> Tensor | None:
+        """`trained_on` of what is trained from it: a network of besnet that does not record its videos has learned from
+        some, and published weights have not learned from the user's."""
+        if self.trained_on is None and self.passport["source"]:
+            return torch.tensor([UNRECORDED])
+        return self.trained_on
+
 
 def header(
     model: dict[str, Any],
@@ -103,10 +113,20 @@ def header_of(checkpoint: dict[str, Any], where: str = "the checkpoint") -> Head
     """The `besnet` entry of a checkpoint. ValueError that names `where` and the field if it is not as it has to be."""
     entry: Header = checked(checkpoint["besnet"], Header, where)
     entry["model"] = model_of(entry["model"], entry["classes"], where)
-    known = entry.get("trained_on")
+    check_fingerprints(entry.get("trained_on"), where)
+    return entry
+
+
+def check_fingerprints(known: Tensor | None, where: str) -> None:
+    """ValueError that names `where` they are unless these are fingerprints, or not recorded."""
     if known is not None and (known.dtype != torch.int64 or known.ndim != 1):
         raise ValueError(f"{where}: trained_on: int64 of one dimension is expected")
-    return entry
+
+
+def united(own: np.ndarray, before: Tensor | None) -> Tensor:
+    """Fingerprints of what a training learns from, and those of the weights that it starts from."""
+    known = torch.from_numpy(own)
+    return known if before is None else torch.cat([known, before]).unique()
 
 
 def model_of(model: dict[str, Any], classes: list[str], where: str) -> dict[str, Any]:

@@ -1,14 +1,17 @@
-"""A trained network to give away: a folder with model.safetensors and model.json, read without executing anything."""
+"""A trained network to give away: a folder with model.safetensors, model.json and, in trained_on.safetensors, the
+fingerprints of its training videos; read without executing anything."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
 
 from besnet.checkpoints import store
-from besnet.checkpoints.header import LoadedCheckpoint, PassportValues, model_of, rebuild
+from besnet.checkpoints.header import LoadedCheckpoint, PassportValues, check_fingerprints, model_of, rebuild
 from besnet.checkpoints.temperature import Temperature, Thresholds, check_thresholds
 from besnet.checkpoints.weights import check_model, fill
 from besnet.files import replacing, write_json
@@ -16,12 +19,12 @@ from besnet.formats import stamp, upgraded, upgraded_tensors
 from besnet.reading import parse_json, read_bytes
 from besnet.schema import Classes, Count, Hash, Name, Within, checked
 
-WEIGHTS, ABOUT = "model.safetensors", "model.json"
-LARGEST_WEIGHTS = 16 * 2**30  # bytes
+WEIGHTS, ABOUT, KNOWN = "model.safetensors", "model.json", "trained_on.safetensors"
+LARGEST_WEIGHTS, LARGEST_KNOWN = 16 * 2**30, 2**30  # bytes
 
 
 class About(TypedDict):
-    """model.json."""
+    """model.json. weights, trained_on: hashes of the files beside it; trained_on: None where nobody recorded it."""
 
     model: dict[str, Any]
     classes: Classes
@@ -38,6 +41,7 @@ class About(TypedDict):
     weights: Hash
     multi_label: NotRequired[bool]
     thresholds: NotRequired[Thresholds | None]
+    trained_on: NotRequired[Hash | None]
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,10 @@ class LoadedModel:
     thresholds: list[float] | None = None
 
 
-def is_model_folder(path: Path) -> bool:
-    """Whether a folder was written by `write`."""
-    return (path / ABOUT).is_file()
+def folder_of(path: Path) -> Path | None:
+    """The model folder that a path names, by itself or by one of its files; None for another path."""
+    folder = path.parent if path.name in (WEIGHTS, ABOUT) else path
+    return folder if (folder / ABOUT).is_file() else None
 
 
 def write(folder: Path, given: LoadedModel, transforms: dict[str, Any], metrics: dict[str, Any]) -> None:
@@ -75,6 +80,12 @@ def write(folder: Path, given: LoadedModel, transforms: dict[str, Any], metrics:
     weights = save({name: weight.contiguous() for name, weight in trained.network.state_dict().items()})
     with replacing(folder / WEIGHTS) as file:
         file.write(weights)
+    known = None if trained.trained_on is None else save({"trained_on": trained.trained_on})
+    if known is None:
+        (folder / KNOWN).unlink(missing_ok=True)
+    else:
+        with replacing(folder / KNOWN) as file:
+            file.write(known)
     about = stamp("model") | {
         "model": trained.model,
         "classes": trained.classes,
@@ -91,6 +102,7 @@ def write(folder: Path, given: LoadedModel, transforms: dict[str, Any], metrics:
         "weights": store.bytes_hash(weights),
         "multi_label": trained.multi_label,
         "thresholds": given.thresholds,
+        "trained_on": known and store.bytes_hash(known),
     }
     write_json(folder / ABOUT, about)
 
@@ -103,19 +115,13 @@ def read(folder: Path, named: str | None = None) -> LoadedModel:
     stored = parse_json(folder / ABOUT)
     about: About = checked(upgraded(stored, "model", str(folder / ABOUT)), About, str(folder / ABOUT))
     model = model_of(about["model"], about["classes"], str(folder / ABOUT))
-    file = folder / WEIGHTS
-    if not file.is_file():
-        raise ValueError(f"{file}: there is no such file: copy the whole model folder")
     check_model(model, str(folder / ABOUT))
-    data = read_bytes(file, LARGEST_WEIGHTS)
-    if store.bytes_hash(data) != about["weights"]:
-        raise ValueError(f"{file}: damaged, or not the weights that {ABOUT} describes: copy the folder again")
-    try:
-        weights = load(data)
-    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file}: not readable as safetensors ({str(error).splitlines()[0]})") from None
-    weights = upgraded_tensors(weights, stored, "model")
-    network = fill(model, weights, f"{file} with {ABOUT}", named)
+    weights = upgraded_tensors(tensors(folder / WEIGHTS, about["weights"], LARGEST_WEIGHTS), stored, "model")
+    known = None
+    if digest := about.get("trained_on"):
+        known = tensors(folder / KNOWN, digest, LARGEST_KNOWN).get("trained_on", torch.empty(0))
+        check_fingerprints(known, str(folder / KNOWN))
+    network = fill(model, weights, f"{folder / WEIGHTS} with {ABOUT}", named)
     trained = LoadedCheckpoint(
         network=network,
         model=model,
@@ -126,6 +132,7 @@ def read(folder: Path, named: str | None = None) -> LoadedModel:
         ema=about["ema"],
         revision=about["revision"],
         versions=about["versions"],
+        trained_on=known,
         multi_label=about.get("multi_label", False),
     )
     thresholds = about.get("thresholds")
@@ -134,13 +141,26 @@ def read(folder: Path, named: str | None = None) -> LoadedModel:
     return LoadedModel(trained, about["checkpoint"], None, name, temperature, thresholds=thresholds)
 
 
+def tensors(file: Path, digest: str, most: int) -> dict[str, Tensor]:
+    """What a file of a model folder holds. ValueError unless it is there, with this hash and at most so many bytes."""
+    if not file.is_file():
+        raise ValueError(f"{file}: there is no such file: copy the whole model folder")
+    data = read_bytes(file, most)
+    if store.bytes_hash(data) != digest:
+        raise ValueError(f"{file}: damaged, or not the file that {ABOUT} describes: copy the folder again")
+    try:
+        return load(data)
+    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: not readable as safetensors ({str(error).splitlines()[0]})") from None
+
+
 def given(path: Path, named: str | None = None) -> LoadedModel:
     """The network at a path: a model folder, a run folder (its newest good checkpoint) or a checkpoint.
 
     named: what the user calls the network, see besnet.checkpoints.weights.fill. ValueError names the fault.
     """
-    if is_model_folder(path):
-        return read(path, named)
+    if (folder := folder_of(path)) is not None:
+        return read(folder, named)
     stored = store.read(path)
     name = str(stored.path)
     return LoadedModel(rebuild(stored.content, where=name, named=named), stored.hash, run_of(stored.path), name)

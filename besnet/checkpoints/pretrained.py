@@ -9,8 +9,7 @@ from torch import Tensor
 
 from besnet.checkpoints import model_folder
 from besnet.checkpoints.published_weights import Published
-from besnet.checkpoints.weights_file import first_bytes, load_torch
-from besnet.checkpoints.weights_source import Weights, library_network, resolve
+from besnet.checkpoints.weights_source import Weights, is_of_besnet, library_network, resolve
 from besnet.data.labels import canonical
 from besnet.models.loading import library_head, load_library_weights
 from besnet.models.network import Network, Normalisation
@@ -22,7 +21,8 @@ class Start:
     """What a network starts from.
 
     said: one sentence on what was loaded and what was not. normalisation: of the pixels that the weights were trained
-    on; None where they do not say. trained_on: fingerprints of the videos that they were trained on; None if unknown.
+    on; None where they do not say. trained_on: fingerprints of the videos that they were trained on, which what is
+    trained from them inherits; None for published weights.
     published: what their library says of them; None for others.
     """
 
@@ -46,20 +46,9 @@ def load_pretrained(network: Network, source: str, model: Mapping[str, Any], cla
     network will be trained on. ValueError for weights that do not fit.
     """
     path = Path(source)
-    if path.is_dir() or (path.is_file() and is_checkpoint(path)):
+    if is_of_besnet(path):
         return from_besnet(network, path, model, classes)
     return from_library(network, resolve(source, library_network(model)), classes)
-
-
-def is_checkpoint(file: Path) -> bool:
-    """Whether a file is a checkpoint of besnet, or called like one."""
-    if file.suffix != ".ckpt" and first_bytes(file)[:2] != b"PK":
-        return False
-    try:
-        content = load_torch(file)
-    except (ValueError, RuntimeError, EOFError):
-        return file.suffix == ".ckpt"  # reading it says what is wrong
-    return isinstance(content, Mapping) and "besnet" in content
 
 
 def from_library(network: Network, weights: Weights, classes: Sequence[str]) -> Start:
@@ -100,7 +89,9 @@ def from_besnet(network: Network, path: Path, model: Mapping[str, Any], classes:
             f"{file}: weights of another network than the config's model ({str(error).splitlines()[1].strip()})"
         ) from None
     said = f"starting from {file}, " + replaced(not same_classes, len(trained.classes), len(classes))
-    return Start(said, trained.network.normalisation, trained.trained_on)
+    if trained.trained_on is None and trained.inherited is not None:
+        said += "; it does not record the videos that it was trained on"
+    return Start(said, trained.network.normalisation, trained.inherited)
 
 
 def replaced(new: bool, known: int, wanted: int) -> str:

@@ -12,6 +12,7 @@ from torchvision.models import get_weight
 
 from besnet.checkpoints import lite
 from besnet.checkpoints.download import cached_file, fetched
+from besnet.checkpoints.model_folder import folder_of
 from besnet.checkpoints.published_weights import (
     DEFAULT,
     HUB_FILE,
@@ -20,7 +21,7 @@ from besnet.checkpoints.published_weights import (
     of_network,
     published,
 )
-from besnet.checkpoints.weights_file import check_hash, read_weights, sha256
+from besnet.checkpoints.weights_file import check_hash, first_bytes, load_torch, read_weights, sha256
 from besnet.models.backbones import backbone_named
 from besnet.models.published import library_of, with_our_names
 from besnet.text import short
@@ -77,6 +78,22 @@ def resolve(source: str, network: str) -> Weights:
     raise AssertionError
 
 
+def is_of_besnet(path: Path) -> bool:
+    """Whether a path is a model of besnet: a run or model folder, a file of the latter, or a checkpoint."""
+    return path.is_dir() or folder_of(path) is not None or (path.is_file() and is_checkpoint(path))
+
+
+def is_checkpoint(file: Path) -> bool:
+    """Whether a file is a checkpoint of besnet, or called like one."""
+    if file.suffix != ".ckpt" and first_bytes(file)[:2] != b"PK":
+        return False
+    try:
+        content = load_torch(file)
+    except (ValueError, RuntimeError, EOFError):
+        return file.suffix == ".ckpt"  # reading it says what is wrong
+    return isinstance(content, Mapping) and "besnet" in content
+
+
 def _entry(name: str) -> Any:
     try:
         return get_weight(name)
@@ -90,6 +107,8 @@ def _of_file(file: Path, network: str) -> Weights:
             f"{file}: a folder, not a file of weights: a run or model folder of besnet goes with --ckpt_path"
         )
     state = read_weights(file)
+    if is_of_besnet(file):  # which knows its classes, and the videos that it was trained on
+        raise ValueError(f"{file}: a model of besnet, not a file of weights: it goes with --ckpt_path")
     digest = sha256(file)
     renamed = _with_library_names(state, network, str(file))
     all_of_network = of_network(network)

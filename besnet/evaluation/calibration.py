@@ -48,8 +48,9 @@ def calibrate(
     other = None if reported is None else read_evaluation(reported)
     if other is not None:
         check_other(evaluation, other)
+    fit = fitted_thresholds if evaluation.multi_label else fitted_temperature
     found: Calibration = {
-        **(fitted_thresholds if evaluation.multi_label else fitted_temperature)(evaluation, other),
+        **fit(evaluation, other),
         "checkpoint": about["checkpoint"]["hash"],
         "fitted_on": {
             "split": about["split"],
@@ -58,6 +59,9 @@ def calibrate(
             "training_videos": trained_on or 0,
         },
     }
+    for one, means in ((evaluation, "what is fitted does not suit"), (other, "expect larger errors on")):
+        if one is not None and (count := one.about.get("trained_on")):
+            print(f"WARNING: {count} videos of the split {one.about['split']} are training videos: {means} new videos")
     write_json(folder / FILE, stamp("calibration") | found)
     print(f"stored: {folder / FILE}")
 
@@ -65,10 +69,8 @@ def calibrate(
 def fitted_temperature(evaluation: Evaluation, other: Evaluation | None) -> Fitted:
     """The temperature that fits an evaluation; prints it, and its effect on another one."""
     probabilities, labels = evaluation.labelled()
-    temperature, trained_on = fit_temperature(probabilities, labels), evaluation.about.get("trained_on")
+    temperature = fit_temperature(probabilities, labels)
     print(f"temperature {temperature:.3f}, fitted on {len(labels)} videos of the split {evaluation.about['split']}")
-    if trained_on:
-        print(f"WARNING: {trained_on} of these are training videos: the temperature is too low for new videos")
     if min(temperature / LEAST, MOST / temperature) < 1.001:
         print(f"WARNING: {temperature:.3g} is a limit: these videos are too few or too easy")
     if other is not None:
@@ -121,5 +123,3 @@ def report(other: Evaluation, temperature: float) -> None:
         f"{100 * after['ece']:.1f} % after; negative log-likelihood {before['negative_log_likelihood']:.3f} before, "
         f"{after['negative_log_likelihood']:.3f} after"
     )
-    if new.get("trained_on"):
-        print(f"WARNING: {new['trained_on']} of these are training videos: expect a larger error on new videos")

@@ -58,7 +58,7 @@ def ensemble(evaluations: list[Path], out: Path) -> None:
                "negative log-likelihood"]  # fmt: skip
     if results["trained_on"]:
         page.warning(trained_on_line(results["trained_on"], len(labels)))
-        print(trained_on_line(results["trained_on"], len(labels)))
+        print(f"WARNING: {trained_on_line(results['trained_on'], len(labels))}")
     page.table(headers, rows)
     page.text(f"{len(labels)} videos; data passport {about['data']['passport']['source']}.")
     page.write(out / "report.html")

@@ -23,7 +23,7 @@ from besnet.evaluation.ranks import Ranks, joined
 from besnet.evaluation.recalibration import recalibrated
 from besnet.evaluation.results import finish
 from besnet.evaluation.stored import read_evaluation
-from besnet.evaluation.truth import own_labels, own_sets, training_videos
+from besnet.evaluation.truth import check_new, own_labels, own_sets, training_videos
 from besnet.evaluation.views import evaluation_crop_size, settings
 from besnet.files import write_text
 from besnet.models.folding import fold
@@ -65,7 +65,7 @@ def evaluate(
     resumes when the same command is run again.
 
     Args:
-        ckpt_path: checkpoint file, or a run folder (its newest good checkpoint is taken).
+        ckpt_path: checkpoint file, run folder (its newest good checkpoint is taken) or model folder.
         network: with --weights, the network that they are for: a video network (mvit_v2_s), a 2D network of timm or
             torchvision, or module:Class; with --ckpt_path, the class of its network where that is your own.
         weights: instead of a checkpoint: published weights by name (KINETICS400_V1), or a file of weights.
@@ -77,7 +77,7 @@ def evaluate(
         num_crops: crops of each clip; by default as in the checkpoint's config.
         dilations: dilations to average over, such as [1,2]; a single one is a fixed dilation; by default the set that
             the network was trained with.
-        out: folder for the results; by default below the run's folder.
+        out: folder for the results; by default below the run's folder. A model folder needs it.
         device: auto, cpu, cuda or cuda:N.
         workers: processes that decode on each rank; 0 decodes in the evaluating process.
         backend: decoder of the videos.
@@ -95,8 +95,10 @@ def evaluate(
         raise ValueError("--recalibrate: only for a checkpoint, beside which the statistics are kept")
     trained = given.trained
     config = settings(trained.config, given.name)
-    if data is None and checkpoint is None:
+    if data is None and not config["data"]["folder"]:
         raise ValueError("--data is needed: published weights know no prepared data set")
+    if out is None and given.run is None:
+        raise ValueError("--out is needed: a model folder belongs to no run")
     manifest = load_checked(data or Path(config["data"]["folder"]))
     plan = config["evaluation"].with_views(num_clips, num_crops)
     shape = config["data"]["clip"]
@@ -117,11 +119,7 @@ def evaluate(
         raise ValueError("evaluation.pairs: pairwise accuracy is for one label a video: leave the pairs out")
     labels = (own_sets if several else own_labels)(manifest, rows, trained.classes)
     known = training_videos(trained, manifest, split)
-    if known and not allow_training_videos:
-        raise ValueError(
-            f"{manifest.folder}: the network was trained on {known} of the videos of the split {split}: evaluate on "
-            "others, or add --allow_training_videos"
-        )
+    check_new(manifest, split, known, allow_training_videos)
     other = None if baseline is None else read_evaluation(baseline)
     if other is not None:
         check_comparable(other, trained.classes, split, [manifest[int(row)].id for row in rows], several)

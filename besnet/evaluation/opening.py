@@ -1,10 +1,10 @@
-"""What is evaluated: a checkpoint with the network in it, or a network with published weights."""
+"""What is evaluated: a checkpoint with the network in it, a model folder, or a network with published weights."""
 
 from pathlib import Path
 
 from besnet.checkpoints import store
 from besnet.checkpoints.header import LoadedCheckpoint, rebuild
-from besnet.checkpoints.model_folder import LoadedModel, run_of
+from besnet.checkpoints.model_folder import LoadedModel, folder_of, run_of
 from besnet.checkpoints.published_model import AS_STATED, Input, chosen
 from besnet.checkpoints.store import Stored
 from besnet.models.build import kind
@@ -19,13 +19,17 @@ def opened(
     dilations: list[int] | None,
     no_ema: bool,
 ) -> tuple[LoadedModel, Stored | None]:
-    """The network that a command line names, and the checkpoint that it was in; None for published weights.
+    """The network that a command line names, and the checkpoint that it was in; None for others.
 
     The arguments are those of besnet.evaluation.evaluate. ValueError for those that do not go together.
     """
-    if ckpt_path is None or weights is not None or given != AS_STATED or classes is not None:
+    published = weights is not None or given != AS_STATED or classes is not None
+    if ckpt_path is None or published or folder_of(ckpt_path) is not None:
         if dilations is not None or no_ema:
-            raise ValueError("--dilations and --no_ema go with --ckpt_path: published weights are taken as they are")
+            raise ValueError(
+                "--dilations and --no_ema go with a checkpoint: model folders and published weights are taken as "
+                "they are"
+            )
         return chosen(ckpt_path, network, weights, given, classes), None
     stored = store.read(ckpt_path)
     changed = {} if dilations is None else {"dilations": dilations}

@@ -19,7 +19,7 @@ from besnet.evaluation.stored import PREDICTIONS, RESULTS, Evaluation
 from besnet.files import write_arrays, write_json, write_table
 from besnet.formats import stamp
 from besnet.report.average_precision import precision_line
-from besnet.report.evaluation_page import evaluation_page, reports_mean, trained_on_line
+from besnet.report.evaluation_page import baseline_known_line, evaluation_page, reports_mean, trained_on_line
 from besnet.report.numbers import percent
 from besnet.report.sheet import scaled
 from besnet.text import visible
@@ -47,6 +47,7 @@ def finish(
         groups = dict(zip((manifest[int(row)].id for row in rows), manifest.groups(rows), strict=True))
         compare = comparison.compared_sets if several else comparison.compared
         results["baseline"] = compare(baseline, results, arrays, groups)
+        results["baseline"]["trained_on"] = baseline.about.get("trained_on")
     results["run"] = {
         "revision": revision(),
         "command": shlex.join(
@@ -195,4 +196,6 @@ def show(results: dict[str, Any], folder: Path) -> None:
             what, changed = "mAP", f"on {other['videos']} videos"
         difference = "no" if other["difference"] is None else f"{100 * other['difference']:+.1f}"
         print(f"compared with {other['folder']}: {difference} points of {what} ({low} to {high}), {changed}")
+        if other["trained_on"]:
+            print(f"WARNING: {baseline_known_line(other['trained_on'])}")
     print(f"page: {folder / 'report.html'}")

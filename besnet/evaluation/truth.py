@@ -3,7 +3,7 @@
 import numpy as np
 
 from besnet.checkpoints.header import LoadedCheckpoint
-from besnet.data.known import among
+from besnet.data.known import count_known
 from besnet.data.labels import canonical
 from besnet.data.manifest import Manifest
 from besnet.data.targets import targets
@@ -39,11 +39,20 @@ def own_numbers(manifest: Manifest, classes: list[str]) -> np.ndarray:
     return np.array([numbers[canonical(name)] for name in manifest.classes], dtype=np.int64)
 
 
+def check_new(manifest: Manifest, split: str, known: int | None, allowed: bool) -> None:
+    """ValueError for a split with videos that the network was trained on, where that is not allowed."""
+    if known and not allowed:
+        raise ValueError(
+            f"{manifest.folder}: the network was trained on {known} of the videos of the split {split}: evaluate on "
+            "others, or add --allow_training_videos"
+        )
+
+
 def training_videos(trained: LoadedCheckpoint, manifest: Manifest, split: str) -> int | None:
     """How many readable videos of a split the network was trained on; None where its checkpoint does not record it."""
     ready = manifest.select(split)
     if trained.trained_on is not None:
-        return len(among(manifest, ready, trained.trained_on.numpy()))
+        return count_known(manifest, ready, trained.trained_on.numpy())
     if trained.passport["source"] == manifest.passport.source:
         return len(ready) if split == "train" else 0
     return None

@@ -10,7 +10,16 @@ from typing import Any
 
 from besnet import __version__
 from besnet.formats.config_keys import with_new_keys
-from besnet.formats.migrations import dataset_2, dataset_3, evaluation_1, lab_1, lab_2, multi_label, unchanged
+from besnet.formats.migrations import (
+    dataset_2,
+    dataset_3,
+    evaluation_1,
+    lab_1,
+    lab_2,
+    multi_label,
+    trained_on,
+    unchanged,
+)
 from besnet.formats.tensors import checkpoint_2, weights_2
 from besnet.text import short
 
@@ -21,7 +30,8 @@ MIGRATIONS: dict[str, list[Migration]] = {
     "checkpoint": [unchanged, unchanged, multi_label],  # the entry `besnet` of a checkpoint
     "run": [unchanged],  # run.json, config.yaml, metrics.csv
     "dataset": [unchanged, dataset_2, dataset_3, unchanged],  # dataset.json, manifest.jsonl, manifest.npy
-    "model": [unchanged, unchanged, multi_label],  # model.json, model.safetensors; the JSON beside an exported file
+    # model.json, model.safetensors, trained_on.safetensors; the JSON beside an exported file
+    "model": [unchanged, unchanged, multi_label, trained_on],
     "evaluation": [evaluation_1, multi_label],  # results.json, predictions.npz
     "lab": [lab_1, lab_2],  # results.json, evaluation/plan.json
     "calibration": [unchanged, multi_label],  # calibration.json
@@ -33,7 +43,7 @@ MIGRATIONS: dict[str, list[Migration]] = {
 # The same of the tensors that go with a description: all that a checkpoint holds, the weights of a model folder.
 TENSORS: dict[str, list[Migration]] = {
     "checkpoint": [unchanged, checkpoint_2, unchanged],
-    "model": [unchanged, weights_2, unchanged],
+    "model": [unchanged, weights_2, unchanged, unchanged],
 }
 STAMP = ("format", "besnet")
 

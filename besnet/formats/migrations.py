@@ -13,6 +13,11 @@ def multi_label(old: dict[str, Any]) -> dict[str, Any]:
     return dict(old)
 
 
+def trained_on(old: dict[str, Any]) -> dict[str, Any]:
+    """A model folder records the videos that its network was trained on; before it did not, and they are unknown."""
+    return dict(old)
+
+
 def dataset_2(old: dict[str, Any]) -> dict[str, Any]:
     """A row of the manifest may name its group; those of format 1 have none, which is the default."""
     return dict(old)

@@ -19,7 +19,7 @@ from besnet.lab import results
 from besnet.lab.arguments import trained_and_evaluated
 from besnet.lab.plan import Family, Plan, chunks
 from besnet.lab.queue import Attempts, Job, Slot, free_slots, work
-from besnet.lab.runs import curve, run_facts
+from besnet.lab.runs import curve, run_facts, videos_known
 from besnet.lab.setup import Setup
 from besnet.report.lab_comparisons import verdict_line
 from besnet.report.lab_page import lab_page
@@ -98,6 +98,10 @@ def lab(
         found |= {"differences": [], "coverage": None}
         if finished:
             plan = asked.plan(finished)
+            before, known = known, max(known, videos_known(finished, manifest, split))
+            if known > before:
+                print(f"WARNING: {known} videos of the split {split} are training videos of these networks, or of the "
+                      "weights that they start from")  # fmt: skip
             evaluate_all(plan, manifest, out, slots, attempts)
             labels = own_labels(manifest, plan.rows(manifest), manifest.classes)
             groups = np.array(manifest.groups(plan.rows(manifest)))

@@ -1,12 +1,17 @@
 """The runs of a lab: their names, the commands that train them, and how far they are."""
 
 import csv
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from besnet.checkpoints import store
+from besnet.checkpoints.header import header_of
+from besnet.data.known import count_known
+from besnet.data.manifest import Manifest
 from besnet.lab.controls import Control
+from besnet.lab.inference_variants import loaded
 from besnet.lab.plan import Checkpoint
 from besnet.lab.queue import Job
 
@@ -67,6 +72,14 @@ def checkpoint_of(run: Path, network: str | None) -> Checkpoint:
     """
     stored = store.read(run)
     return Checkpoint(run.name, str(stored.path), stored.hash, network)
+
+
+def videos_known(checkpoints: Sequence[Checkpoint], manifest: Manifest, split: str) -> int:
+    """How many videos of a split a network of a lab, or the weights that it started from, was trained on: the most of
+    all."""
+    found = [header_of(loaded(checkpoint), checkpoint.file).get("trained_on") for checkpoint in checkpoints]
+    rows = manifest.select(split)
+    return max((count_known(manifest, rows, known.numpy()) or 0 for known in found if known is not None), default=0)
 
 
 def run_facts(name: str, job: Job) -> dict[str, Any]:

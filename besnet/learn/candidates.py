@@ -45,7 +45,11 @@ STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained network. validation: the folder of its evaluation on the validation videos."""
+    """A trained network. validation: the folder of its evaluation on the validation videos.
+
+    Where the splits of the user's own data share videos, evaluations say how many, and nothing is refused after the
+    minutes of a training.
+    """
 
     name: str
     validation: Path
@@ -94,7 +98,7 @@ def linear_probe(
         probe(
             data, folder, network=BACKBONE, weights="lite", input=look.input, strengths=strengths,
             num_clips=look.num_clips, num_crops=look.num_crops, mirror=mirror, refit=split == "test", split=split,
-            cache=out / "features", workers=workers,
+            cache=out / "features", workers=workers, allow_training_videos=True,
         )  # fmt: skip
 
     return Candidate(f"linear probe on {look.name}", own, evaluate_on, lambda: model_folder.read(own / "model"), look)
@@ -120,7 +124,7 @@ def trained(run: Path, data: Path, workers: int) -> Candidate:
 
     def evaluate_on(split: str | None, folder: Path) -> None:
         assert split is not None
-        evaluate(kept(), data=data, split=split, out=folder, workers=workers)
+        evaluate(kept(), data=data, split=split, out=folder, workers=workers, allow_training_videos=True)
 
     return Candidate("trained network", run / "validation", evaluate_on, lambda: model_folder.given(kept()))
 

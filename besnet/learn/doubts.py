@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from torch import Tensor
 
 from besnet.checkpoints import model_folder
 from besnet.checkpoints.lock import only_writer
@@ -13,7 +14,8 @@ from besnet.checkpoints.model_folder import LoadedModel
 from besnet.checkpoints.pretrained import load_pretrained
 from besnet.checkpoints.published_model import AS_STATED, Input, chosen
 from besnet.checkpoints.store import bytes_hash
-from besnet.data.known import among
+from besnet.checkpoints.weights_source import is_of_besnet
+from besnet.data.known import count_known
 from besnet.data.manifest import Manifest
 from besnet.data.manifest_writing import load_checked, write_manifest
 from besnet.evaluation.evaluate import evaluate
@@ -89,10 +91,12 @@ def doubts(
     with only_writer(out, "doubts"):
         if features is None or retrain:
             print(f"{given.name} is trained again without each of {folds.max() + 1} folds")
+            if (before := model_before(given)) is not None:
+                warn_of_known(before.name, before.trained.inherited, manifest, rows)
             probabilities = trained_without(given, manifest, rows, folds, out, train, workers)
             how = "networks that were trained without the fold of the video"
         else:
-            warn_of_known(features, manifest, rows)
+            warn_of_known(features.name, features.trained.trained_on, manifest, rows)
             place = choose_device(device)
             with watched(watchdog_minutes) as pulse:
                 look = Probe(features, fold(features.trained.network.to(place)), manifest,
@@ -110,28 +114,37 @@ def start_of(given: LoadedModel) -> LoadedModel | None:
     """The network as it was before it learned from the labels; None where it started from noise."""
     source = given.trained.config.get("pretrained")
     if "probe" in given.trained.config:  # only its last layer has learned, and features are what that is given
-        return replace(given, name=str(source), trained=replace(given.trained, trained_on=None))
+        return replace(given, name=str(source), trained=replace(given.trained, trained_on=learned_by(given)))
     if not source:
         return None
     network = build(given.trained.model)
-    start = load_pretrained(network, source, given.trained.model, given.trained.classes)
-    print(start.said)
-    known = start.trained_on
-    if Path(source).exists() and known is not None and "probe" in model_folder.given(Path(source)).trained.config:
-        known = None
+    print(load_pretrained(network, source, given.trained.model, given.trained.classes).said)
     state = b"".join(weight.contiguous().numpy().tobytes() for weight in network.state_dict().values())
-    trained = replace(given.trained, network=network.eval(), trained_on=known)
+    trained = replace(given.trained, network=network.eval(), trained_on=learned_by(model_before(given)))
     return replace(given, name=source, hash=bytes_hash(state), trained=trained)
 
 
-def warn_of_known(features: LoadedModel, manifest: Manifest, rows: np.ndarray) -> None:
-    """Say how many of the videos the features have learned from, with their labels."""
-    known = features.trained.trained_on
-    count = 0 if known is None else len(among(manifest, rows, known.numpy()))
+def model_before(given: LoadedModel) -> LoadedModel | None:
+    """The model of besnet that a network was trained from; None where it started from published weights or noise."""
+    source = given.trained.config.get("pretrained")
+    return model_folder.given(Path(source)) if source and is_of_besnet(Path(source)) else None
+
+
+def learned_by(given: LoadedModel | None) -> Tensor | None:
+    """Fingerprints of the videos that a network's features have learned from; those of a linear probe are those of the
+    network under it."""
+    while given is not None and "probe" in given.trained.config:
+        given = model_before(given)
+    return given.trained.inherited if given is not None else None
+
+
+def warn_of_known(name: str, known: Tensor | None, manifest: Manifest, rows: np.ndarray) -> None:
+    """Say how many of the videos the judges' weights have learned from, with their labels."""
+    count = None if known is None else count_known(manifest, rows, known.numpy())
     if count:
         print(
-            f"WARNING: {features.name} was trained on {count} of these {len(rows)} videos with their labels: fewer "
-            "wrong ones are found; judge by other features with --network and --weights"
+            f"WARNING: {name} was trained on {count} of these {len(rows)} videos with their labels: fewer wrong ones "
+            "are found; judge by other features with --network and --weights"
         )
 
 
@@ -160,7 +173,8 @@ def trained_without(
                       *UNVALIDATED])  # fmt: skip
         if code:
             raise ValueError(f"{folder / 'run'}: its training ended with exit code {code}: see above")
-        evaluate(folder / "run", data=without.folder, split="val", out=folder / "results", workers=workers)
+        evaluate(folder / "run", data=without.folder, split="val", out=folder / "results", workers=workers,
+                 allow_training_videos=True)  # fmt: skip  # which has been said
         read = read_evaluation(folder / "results")
         by_id = dict(zip(read.ids.tolist(), read.probabilities.mean(axis=1), strict=True))
         for place in np.flatnonzero(folds == number):

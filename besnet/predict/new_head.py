@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import torch
 
-from besnet.checkpoints.header import LoadedCheckpoint
+from besnet.checkpoints.header import LoadedCheckpoint, united
 from besnet.checkpoints.model_folder import LoadedModel
 from besnet.checkpoints.store import bytes_hash
 from besnet.data.known import fingerprints
@@ -33,7 +33,6 @@ def with_head(
     state[bias] = torch.from_numpy(head.bias)
     network.load_state_dict(state)
     shape, plan = inference.shape, inference.plan
-    known = torch.from_numpy(fingerprints(manifest, learned))
     trained = LoadedCheckpoint(
         network=network.eval(),
         model=model,
@@ -50,7 +49,7 @@ def with_head(
         revision=source.revision,
         versions=source.versions,
         multi_label=manifest.multi_label,
-        trained_on=known if source.trained_on is None else torch.cat([known, source.trained_on]).unique(),
+        trained_on=united(fingerprints(manifest, learned), source.inherited),
     )
     digest = bytes_hash(given.hash.encode() + head.weight.tobytes() + head.bias.tobytes())
     return replace(given, trained=trained, hash=digest, run=None, temperature=None, said="", named=True)

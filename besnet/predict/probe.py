@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from besnet.checkpoints import model_folder
+from besnet.checkpoints.header import united
 from besnet.checkpoints.lock import only_writer
 from besnet.checkpoints.model_folder import LoadedModel
 from besnet.checkpoints.published_model import AS_STATED, Input, chosen
-from besnet.data.known import among
+from besnet.data.known import count_known, fingerprints
 from besnet.data.manifest import Manifest
 from besnet.data.manifest_writing import load_checked
 from besnet.data.targets import targets
@@ -22,6 +23,7 @@ from besnet.evaluation.linear_heads import Head, Score, Videos, best, fit_heads,
 from besnet.evaluation.opening import describe
 from besnet.evaluation.ranks import choose_device
 from besnet.evaluation.results import finish
+from besnet.evaluation.truth import check_new, training_videos
 from besnet.evaluation.views import evaluation_crop_size, settings
 from besnet.models.folding import fold
 from besnet.models.network import Network
@@ -51,6 +53,7 @@ def probe(
     device: str = "auto",
     workers: int = 2,
     backend: Backend = "pyav",
+    allow_training_videos: bool = False,
     watchdog_minutes: float = 30.0,
 ) -> None:
     """Train nothing but a last layer: logistic regression on the features of a network that stays as it is.
@@ -78,6 +81,8 @@ def probe(
         device: auto, cpu, cuda or cuda:N.
         workers: processes that decode; 0 decodes in this process.
         backend: decoder of the videos.
+        allow_training_videos: evaluate although the network or its last layer was trained on some of the videos of
+            `split`: the accuracy then shows how well it remembers them.
         watchdog_minutes: minutes without progress after which the process exits with code 69.
     """
     given = chosen(ckpt_path, network, weights, input, None)
@@ -90,8 +95,20 @@ def probe(
         raise ValueError(f"{manifest.folder}: videos of two classes are needed in the train split")
     if split is not None and not len(manifest.select(split, state=None)):
         raise ValueError(f"{manifest.folder}: no video in the split {split}")
+    if refit and split == "val":
+        raise ValueError("--refit learns from the validation videos: evaluate on another split")
+    held_out = labelled(manifest, "val")
+    last = np.concatenate([learned, held_out]) if refit else learned
+    before = given.trained.inherited
+    if split is not None:
+        known = united(fingerprints(manifest, last), before).numpy()
+        check_new(manifest, split, count_known(manifest, manifest.select(split), known), allow_training_videos)
     if given.said:
         print(given.said)
+    judges = held_out if len(held_out) else learned
+    if before is not None and (count := count_known(manifest, judges, before.numpy())):
+        print(f"WARNING: {given.name} was trained on {count} of the {len(judges)} videos that choose the strength: the "
+              "figures of this choice are too high")  # fmt: skip
     place = choose_device(device)
     extractor = fold(given.trained.network.to(place))
     with only_writer(out, "probe"), watched(watchdog_minutes) as pulse:
@@ -100,14 +117,10 @@ def probe(
         found, how = work.compared(train, learned, strengths, mirror)
         score = best(found)
         print_scores(found, score, how, "mAP" if manifest.multi_label else "top-1")
-        held_out = labelled(manifest, "val")
-        if refit and len(held_out):
-            if split == "val":
-                raise ValueError("--refit learns from the validation videos: evaluate on another split")
-            learned = np.concatenate([learned, held_out])
-            train = work.videos(learned, mirror)
+        if len(last) > len(learned):
+            train = work.videos(last, mirror)
         (_, head), *_ = fit_heads(train, len(manifest.classes), [score.strength])
-        model = with_head(given, head, manifest, learned, inference, score)
+        model = with_head(given, head, manifest, last, inference, score)
         model_folder.write(out / "model", model, contract(model, settings(model.trained.config, model.name)), {})
         print(f"model folder: {out / 'model'}: besnet predict VIDEO --ckpt_path {out / 'model'}")
         if split is not None:
@@ -186,7 +199,6 @@ class Probe:
             for one in got
         ]
         trained, plan = model.trained, self.inference.plan
-        assert trained.trained_on is not None
         about: dict[str, Any] = {
             "data": {"name": self.manifest.name, "passport": asdict(self.manifest.passport)},
             "split": split,
@@ -204,7 +216,7 @@ class Probe:
             "backend": self.inference.backend,
             "classes": trained.classes,
             "recalibrated_on": None,
-            "trained_on": len(among(self.manifest, self.manifest.select(split), trained.trained_on.numpy())),
+            "trained_on": training_videos(trained, self.manifest, split),
             "probe": choice,
         }
         if self.manifest.multi_label:

@@ -2,14 +2,17 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from besnet.checkpoints.header import LoadedCheckpoint
 from besnet.checkpoints.published_model import AS_STATED, chosen
+from besnet.data.known import UNRECORDED, id_mark, known_files
 from besnet.data.labels import canonical
-from besnet.data.prepare.listing import Entry
+from besnet.data.prepare.listing import Entry, Listing
 from besnet.data.prepare.sources.table import TableRules, list_table
 from besnet.evaluation import spans as protocol
 from besnet.evaluation.spans import Span, mean_average_precision
@@ -21,6 +24,7 @@ from besnet.predict.verbs import each
 from besnet.report.numbers import percent
 from besnet.report.page import Page
 from besnet.text import visible
+from besnet.watchdog import watched
 
 CLOSE_SEC = 0.001  # tables round times
 FAILED = 1  # exit code where some video could not be read
@@ -35,6 +39,7 @@ def evaluate_spans(
     every_sec: float | None = None,
     background: str | None = None,
     device: str = "auto",
+    allow_training_videos: bool = False,
     watchdog_minutes: float = 30.0,
 ) -> int:
     """Find the spans of long videos and compare them with a table: mean average precision at tIoU 0.3 to 0.7.
@@ -48,16 +53,25 @@ def evaluate_spans(
         every_sec: seconds between the clips; by default half a clip's length.
         background: class of the network that gives no spans.
         device: auto, cpu, cuda or cuda:N.
+        allow_training_videos: evaluate although the network was trained on some of these videos, or on parts of them:
+            the figures then show how well it remembers them.
         watchdog_minutes: minutes without progress after which the process names the video and exits with code 69.
     """
     listing = list_table(spans, videos, {}, TableRules(split_within_files=True))
     entries = of_split(listing.entries, spans, split)
-    model = Model(with_calibration(chosen(ckpt_path, None, None, AS_STATED, None)), device)
+    given = with_calibration(chosen(ckpt_path, None, None, AS_STATED, None))
+    model = Model(given, device)
     check_background(model, background)
     if model.shape.sampling == "uniform" and every_sec is None:
         raise ValueError("--every_sec is needed for a network whose clips are whole videos: the length of the windows")
     truth = true_spans(entries, model.classes, spans)
     files = {listing.root / span.video: span.video for span in truth}
+    known = known_videos(given.trained, listing, files, watchdog_minutes)
+    if known and not allow_training_videos:
+        raise ValueError(
+            f"{spans}: the network was trained on {len(known)} of these {len(files)} videos, or on parts of them (the "
+            f"first: {visible(known[0])}): evaluate on others, or add --allow_training_videos"
+        )
 
     def found_in(file: Path) -> tuple[list[Span], float]:
         along = model.timeline(file, every_sec)
@@ -69,6 +83,7 @@ def evaluate_spans(
     kept, facts = clipped(truth, lengths)
     unread = [{"video": files[file], "why": why} for file, why in failed.items()]
     results = mean_average_precision(kept, predicted) | facts | {"unread": unread}
+    results["trained_on"] = None if known is None else len(known)
     out.mkdir(parents=True, exist_ok=True)
     write_spans(out / "found", predicted)
     about = {"table": str(spans), "checkpoint": model.origin, "every_sec": every_sec, "background": background}
@@ -98,12 +113,43 @@ def true_spans(entries: Sequence[Entry], classes: list[str], table: Path) -> lis
     for entry in entries:
         assert entry.start_sec is not None
         assert entry.end_sec is not None
-        file = entry.path or entry.id.rpartition("@")[0]
         for label in entry.all_labels:
             if canonical(label) not in names:
                 raise ValueError(f"{entry.where}: label {label!r} is none of the network's {len(classes)} classes")
-            found.append(Span(file, names[canonical(label)], entry.start_sec, entry.end_sec))
+            found.append(Span(video_of(entry), names[canonical(label)], entry.start_sec, entry.end_sec))
     return found
+
+
+def video_of(entry: Entry) -> str:
+    """The video that a row's span is of."""
+    return entry.path or entry.id.rpartition("@")[0]
+
+
+def known_videos(
+    trained: LoadedCheckpoint, listing: Listing, files: Mapping[Path, str], watchdog_minutes: float
+) -> list[str] | None:
+    """The videos that a network was trained on, or on parts of: by their bytes, or by the ids and classes of their
+    spans in data that was prepared from a table of this name. None where that is not recorded."""
+    if trained.trained_on is None:
+        return None
+    marked = set(trained.trained_on.tolist())
+    names = {canonical(name): name for name in trained.classes}
+    marks = defaultdict(set)
+    for entry in listing.entries:
+        label = names.get(canonical(entry.label), "") if entry.label is not None else ""
+        marks[video_of(entry)].add(id_mark(listing.name, entry.id, label))
+    with watched(watchdog_minutes) as pulse:
+        by_bytes = known_files(files, trained.trained_on.numpy(), pulse)
+    found = [video for file, video in files.items() if file in by_bytes or not marked.isdisjoint(marks[video])]
+    return None if not found and UNRECORDED in marked else found
+
+
+def known_line(results: Mapping[str, Any]) -> str:
+    """The warning for a network that was evaluated on videos that it was trained on."""
+    return (
+        f"The network was trained on {results['trained_on']} of these {results['videos']} videos, or on parts of them: "
+        "the figures show how well it remembers them, not how well it finds spans in new videos"
+    )
 
 
 def clipped(truth: Sequence[Span], lengths: dict[str, float]) -> tuple[list[Span], dict[str, int]]:
@@ -124,6 +170,8 @@ def clipped(truth: Sequence[Span], lengths: dict[str, float]) -> tuple[list[Span
 def page_of(results: dict[str, Any], name: str, network: str, command: str) -> Page:
     """The page: mAP at each tIoU, AP of each class, and the protocol."""
     page = Page(f"{name} · spans", network)
+    if results["trained_on"]:
+        page.warning(known_line(results))
     levels = [f"tIoU {level:g}" for level in results["tiou"]]
     half = results["map"][results["tiou"].index(0.5)]
     page.cards([(percent(half), "mAP at tIoU 0.5"), (percent(results["mean"]), "mean of the mAPs at tIoU 0.3 to 0.7")])
@@ -152,4 +200,6 @@ def show(results: dict[str, Any], out: Path) -> None:
     levels = zip(results["tiou"], results["map"], strict=True)
     print("mAP at tIoU " + "  ".join(f"{level:g}: {percent(value)}" for level, value in levels)
           + f"  mean: {percent(results['mean'])}")  # fmt: skip
+    if results["trained_on"]:
+        print(f"WARNING: {known_line(results)}")
     print(f"page: {out / 'report.html'}")

@@ -2,13 +2,15 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from besnet.checkpoints.header import LoadedCheckpoint
 from besnet.checkpoints.published_model import AS_STATED, Input, chosen
+from besnet.data.known import known_files
 from besnet.data.order import sample
 from besnet.data.prepare.files import Files
 from besnet.files import replacing, write_arrays
@@ -91,6 +93,7 @@ def predict(
         return found
 
     found, failed = each(files, predict_one, watchdog_minutes)
+    warn_of_known(found, given.trained, watchdog_minutes)
     if json is not None:
         write_json(json, model, found, failed)
     if sheet is not None and found:
@@ -140,11 +143,25 @@ def features(
     if given.said:
         print(given.said)
     found, failed = each(files, model.features, watchdog_minutes)
+    warn_of_known(found, given.trained, watchdog_minutes)
     if not found:
         raise ValueError("none of the videos could be read: no file was written")
     write_arrays(out, features=np.stack(list(found.values())), videos=np.array([str(file) for file in found]))
     print(f"{out}: {len(found)} videos x {len(next(iter(found.values())))} features")
     return FAILED if failed else 0
+
+
+def warn_of_known(files: Collection[Path], trained: LoadedCheckpoint, watchdog_minutes: float) -> None:
+    """Say how many of the files the network was trained on."""
+    if trained.trained_on is None:
+        return
+    with watched(watchdog_minutes) as pulse:
+        known = known_files(files, trained.trained_on.numpy(), pulse)
+    if known:
+        print(
+            f"WARNING: the network was trained on {len(known)} of these {len(files)} videos, or on parts of them (the "
+            f"first: {visible(str(known[0]))}): results on them do not show how well it does on new videos"
+        )
 
 
 def each(

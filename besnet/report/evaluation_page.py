@@ -27,6 +27,14 @@ def trained_on_line(known: int, videos: int) -> str:
     )
 
 
+def baseline_known_line(known: int) -> str:
+    """The warning for a comparison with a network that was evaluated on its training videos."""
+    return (
+        f"The baseline's network was trained on {known} of its evaluated videos: the difference is not that on new "
+        "videos"
+    )
+
+
 def evaluation_page(
     results: dict[str, Any],
     pairs: np.ndarray | None,
@@ -63,6 +71,8 @@ def evaluation_page(
         page.text(f"Videos not evaluated: {len(results['unread'])}. The first 50 are listed here, all in results.json.")
         page.table(["video", "reason"], [[video["id"], video["why"]] for video in results["unread"][:50]])
     if "baseline" in results:
+        if results["baseline"].get("trained_on"):
+            page.warning(baseline_known_line(results["baseline"]["trained_on"]))
         (add_comparison if "gained" in results["baseline"] else add_difference)(page, results["baseline"])
     if results["pairs"]:
         page.heading("Pairwise accuracy")

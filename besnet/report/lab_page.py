@@ -108,7 +108,8 @@ def _failures(page: Page, report: dict[str, Any]) -> None:
         page.table(["run", "exit code", "reason"], [[run["run"], run["code"], run["why"]] for run in failed])
     if report["coverage"] and report["coverage"].get("trained_on"):
         count = report["coverage"]["trained_on"]
-        page.warning(f"{count} of the evaluated videos are also training videos (equal bytes).")
+        page.warning(f"{count} of the evaluated videos are also training videos, of these networks or of the weights "
+                     "that they start from.")  # fmt: skip
     if report["coverage"] and report["coverage"]["undecodable"]:
         unread = report["coverage"]["undecodable"]
         page.text(f"{len(unread)} videos could not be read and are left out of every figure. The first ones:")

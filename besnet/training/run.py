@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from besnet.checkpoints import store
 from besnet.checkpoints.best import folder_of
-from besnet.checkpoints.header import header
+from besnet.checkpoints.header import header, united
 from besnet.checkpoints.lock import only_writer
 from besnet.checkpoints.pretrained import Start, load_pretrained
 from besnet.data.failures import FailureLog
@@ -36,7 +36,7 @@ from besnet.training.recipe import Recipe
 from besnet.training.remote_logs import RemoteLogs
 from besnet.training.resume import find_checkpoint, lay_out, located, resumed_from
 from besnet.training.saving import Saving
-from besnet.training.starting import describe, report_start
+from besnet.training.starting import describe, report_start, warn_of_known
 from besnet.training.task import ActionTraining
 from besnet.training.tensorboard import draw_graph
 from besnet.watchdog import Watchdog
@@ -97,7 +97,9 @@ def train(
             start = load_pretrained(network, pretrained, arguments, data.manifest.classes)
         about["model"] = arguments | settle_normalisation(network, arguments, start)
         if rank == 0:  # which alone writes it
-            about["trained_on"] = known_videos(data, start.trained_on if start else None)
+            about["trained_on"] = united(
+                fingerprints(data.manifest, data.train_rows), start.trained_on if start else None
+            )
         passport = data.manifest.passport
         failures = FailureLog(out, rank, len(data.train_rows), data=f"{passport.source}/{passport.encode}")
         data.arrange(seed, rank, world_size, failures, limit, engine.num_nodes)
@@ -110,6 +112,7 @@ def train(
             whole = Length(len(data.order), engine.accumulate_grad_batches, engine.max_epochs, engine.max_steps)
             describe(out, about, whole.steps)
             report_start(data, network, checkpoint, world_size)
+            warn_of_known(data, about["trained_on"])
             for line in start.lines(data.clip, data.crop_size) if start else ():
                 print(line)
             rates = scaled.build_optimizer(network).param_groups if scaled.rates_by_depth else None
@@ -163,12 +166,6 @@ def settle_normalisation(network: Network, model: dict[str, Any], start: Start |
         if model.get("std") is None:
             network.std = start.normalisation.std
     return {"mean": list(network.mean), "std": list(network.std)}
-
-
-def known_videos(data: VideoData, before: torch.Tensor | None) -> torch.Tensor:
-    """Fingerprints of the videos that the weights were trained on: those of this training and of the weights before."""
-    own = torch.from_numpy(fingerprints(data.manifest, data.train_rows))
-    return own if before is None else torch.cat([own, before]).unique()
 
 
 def fit(engine: pl.Trainer, task: ActionTraining, data: VideoData, checkpoint: Path | None, saving: Saving) -> int:

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import Tensor
 
+from besnet.data.known import count_known
 from besnet.files import write_json, write_text
 from besnet.formats import stamp
 from besnet.models.network import Network
@@ -40,6 +42,15 @@ def report_start(data: VideoData, network: Network, checkpoint: Path | None, wor
         print(f"{left} videos are left out of each epoch, different ones each time: {why}")
     step = int(checkpoint.name.split("-")[0].removeprefix("step_")) if checkpoint else 0
     print(f"resumes from step {step} ({checkpoint.name})" if checkpoint else "new run", flush=True)
+
+
+def warn_of_known(data: VideoData, known: Tensor) -> None:
+    """Say where the validation videos are training videos, of this training or of the weights that it starts from."""
+    if count := count_known(data.manifest, data.val_rows, known.numpy()):
+        print(
+            f"WARNING: {count} of the {len(data.val_rows)} validation videos are training videos, of this training or "
+            "of the weights that it starts from: validation shows how well the network remembers them"
+        )
 
 
 def taps_line(network: Network) -> str:
