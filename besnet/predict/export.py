@@ -59,9 +59,10 @@ def export(
         weights: instead of a checkpoint: published weights by name (KINETICS400_V1), or a file of weights.
         input: how the network takes videos, where it is not as the weights say.
         classes: names for the classes of --weights: a list of besnet's (kinetics400) or a text file.
-        to: `folder` for a model folder, which predict takes like a checkpoint (model.safetensors and model.json,
-            nothing in it can execute); `onnx` for onnxruntime and others, `torch-export` for torch.export.load: one
-            file each, with averaged dilations, and a JSON file that describes inputs and outputs.
+        to: `folder` for a model folder, which predict takes like a checkpoint (model.safetensors, model.json and the
+            fingerprints of the training videos, trained_on.safetensors; nothing in it can execute); `onnx` for
+            onnxruntime and others, `torch-export` for torch.export.load: one file each, with averaged dilations, and a
+            JSON file that describes inputs and outputs.
         out: what to write; by default in the folder `exports` of the run.
     """
     given = with_calibration(chosen(ckpt_path, network, weights, input, classes))
