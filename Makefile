@@ -130,8 +130,8 @@ jhmdb-fine-tuned: jhmdb ## BesNet on the same network, fine-tuned: an hour or mo
 	$(BIN)/besnet train --config configs/jhmdb_lite0.yaml
 	$(BIN)/besnet evaluate --ckpt_path runs/jhmdb_lite0 --baseline runs/jhmdb_probe
 
-bench-statistics: .venv/ready ## how often a lab's statistics are wrong, on 2,000 drawn labs a line
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.lab_statistics
+bench-statistics: .venv/ready ## how often a lab's statistics are wrong, on 2,000 drawn labs a line: three minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.lab_statistics --out benchmarks/results/lab_statistics.json
 
 evidence: PLAN := stick_figures
 evidence: DRAWN := data/stick_figures/evidence

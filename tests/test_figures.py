@@ -92,3 +92,15 @@ def test_the_seeds_that_the_plan_asks_for_are_those_of_power() -> None:
     assert f"spreads over seeds by {spread} points" in told
     assert f"5 seeds find {table[5][0]} points in 80 % of trials, 10 seeds find {table[10][0]}." in told
     assert f"leave plausible ({upper} points), 10 seeds find {table[10][1]}." in told
+
+
+def test_how_often_the_statistics_are_wrong_is_what_was_simulated() -> None:
+    simulated = json.loads((RESULTS / "lab_statistics.json").read_text())
+    rows = simulated["rows"]
+    told = " ".join(EVIDENCE.split())
+    assert f"simulates {simulated['labs']:,} labs" in told
+    most = {name: math.ceil(1000 * max(row[name] for row in rows)) / 10 for name in ("primary", "family", "found")}
+    assert f"excludes 0 in at most {most['primary']:.1f} % of labs" in told
+    assert f"called a difference in at most {most['family']:.1f} %" in told
+    least = 100 * min(row["found"] for row in rows)
+    assert f"found in {least:.0f} to {most['found']:.0f} % of labs" in told

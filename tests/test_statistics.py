@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import multinomial
 
+from benchmarks.lab_statistics import Setting
 from besnet.evaluation.statistics import (
     Estimate,
     estimate,
@@ -146,6 +147,8 @@ def test_videos_of_a_group_count_together() -> None:
     single, together = estimate(values), estimate(copies, groups)
     assert together.interval() == pytest.approx(single.interval())
     assert estimate(copies).videos_error < 0.5 * single.videos_error
+    one, many = np.sign(values), np.sign(copies)
+    assert paired_estimate(many, groups).videos_error == pytest.approx(paired_estimate(one).videos_error)
     # any values may name a group
     names = np.array([f"film {number}" for number in groups])
     assert estimate(copies, names) == together
@@ -157,7 +160,8 @@ def test_groups_without_effect_are_rarely_called_a_difference() -> None:
     for _ in range(400):
         shift = rng.normal(0, 0.3, size=40)[groups]  # a film is changed as a whole
         values = (rng.random((4, 200)) < 0.5 + shift / 2).astype(float) - (rng.random((4, 200)) < 0.5 - shift / 2)
-        wrong.append([paired_difference(values, of)["p"] < 0.05 for of in (groups, None)])
+        found = [paired_estimate(values, of) for of in (groups, None)]
+        wrong.append([abs(one.mean) > one.half() for one in found])
     with_groups, without = np.mean(wrong, axis=0)
     assert with_groups <= 0.06
     assert without > 2 * with_groups
@@ -171,13 +175,23 @@ def test_holms_procedure_is_that_of_the_paper() -> None:
 
 
 def test_labs_without_effect_rarely_have_a_verdict() -> None:
-    from benchmarks.lab_statistics import errors
-
     for seeds in (3, 5):
-        primary, family, _ = errors(150, seeds, np.repeat(np.arange(60), 3), 0.09, 0.5)
+        primary, family, _ = Setting("60 x 3", np.repeat(np.arange(60), 3), 0.5, seeds, 0.09).errors(150)
         # 150 labs have a standard error of 1.8 points
         assert primary <= 0.09
         assert family <= 0.09
+
+
+def test_a_few_people_with_many_videos_each_find_what_they_can() -> None:
+    """Nine people: one more whose videos all change would drown what the nine say."""
+    nine = Setting("9 x 10", np.repeat(np.arange(9), 10), 0.5, 5, 0.04)
+    primary, _, half = nine.errors(100)
+    assert primary <= 0.06
+    spread = np.std([nine.primary(lab).mean for lab in nine.labs(300, 4)])
+    # Student's quantile of nine people is 2.3; the seeds and the added people take the rest
+    assert half < 3.7 * spread
+    _, found = nine.power(200)
+    assert 0.72 <= found <= 0.92
 
 
 def test_one_seed_says_nothing_about_seeds() -> None:

@@ -14,6 +14,7 @@ verdict. How often it is wrong is measured by benchmarks/lab_statistics.py.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,7 @@ class Estimate:
         }
 
 
+@lru_cache(maxsize=1024)
 def quantile(level: float, count: int) -> float:
     """Student's quantile of both sides for the mean of so many values; 0 for one value, which has no spread."""
     return float(stats.t.ppf(0.5 + level / 2, count - 1)) if count > 1 else 0.0
@@ -150,15 +152,18 @@ def paired_estimate(values: np.ndarray, groups: np.ndarray | None = None) -> Est
 
     To the videos' spread, half a discordant group is added each way and half a concordant one of each kind (Agresti and
     Min 2005, Simple improved confidence intervals for comparing matched proportions, for groups of one video). The
-    added groups have the mean size.
+    added groups differ as much as the discordant ones do, and one more that differs as a whole: without any other the
+    added groups differ as a whole, and among many discordant ones they weigh little.
     """
     plain = estimate(values, groups)
     by_video = values.mean(axis=0)
     size = len(by_video) / plain.groups
     count = len(by_video) + 2 * size
     centre = float(by_video.sum()) / count
+    changes = group_sums(by_video, groups)
+    typical = (float(changes @ changes) + size**2) / (np.count_nonzero(changes) + 1)
+    added = typical * ((1 - centre) ** 2 + (1 + centre) ** 2 + 2 * centre**2) / 2
     sums = group_sums(by_video - centre, groups)
-    added = size**2 * ((1 - centre) ** 2 + (1 + centre) ** 2 + 2 * centre**2) / 2
     error = math.sqrt(float(sums @ sums) + added) / count
     return Estimate(plain.mean, max(plain.videos_error, error), plain.groups, plain.seeds_error, plain.seeds)
 
