@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
-	bench-overhead gpu-bundle bench-gpu bench-gpu-small bench-statistics evidence evidence-small jhmdb jhmdb-fine-tuned prove-resume prove-networks prove-hosts \
+	bench-overhead gpu-bundle bench-gpu bench-gpu-small bench-statistics evidence \
+	evidence-durations evidence-small jhmdb jhmdb-fine-tuned prove-resume prove-networks prove-hosts \
 	prove-slurm bench-rare prove-doubts prove-loggers prove-learn prove-labels prove-spans prove-lab \
 	smoke-container api-docs
 
@@ -133,19 +134,34 @@ jhmdb-fine-tuned: jhmdb ## BesNet on the same network, fine-tuned: an hour or mo
 bench-statistics: .venv/ready ## how often a lab's statistics are wrong, on 2,000 drawn labs a line: three minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.lab_statistics --out benchmarks/results/lab_statistics.json
 
+SPEEDS := 0.5 0.71 1 1.41 2
+COMMA := ,
+SPACE := $(COMMA:,=) $(COMMA:,=)
 evidence: PLAN := stick_figures
 evidence: DRAWN := data/stick_figures/evidence
-evidence: SIZE := --test_videos 4000
+evidence: SIZE := --variant hard --test_videos 4000
+evidence: AT_SPEEDS := --variant hard --test_videos 1020
 evidence: RESULTS := benchmarks/results
 evidence: .venv/ready ## the comparison of docs/evidence.md on drawn videos: about four hours on two cores; it resumes
+evidence-durations: PLAN := durations
+evidence-durations: DRAWN := data/stick_figures/evidence_durations
+evidence-durations: SIZE := --variant durations --test_videos 2000
+evidence-durations: SPEEDS :=
+evidence-durations: RESULTS := benchmarks/results
+evidence-durations: .venv/ready ## the same where duration alone tells classes apart: over an hour on two cores
 evidence-small: PLAN := small
 evidence-small: DRAWN := data/stick_figures/evidence_small
-evidence-small: SIZE := --train_videos 24 --test_videos 36
+evidence-small: SIZE := --variant hard --train_videos 24 --test_videos 36
+evidence-small: AT_SPEEDS := --variant hard --test_videos 12
 evidence-small: RESULTS := build
 evidence-small: .venv/ready ## every step of it with ten tiny networks, in a few minutes
-evidence evidence-small:
-	test -f $(DRAWN)/index.csv || $(BIN)/besnet draw $(DRAWN) --variant hard $(SIZE)
+evidence evidence-durations evidence-small:
+	test -f $(DRAWN)/index.csv || $(BIN)/besnet draw $(DRAWN) $(SIZE)
 	$(BIN)/besnet prepare $(DRAWN)/index.csv $(DRAWN)/prepared --short_side 96 --group person
+	$(if $(SPEEDS),test -f $(DRAWN)/speeds/$(lastword $(SPEEDS))/index.csv || \
+		$(BIN)/besnet draw $(DRAWN)/speeds $(AT_SPEEDS) --speeds [$(subst $(SPACE),$(COMMA),$(SPEEDS))])
+	$(foreach speed,$(SPEEDS),$(BIN)/besnet prepare $(DRAWN)/speeds/$(speed)/index.csv $(DRAWN)/speeds/$(speed)/prepared \
+		--short_side 96 --group person &&) true
 	$(BIN)/besnet lab --plan configs/evidence/$(PLAN).yaml
 	mkdir -p $(RESULTS)
 	cp runs/lab/evidence_$(PLAN)/report.html $(RESULTS)/evidence_$(PLAN).html

@@ -129,7 +129,8 @@ OF_INPUT = {f"input.{name}": allowed for name, allowed in INPUT.items()}
 
 # Of each verb's arguments.
 ARGUMENTS: dict[str, dict[str, Range]] = {
-    "draw": {"seed": SEED, "train_videos": VIDEOS, "test_videos": VIDEOS, "workers": PROCESSES},
+    "draw": {"seed": SEED, "train_videos": VIDEOS, "test_videos": VIDEOS, "workers": PROCESSES,
+             "speeds": Range(0.1, 10, items=(1, 20))},
     "learn": {"minutes": Range(0, 10**5), "seed": SEED, "workers": WORKERS},
     "doubts": {"seed": SEED, "workers": WORKERS, "watchdog_minutes": WATCHDOG, **OF_INPUT},
     "prepare": {"official_split": count(3), "short_side": SIDE, "videos_per_shard": VIDEOS, "workers": PROCESSES,

@@ -15,7 +15,10 @@ from besnet.evaluation.statistics import FEWEST_SEEDS, estimate
 from besnet.formats import upgraded
 from besnet.lab.arguments import check_variants, find_controls
 from besnet.lab.comparisons import Comparisons, compare
+from besnet.lab.controls import find_control
 from besnet.lab.inference_variants import inference_variants
+from besnet.lab.results import Predictions, Videos
+from besnet.lab.speeds import AtSpeeds
 from besnet.settings import read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,7 +39,7 @@ def found(seeds: int, primary: list[str] | None, secondary: list[list[str]], **c
     """The comparisons of such a lab by name."""
     comparisons = Comparisons.read(primary, secondary, list(chances))
     networks = {name: dict.fromkeys(range(seeds)) for name in chances}
-    rows = compare(comparisons, networks, right(np.random.default_rng(0), seeds, **chances), None)
+    rows = compare(comparisons, networks, right(np.random.default_rng(0), seeds, **chances), lambda _: None)
     return {row["name"]: row for row in rows}
 
 
@@ -113,8 +116,9 @@ def test_a_plan_names_what_exists(plan: Path, monkeypatch: pytest.MonkeyPatch) -
     model = {"dilations": [1, 2], "mixture": "uniform", "temporal_padding": "replicate"}
     about = {"besnet": {"model": model}, "state_dict": {"network.bn.running_var": None}}
     variants = inference_variants(about, [1, 2], settings["frame_interval_scales"], settings["variants"])
-    for one in (found.primary, *found.secondary):
-        assert {term.variant for term in one.terms} <= set(variants)
+    drawn = {f"speed_{speed}" for speed in ("0.5", "0.71", "1", "1.41", "2")} if settings["speed_data"] else set()
+    check_variants(found, settings["variants"], settings["frame_interval_scales"], drawn)
+    assert {term.variant for term in found.terms} <= variants.keys() | drawn
 
 
 @pytest.mark.parametrize(
@@ -130,6 +134,42 @@ def test_a_variant_that_the_lab_will_not_have_is_refused_before_it_trains(varian
         return
     with pytest.raises(ValueError, match=f"none@{variant}: no such inference variant"):
         check_variants(comparisons, ["dilations", "recalibrated"], [1.0, 2.0])
+
+
+def test_a_comparison_of_speeds_is_of_the_videos_of_the_speeds_alone() -> None:
+    speeds = ["speed_1", "speed_2"]
+    terms = ["random_12@speed_2", "random_12@speed_1", "none@speed_2", "none@speed_1"]
+    check_variants(Comparisons.read(terms, [], CONTROLS), [], [1.0], speeds)
+    with pytest.raises(ValueError, match="write CONTROL@speed_1"):
+        check_variants(Comparisons.read(["random_12@speed_2", "random_12"], [], CONTROLS), [], [1.0], speeds)
+    with pytest.raises(ValueError, match="random_12@speed_3: no such"):
+        check_variants(Comparisons.read(["random_12@speed_3", "none@speed_3"], [], CONTROLS), [], [1.0], speeds)
+
+
+def at_speeds(rng: np.random.Generator, **chances: tuple[float, float]) -> AtSpeeds:
+    """Five seeds of controls that are right in such shares of 4,000 videos, at speed 1 and at 2."""
+    labels = np.zeros(4000, dtype=np.int64)
+    found = {}
+    for name, shares in chances.items():
+        for seed in range(5):
+            right = {f"speed_{speed}": rng.random(4000) < share for speed, share in zip((1, 2), shares, strict=True)}
+            found[f"{name}-{seed}"] = Predictions({}, 0, {key: np.stack([own, ~own], 1) for key, own in right.items()})
+    return AtSpeeds(found, Videos(labels, np.arange(4000), [], {}), {1.0: 8, 2.0: 4}, {1.0: 0.0, 2.0: 0.0})
+
+
+def test_a_loss_at_a_speed_is_compared_with_the_reference_in_points_and_in_logits() -> None:
+    """Two networks whose odds a speed halves: the weak one loses fewer points, and as much in logits."""
+    chances = {"none": (0.8, 2 / 3), "weak": (0.2, 1 / 9), "same": (0.8, 0.8), "sure": (1.0, 0.5)}
+    at = at_speeds(np.random.default_rng(0), **chances)
+    controls = [find_control(f"{name}: --model.dilations=[1]") for name in chances]
+    rows = {row["name"]: row["speeds"]["2"] for row in at.figures(controls, 5, "none")["controls"]}
+    assert "logits" not in rows["none"]
+    for name, points, odds in (("weak", (1 / 9 - 0.2) - (2 / 3 - 0.8), 0.0), ("same", 0.8 - 2 / 3, np.log(2))):
+        for figure, truth in ((rows[name]["against_reference"], points), (rows[name]["logits"], odds)):
+            low, high = figure["interval"]
+            assert low < truth < high
+            assert high - low < (0.3 if truth == odds else 0.06)
+    assert rows["sure"]["logits"] is None, "the logit of 100 % is infinite"
 
 
 def pilot(folder: Path, deviation: float, error: float, seeds: int = 3) -> Path:

@@ -11,11 +11,13 @@ import av
 import numpy as np
 import pytest
 
-from besnet.stick_figures import CLASSES, MIRROR_PAIRS, REVERSALS, draw_dataset
-from besnet.stick_figures.actions import pose_curve
+from besnet.lab.speeds import at_speed
+from besnet.stick_figures import CLASSES, DURATION_PAIRS, MIRROR_PAIRS, REVERSALS, draw_dataset
+from besnet.stick_figures.actions import Pose, pose_curve
 from besnet.stick_figures.body import skeleton
-from besnet.stick_figures.dataset import Job, plan
+from besnet.stick_figures.dataset import Job, plan, write_video
 from besnet.stick_figures.scene import render
+from besnet.video.sampling import ClipShape, is_short, span
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -133,7 +135,7 @@ def test_the_same_seed_gives_the_same_bytes_with_one_and_two_workers(variant: st
 
 
 def test_bad_arguments_are_refused_in_one_line(tmp_path: Path):
-    with pytest.raises(ValueError, match="choose easy, hard or pairs"):
+    with pytest.raises(ValueError, match="choose easy, hard, pairs, durations"):
         draw_dataset(tmp_path, "medium")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="give at least 1"):
         draw_dataset(tmp_path, train_videos=0)
@@ -194,3 +196,85 @@ def test_the_mean_frame_does_not_tell_a_reversal_pair_apart(pictures, pair):
 def test_the_class_list_beside_the_data_is_the_one_that_is_drawn():
     path = Path(__file__).resolve().parents[1] / "data" / "stick_figures" / "classes.txt"
     assert path.read_text().split() == CLASSES
+
+
+SPEEDS = (0.5, 0.71, 1.0, 1.41, 2.0)
+
+
+def cycles_a_frame(pose: Pose) -> float:
+    """The frequency of a march's knees, by Fourier's transform."""
+    lift = pose.feet[:, 0, 2] - pose.feet[:, 1, 2]
+    return float(np.abs(np.fft.rfft(lift - lift.mean(), 8192)).argmax() / 8192)
+
+
+def test_a_video_at_half_speed_has_a_frame_more_between_every_two():
+    for number in (0, 6, 8):
+        (scene, person), (slow, same) = (Job(Path(), 3, "hard", "test", number, speed).draw() for speed in (1.0, 0.5))
+        assert (slow.fps, slow.frames) == (scene.fps, 2 * scene.frames - 1)
+        assert same == person
+        np.testing.assert_allclose(slow.boxes[::2], scene.boxes, atol=1e-9)
+        label = CLASSES[number]
+        picked = [0, scene.frames // 2, scene.frames - 1]
+        for there, here in zip(render(slow, same, label, [2 * frame for frame in picked]),
+                               render(scene, person, label, picked), strict=True):  # fmt: skip
+            assert np.abs(np.asarray(there).astype(int) - np.asarray(here)).mean() < 0.01
+
+
+def test_the_rhythm_in_frames_follows_the_speed():
+    for number in range(4):
+        found = []
+        for speed in SPEEDS:
+            scene, _ = Job(Path(), 3, "hard", "test", number, speed).draw()
+            found.append(cycles_a_frame(pose_curve("march", scene.actor.timing, scene.times_sec)))
+        np.testing.assert_allclose(np.divide(found, found[2]), SPEEDS, rtol=0.03)
+
+
+def test_at_every_speed_a_clip_covers_the_same_share_and_nothing_loops():
+    clip = ClipShape(num_frames=8, frame_interval=5)
+    assert [at_speed(clip, speed).num_frames for speed in SPEEDS] == [16, 11, 8, 6, 4]
+    for number in range(6):
+        shares = []
+        for speed in SPEEDS:
+            scene, _ = Job(Path(), 3, "hard", "test", number, speed).draw()
+            times_sec, shape = np.arange(scene.frames) / float(scene.fps), at_speed(clip, speed)
+            assert not is_short(times_sec, shape)
+            shares.append(shape.num_frames * shape.frame_interval / 30 / span(times_sec, shape)[0])
+        # whole frames: 11 in place of 11.3, 6 in place of 5.7
+        np.testing.assert_allclose(shares, shares[2], rtol=0.1)
+
+
+def test_other_speeds_are_data_sets_of_the_test_videos_alone(tmp_path: Path):
+    draw_dataset(tmp_path, "easy", 7, None, 1, 1, speeds=[1, 2])
+    usual = plan(tmp_path / "usual", "easy", 7, 1, 1)[-1]
+    (tmp_path / "usual" / usual.path).parent.mkdir(parents=True)
+    write_video(usual)
+    for name in ("1", "2"):
+        (row,) = table(tmp_path / name)
+        assert (row["path"], row["split"], row["label"]) == (usual.path, "test", usual.label)
+    assert (tmp_path / "1" / usual.path).read_bytes() == (tmp_path / "usual" / usual.path).read_bytes()
+    once, twice = (frames_of(tmp_path / name / usual.path) for name in ("1", "2"))
+    assert abs(len(twice) - len(once) / 2) <= 1
+    for arguments in ({"train_videos": 3}, {"variant": "durations"}):
+        with pytest.raises(ValueError, match="of test videos alone"):
+            draw_dataset(tmp_path / "no", **arguments, speeds=[1, 2])  # type: ignore[arg-type]
+
+
+def test_duration_alone_tells_the_two_classes_of_a_pair_apart():
+    jobs = [Job(Path(), 3, "durations", "test", number) for number in range(8)]
+    assert [job.label for job in jobs] == [label for pair in DURATION_PAIRS for label in pair]
+    assert len({job.person_name for job in jobs}) == 1
+    rhythms, bows = [], []
+    for job in jobs:
+        scene, _ = job.draw()
+        timing, times_sec = scene.actor.timing, scene.times_sec
+        slow, fast = (pose_curve(label, timing, times_sec) for label in ("march_slow", "march_fast"))
+        rhythms.append((cycles_a_frame(slow) * float(scene.fps), cycles_a_frame(fast) * float(scene.fps)))
+        once, twice = (pose_curve(label, timing, times_sec).pitch for label in ("bow_once", "bow_twice"))
+        bent = [pitch > 0.6 for pitch in (once, twice)]
+        bows.append(tuple(int((np.diff(down.astype(int)) == 1).sum()) for down in bent))
+        # the single bow is one of the two
+        np.testing.assert_array_equal(once[bent[0]], twice[bent[0]])
+    assert bows == [(1, 2)] * len(jobs)
+    slow_hz, fast_hz = np.array(rhythms).T
+    np.testing.assert_allclose(fast_hz / slow_hz, 2, rtol=0.1)
+    assert slow_hz.max() < fast_hz.min()

@@ -1,6 +1,7 @@
 """Checks of a lab's arguments before anything is written or trained: an error hours later costs more."""
 
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,19 +73,31 @@ def trained_and_evaluated(manifest: Manifest, split: str) -> int:
     return len(among(manifest, manifest.select(split), fingerprints(manifest, manifest.select("train"))))
 
 
-def check_variants(comparisons: Comparisons, families: list[Family], factors: list[float]) -> None:
-    """ValueError for a term whose inference variant the lab will not have."""
+def check_variants(
+    comparisons: Comparisons, families: list[Family], factors: list[float], elsewhere: Collection[str] = ()
+) -> None:
+    """ValueError for a term whose inference variant the lab will not have, or a comparison of different videos.
+
+    elsewhere: inference variants on videos of their own.
+    """
+    for one in (comparisons.primary, *comparisons.secondary):
+        if one and len({term.variant in elsewhere for term in one.terms}) > 1:
+            raise ValueError(
+                f"--primary, --secondary: {one}: some of its terms are of other videos: write "
+                "CONTROL@speed_1 for a network at the usual speed"
+            )
     known = ["averaged", *(f"interval_{factor:g}" for factor in factors)]
     patterns = [re.escape(name) for name in known]
     settings = {"dilations": r"dilation_\d+|averaged_all", "padding": "padding_(zeros|replicate)"}
     patterns += [settings[family] for family in families if family in settings]
     again = f"recalibrated|({'|'.join(patterns[:1] + patterns[1 + len(factors) :])})_recalibrated"
     patterns += [again] if "recalibrated" in families else []
+    patterns += map(re.escape, elsewhere)
     for term in comparisons.terms:
         if not re.fullmatch("|".join(patterns), term.variant):
             raise ValueError(
-                f"--primary, --secondary: {term}: no such inference variant with --variants {families} and "
-                f"--frame_interval_scales {factors}"
+                f"--primary, --secondary: {term}: no such inference variant with --variants {families}, "
+                f"--frame_interval_scales {factors} and the speeds of --speed_data"
             )
 
 

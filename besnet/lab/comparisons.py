@@ -100,6 +100,11 @@ class Comparisons:
         return found
 
     @property
+    def reference(self) -> str | None:
+        """The control that the primary comparison subtracts."""
+        return self.primary.terms[-1].control if self.primary else None
+
+    @property
     def terms(self) -> list[Term]:
         """The terms of all of them."""
         return [term for one in (self.primary, *self.secondary) if one for term in one.terms]
@@ -114,16 +119,21 @@ class Comparisons:
 
 
 def compare(
-    comparisons: Comparisons, networks: Mapping[str, Mapping[int, Any]], right: Right, groups: np.ndarray | None
+    comparisons: Comparisons,
+    networks: Mapping[str, Mapping[int, Any]],
+    right: Right,
+    groups_of: Callable[[Comparison], np.ndarray | None],
 ) -> list[dict[str, Any]]:
     """Every comparison of controls that have networks, over the seeds that all its controls have.
 
-    networks: by control and seed. groups: of the videos, see besnet.evaluation.statistics. A secondary comparison's
+    networks: by control and seed. groups_of: the groups of a comparison's videos, see besnet.evaluation.statistics. A
+    secondary comparison's
     interval is at the level that Holm's procedure gives it; its minimum detectable difference at the strictest one.
     """
     there = [name for name, of in networks.items() if of]
     found: list[dict[str, Any]] = []
     values: list[np.ndarray] = []
+    groups: list[np.ndarray | None] = []
     for role, one in comparisons.all(there):
         if not one.controls <= set(there):
             continue
@@ -137,13 +147,14 @@ def compare(
             "role": role,
             "seeds": seeds,
         }
-        found.append(row | {"level": LEVEL} | paired_difference(values[-1], groups))
+        groups.append(groups_of(one))
+        found.append(row | {"level": LEVEL} | paired_difference(values[-1], groups[-1]))
     family = [place for place, row in enumerate(found) if row["role"] == "secondary"]
     levels = dict(zip(family, holm([found[place]["p"] for place in family]), strict=True))
     for place, row in enumerate(found):
         holds, level = levels.get(place, (row["p"] < 1 - LEVEL, LEVEL))
         if place in levels:
-            estimate = paired_estimate(values[place], groups)
+            estimate = paired_estimate(values[place], groups[place])
             low, high = estimate.interval(level)
             row |= {"level": level, "interval": [max(-1.0, low), min(1.0, high)]}
             strictest = 1 - (1 - LEVEL) / len(family)

@@ -1,4 +1,4 @@
-"""The inference worker of a lab: `python -m besnet.lab.inference_worker STAGE PLAN WORKER WORKERS`, a share of work.
+"""The inference worker of a lab: `python -m besnet.lab.inference_worker STAGE WORKER WORKERS PLAN ...`, its share.
 
 Every video is opened once for all networks, their inference variants and all frame intervals.
 """
@@ -224,8 +224,9 @@ def groups(checkpoints: list[Checkpoint]) -> list[list[Checkpoint]]:
 if __name__ == "__main__":
     end_with_launcher()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
-    stage, where, worker, workers = sys.argv[1:]
+    stage, worker, workers, *plans = sys.argv[1:]
     with watched(WATCHDOG_MINUTES, int(worker), "a bound of the lab") as pulse:
-        {"recalibrate": recalibrate, "predict": predict}[stage](
-            Plan.read(Path(where)), Path(where).parent, int(worker), int(workers), pulse
-        )
+        for path in map(Path, plans):
+            {"recalibrate": recalibrate, "predict": predict}[stage](
+                Plan.read(path), path.parent, int(worker), int(workers), pulse
+            )

@@ -44,6 +44,7 @@ def lab(
     secondary: list[list[str]] = [],  # noqa: B006
     question: str = "",
     stopping_rule: str = "",
+    speed_data: Path | None = None,
 ) -> int:
     """Train every control with every seed on one config, evaluate all networks, and write a page that compares them.
 
@@ -75,10 +76,13 @@ def lab(
             are shown without a verdict.
         question: what the lab asks, for its page.
         stopping_rule: when the lab ends, for its page.
+        speed_data: folder of `besnet draw --speeds`, each speed prepared into <speed>/prepared: the networks are
+            evaluated there too, with clips of as many frames as cover the same share of a video. A term of a comparison
+            may be CONTROL@speed_2.
     """
     asked = Setup(
         config, out, controls, seeds, split, num_clips, frame_interval_scales, recalibration_videos, variants, primary,
-        secondary,
+        secondary, speed_data,
     ).check()  # fmt: skip
     chosen, manifest, comparisons = asked.chosen, asked.manifest, asked.comparisons
     with only_writer(out, "lab"):
@@ -102,13 +106,18 @@ def lab(
             if known > before:
                 print(f"WARNING: {known} videos of the split {split} are training videos of these networks, or of the "
                       "weights that they start from")  # fmt: skip
-            evaluate_all(plan, manifest, out, slots, attempts)
+            sets = asked.speed_sets
+            evaluate_all({"plan": plan, **sets.plans(plan)}, out, slots, attempts)
             labels = own_labels(manifest, plan.rows(manifest), manifest.classes)
             groups = np.array(manifest.groups(plan.rows(manifest)))
             predictions, videos = results.gather(plan, out / "evaluation", manifest, labels, groups)
+            at = sets.gather(plan, out / "evaluation", manifest.classes) if sets.manifests else None
+            elsewhere = dict.fromkeys(sets.variants, (at.predictions, at.videos)) if at else {}
             found = results.summarize(
-                chosen, seeds, predictions, videos, manifest.classes, asked.views.pairs, comparisons
+                chosen, seeds, predictions, videos, manifest.classes, asked.views.pairs, comparisons, elsewhere
             )
+            if at:
+                found["speeds"] = at.figures(chosen, seeds, comparisons.reference or chosen[0].name)
             found["coverage"] = {
                 "expected": len(manifest.select(split, state=None)),
                 "evaluated": len(videos.labels),
@@ -156,26 +165,31 @@ def lab(
         return FAILED if failed else 0
 
 
-def evaluate_all(plan: Plan, manifest: Manifest, out: Path, slots: list[Slot], attempts: Attempts) -> None:
-    """Recalibrate and predict, on all slots. ValueError with the last line of the log if a process fails."""
+def evaluate_all(plans: dict[str, Plan], out: Path, slots: list[Slot], attempts: Attempts) -> None:
+    """Recalibrate and predict, on all slots; plans by the names of their files.
+
+    ValueError with the last line of the log if a process fails.
+    """
     root = out / "evaluation"
-    videos = len(plan.rows(manifest))
-    plan.write(root / "plan.json")
-    began = plan.share_done(root, videos)
+    for name, plan in plans.items():
+        plan.write(root / f"{name}.json")
+    files = [str(root / f"{name}.json") for name in plans]
+    counts = [len(plan.rows(Manifest.load(Path(plan.folder)))) for plan in plans.values()]
+
+    def share_done() -> float:
+        return sum(plan.share_done(root, n) for plan, n in zip(plans.values(), counts, strict=True)) / len(plans)
+
+    began = share_done()
     if began == 1:
         return
-    for stage, most in (("recalibrate", len(plan.checkpoints)), ("predict", len(chunks(videos)))):
-        if stage == "recalibrate" and "recalibrated" not in plan.families:
-            continue
+    checkpoints = max(len(plan.checkpoints) for plan in plans.values())
+    recalibrated = any("recalibrated" in plan.families for plan in plans.values())
+    for stage, most in (("recalibrate", checkpoints * recalibrated), ("predict", len(chunks(max(counts))))):
         count = min(len(slots), most)
         # the processes share the progress of all of them
-        done = (lambda: (plan.share_done(root, videos) - began) / (1 - began)) if stage == "predict" else (lambda: 0.0)
+        done = (lambda: (share_done() - began) / (1 - began)) if stage == "predict" else (lambda: 0.0)
         jobs = [
-            Job(
-                f"{stage}-{k}",
-                [["besnet.lab.inference_worker", stage, str(root / "plan.json"), str(k), str(count)]],
-                done,
-            )
+            Job(f"{stage}-{k}", [["besnet.lab.inference_worker", stage, str(k), str(count), *files]], done)
             for k in range(count)
         ]
         work(jobs, slots, attempts, out / "logs", "processes of evaluation", repeat=True)

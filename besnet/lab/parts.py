@@ -51,6 +51,6 @@ def evaluation(asked: Setup, jobs: list[Job], own: Job, attempts: Attempts) -> l
     path = asked.out / "evaluation" / f"plan-{own.name}.json"
     replace(whole, checkpoints=[one for one in whole.checkpoints if one.run == own.name]).write(path)
     return [
-        Job(f"{stage}-{own.name}", [["besnet.lab.inference_worker", stage, str(path), "0", "1"]])
+        Job(f"{stage}-{own.name}", [["besnet.lab.inference_worker", stage, "0", "1", str(path)]])
         for stage in ("recalibrate", "predict")
     ]

@@ -1,5 +1,6 @@
 """Predictions of all checkpoints → the figures of the lab's page, as plain values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from besnet.data.manifest import Manifest
 from besnet.evaluation.metrics import top_k
 from besnet.evaluation.probabilities import check_probabilities
 from besnet.evaluation.statistics import paired_difference, share
-from besnet.lab.comparisons import TRAINED, Comparisons, compare
+from besnet.lab.comparisons import TRAINED, Comparison, Comparisons, compare
 from besnet.lab.controls import Control
 from besnet.lab.inference_variants import InferenceVariant, inference_variants, loaded, network_for
 from besnet.lab.plan import Plan, chunk_file, chunks
@@ -99,26 +100,35 @@ def summarize(
     classes: list[str],
     pairs: list[tuple[str, str]],
     comparisons: Comparisons,
+    elsewhere: Mapping[str, tuple[dict[str, Predictions], Videos]] = {},
 ) -> dict[str, Any]:
-    """Every figure with its interval; a control without any network has only its name."""
-    by_control = {
-        control.name: {
-            seed: predictions[name] for seed in range(seeds) if (name := run_name(control, seed)) in predictions
-        }
-        for control in controls
-    }
+    """Every figure with its interval; a control without any network has only its name.
 
-    def of(control: str, variant: str, seeds: list[int]) -> np.ndarray:
-        networks = {seed: by_control[control][seed] for seed in seeds}
-        for network in networks.values():
+    elsewhere: inference variants by name that were evaluated on videos of their own.
+    """
+
+    def networks(control: Control, predictions: dict[str, Predictions]) -> dict[int, Predictions]:
+        names = {seed: run_name(control, seed) for seed in range(seeds)}
+        return {seed: predictions[name] for seed, name in names.items() if name in predictions}
+
+    by_name = {control.name: control for control in controls}
+    by_control = {name: networks(control, predictions) for name, control in by_name.items()}
+
+    def of(control: str, variant: str, wanted: list[int]) -> np.ndarray:
+        where, seen = elsewhere.get(variant, (predictions, videos))
+        chosen = {seed: one for seed, one in networks(by_name[control], where).items() if seed in wanted}
+        for network in chosen.values():
             if variant not in network.probabilities:
                 known = ", ".join(network.probabilities)
                 raise ValueError(f"--primary, --secondary: {control}@{variant}: its inference variants are {known}")
-        return right(networks, variant, videos.labels)
+        return right(chosen, variant, seen.labels)
+
+    def groups_of(one: Comparison) -> np.ndarray:
+        return elsewhere.get(one.terms[0].variant, (predictions, videos))[1].groups
 
     return {
         "controls": [of_control(control, by_control[control.name], videos, classes, pairs) for control in controls],
-        "differences": compare(comparisons, by_control, of, videos.groups),
+        "differences": compare(comparisons, by_control, of, groups_of),
     }
 
 

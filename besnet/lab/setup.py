@@ -20,6 +20,7 @@ from besnet.lab.networks import check_networks, own_class
 from besnet.lab.plan import Checkpoint, Family, Plan
 from besnet.lab.queue import Job
 from besnet.lab.runs import checkpoint_of, origin, run_name, training
+from besnet.lab.speeds import SpeedSets, at_speed
 from besnet.settings import data_folder, read_settings
 
 KEPT = "config.yaml"
@@ -40,13 +41,18 @@ class Setup:
     variants: Sequence[Family]
     primary: list[str] | None
     secondary: list[list[str]]
+    speed_data: Path | None = None
 
     def check(self) -> "Setup":
         """Read what the arguments name, and compare it; returns itself."""
-        check_variants(self.comparisons, list(self.variants), self.factors)
+        check_variants(self.comparisons, list(self.variants), self.factors, self.speed_sets.variants)
         check_data(self.manifest, self.split, self.views.pairs)
         shape, _ = clip_and_views(self.config, self.settings, self.num_clips)
-        check_networks(self.chosen, self.settings, len(self.manifest.classes), shape.num_frames)
+        speeds = self.speed_sets.manifests
+        if speeds and shape.sampling == "uniform":
+            raise ValueError("--speed_data: with data.clip.sampling uniform a clip is the same at every speed")
+        for count in sorted({shape.num_frames, *(at_speed(shape, speed).num_frames for speed in speeds)}):
+            check_networks(self.chosen, self.settings, len(self.manifest.classes), count)
         return self
 
     @cached_property
@@ -98,6 +104,13 @@ class Setup:
     def manifest(self) -> Manifest:
         """The prepared data."""
         return Manifest.load(data_folder(self.config, self.settings))
+
+    @cached_property
+    def speed_sets(self) -> SpeedSets:
+        """The test videos at other speeds."""
+        if self.speed_data is None:
+            return SpeedSets({})
+        return SpeedSets.read(self.speed_data, self.split, self.manifest.classes)
 
     def begin(self) -> None:
         """Keep the config beside the runs: the user may change the file while the lab runs. ValueError if the lab was

@@ -7,6 +7,7 @@ from besnet.progress import clock
 from besnet.report.evaluation_page import clip_line
 from besnet.report.lab_comparisons import comparison_table, verdict_line
 from besnet.report.lab_plots import Curve, by_class, curves, means, over_intervals
+from besnet.report.lab_speeds import speeds
 from besnet.report.numbers import between, estimate, excludes, points, signed
 from besnet.report.page import Cell, Page, Strong
 
@@ -42,6 +43,8 @@ def lab_page(report: dict[str, Any], runs: Mapping[str, Curve]) -> Page:
     if known:
         _variants(page, known)
         _intervals(page, report, known)
+        if "speeds" in report:
+            speeds(page, report["speeds"])
         _pairs(page, known)
         page.heading("Per-class accuracy")
         page.figure(by_class(known), "Top-1 of each class in percent, mean over seeds. Intervals: see results.json.")

@@ -5,7 +5,7 @@ video shows is drawn without looking at the label, so neither a frame nor a bag 
 Actions of one hand or foot use either side, and no action turns by itself: a horizontal flip keeps every label.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
@@ -15,6 +15,10 @@ CLASSES = [
 ]  # fmt: skip
 # (forward, the same curve backwards)
 REVERSALS = [("sit_down", "stand_up"), ("pick_up", "put_down"), ("raise_arms", "lower_arms")]
+# Classes that duration alone tells apart: the rhythm of one movement, or how often it is done at one pace.
+DURATION_PAIRS = [("march_slow", "march_fast"), ("jumping_jack_slow", "jumping_jack_fast"),
+                  ("kick_slow", "kick_fast"), ("bow_once", "bow_twice")]  # fmt: skip
+PACES = {"slow": 0.5**0.5, "fast": 2**0.5}  # on the speed of a repeated movement
 # Pairs that a horizontal flip would exchange: none, so flipping is a safe augmentation.
 MIRROR_PAIRS: list[tuple[str, str]] = []
 
@@ -32,7 +36,7 @@ class Timing:
     sharpness: float  # of the ease in and out; 1 is constant speed
     speed: float  # factor on the rhythm of repeated movements
     phase: float  # 0..1 of a period
-    side: int  # 0 left, 1 right: the hand that waves, the foot that kicks
+    side: int  # 0 left, 1 right: the hand that waves, the foot that kicks; the half of the time with a single bow
     amplitude: float  # about 1
     manner: float  # 0..1, free choice within an action (arms rise sideways or in front, ...)
     sway: tuple[float, float, float]  # amplitude, Hz, phase of the idle sway
@@ -75,6 +79,9 @@ class Pose:
 
 def pose_curve(label: str, timing: Timing, times_sec: np.ndarray) -> Pose:
     """The pose at each of the evenly spaced times (T,); a reversal pair gives equal curves in opposite order."""
+    movement, _, pace = label.rpartition("_")
+    if pace in PACES:
+        label, timing = movement, replace(timing, speed=timing.speed * PACES[pace])
     forward = _BACKWARDS.get(label, label)
     pose = _forward(forward, timing, times_sec)
     return pose if forward == label else pose.backwards()
@@ -171,7 +178,10 @@ def _forward(label: str, timing: Timing, times_sec: np.ndarray) -> Pose:
         pose.pelvis[:, 2] += hop - 0.025 * apart
         pose.feet[:, :, 2] += hop[:, None]
         pose.toes[:] -= (6 * hop)[:, None]
-    elif label == "bow":
+    elif label in ("bow", "bow_once", "bow_twice"):
+        if label != "bow":  # two bows, or one of them
+            shown = (s < 0.5) == (timing.side == 0) if label == "bow_once" else np.ones(n, bool)
+            bump = np.sin(2 * np.pi * s) ** 2 * shown
         pose.pitch += (1.0 + 0.15 * size) * bump
         pose.pelvis[:, 1] -= 0.07 * bump
         pose.hands[:] = reach(0.12 + (0.2 + 0.5 * timing.manner) * bump, 0.2 - 0.05 * bump, 0.96)[:, None]

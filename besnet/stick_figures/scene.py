@@ -15,7 +15,8 @@ from besnet.stick_figures.camera import Camera
 from besnet.stick_figures.painting import Figure
 from besnet.stick_figures.shapes import Tone, cuboid, shade
 
-Variant = Literal["easy", "hard", "pairs"]
+Variant = Literal["easy", "hard", "pairs", "durations"]
+LENGTHS_SEC = {"easy": (1.8, 3.2), "hard": (1.5, 4.0), "pairs": (1.8, 3.2), "durations": (2.4, 4.0)}
 FRAME_RATES = [Fraction(fps) for fps in (15, 20, 24, 25, 25, 30, 30, 50, 60)]
 FRAME_RATES += [Fraction(24000, 1001), Fraction(30000, 1001)]
 SHORT_SIDES = [128, 144, 160, 176, 192, 208, 240]
@@ -57,11 +58,12 @@ class Scene:
     props: tuple[int, int, int]  # colour of the stool
     boxes: np.ndarray  # (T, 4) what the camera sees of the canvas: left, top, right, bottom
     posts: list[tuple[float, float, tuple[int, int, int]]]  # things before the figure: x, width, colour
+    speed: float  # seconds of the scene that pass in a second of the video
 
     @property
     def times_sec(self) -> np.ndarray:
-        """Presentation time of every frame."""
-        return np.arange(self.frames) / float(self.fps)
+        """The time in the scene that every frame shows."""
+        return np.arange(self.frames) / float(self.fps) * self.speed
 
 
 def _draw_actor(rng: np.random.Generator, hard: bool, foot: tuple[float, float], scale: float,
@@ -79,15 +81,16 @@ def _draw_actor(rng: np.random.Generator, hard: bool, foot: tuple[float, float],
     return Actor(timing, camera, spots[0] if rng.random() < 0.35 else None, spots[1] if rng.random() < 0.35 else None)
 
 
-def draw_scene(rng: np.random.Generator, variant: Variant) -> Scene:
-    """A new scene; the label is not known here, so nothing can depend on it."""
-    hard, pairs = variant == "hard", variant == "pairs"
+def draw_scene(rng: np.random.Generator, variant: Variant, speed: float = 1.0) -> Scene:
+    """A new scene; the label is not known here, so nothing can depend on it. At another speed it is the same scene,
+    filmed at the same frame rate, in which everything that moves is so many times as fast."""
+    hard, pairs = variant in ("hard", "durations"), variant == "pairs"
     short, (a, b) = int(rng.choice(SHORT_SIDES)), ASPECTS[rng.integers(len(ASPECTS))]
     a, b = (16, 9) if pairs else (a, b)
     width, height = (2 * round(short * side / min(a, b) / 2) for side in (a, b))
     fps = FRAME_RATES[rng.integers(len(FRAME_RATES))]
-    duration_sec = rng.uniform(1.8, 3.2) if not hard else rng.uniform(1.5, 4.0)
-    frames = max(2, round(duration_sec * fps))
+    frames = max(2, round(rng.uniform(*LENGTHS_SEC[variant]) * fps))
+    frames = 1 + max(1, round((frames - 1) / speed))
     margin = 0.08 if not hard else 0.15
     size = (round(SUPERSAMPLING * width * (1 + 2 * margin)), round(SUPERSAMPLING * height * (1 + 2 * margin)))
     inner = np.array([width, height]) * SUPERSAMPLING
@@ -105,6 +108,8 @@ def draw_scene(rng: np.random.Generator, variant: Variant) -> Scene:
     middle = 0.27 if pairs else 0.5
     foot = origin + inner * np.array([rng.uniform(middle - wander, middle + wander), ground])
     actor = _draw_actor(rng, hard, (foot[0], foot[1]), share * inner[1], tilt, light)
+    if variant == "durations":  # slow and fast are twice as far apart as that: they never meet
+        actor.timing.speed = rng.uniform(0.85, 1.2)
     bystanders = []
     for _ in range(int(rng.integers(1, 3)) if hard else 0):
         smaller = rng.uniform(0.45, 0.7)
@@ -123,18 +128,19 @@ def draw_scene(rng: np.random.Generator, variant: Variant) -> Scene:
     for _ in range(int(rng.integers(0, 2)) if hard else 0):
         posts.append((origin[0] + inner[0] * rng.random(), inner[0] * rng.uniform(0.015, 0.07),
                       hsv(rng.random(), rng.uniform(0.1, 0.6), rng.uniform(0.2, 0.8))))  # fmt: skip
-    return Scene(width, height, fps, frames, actor, bystanders, tone, backdrop, hsv(rng.random(), 0.45, 0.7),
-                 _draw_camera_path(rng, hard, frames, fps, inner, np.array(size)), posts)  # fmt: skip
+    stool = hsv(rng.random(), 0.45, 0.7)
+    path = _draw_camera_path(rng, hard, frames, float(fps) / speed, inner, np.array(size))
+    return Scene(width, height, fps, frames, actor, bystanders, tone, backdrop, stool, path, posts, speed)
 
 
-def _draw_camera_path(rng: np.random.Generator, hard: bool, frames: int, fps: Fraction, inner: np.ndarray,
+def _draw_camera_path(rng: np.random.Generator, hard: bool, frames: int, fps: float, inner: np.ndarray,
                       size: np.ndarray) -> np.ndarray:  # fmt: skip
     """Boxes (T, 4) of a slow drift, which is as likely to run the other way: time has no direction in it."""
     u = np.linspace(-1, 1, frames)[:, None]
     far = 0.022 if not hard else 0.045
     centre = size / 2 + inner * rng.uniform(-far, far, 2) * u
     if hard:
-        times = np.arange(frames)[:, None] / float(fps)
+        times = np.arange(frames)[:, None] / fps
         hertz, phase = rng.uniform(0.5, 2.5, 2), rng.random(2)
         centre = centre + inner * rng.uniform(0, 0.01) * np.sin(2 * np.pi * (hertz * times + phase))
     half = 0.5 * inner * np.exp(rng.uniform(-far, far) * u)
