@@ -144,11 +144,11 @@ def hostile_files(shared_data: Path, folder: Path, count: int, seed: int = 0) ->
     secret.write_bytes(sources[0].read_bytes())
     secret.chmod(0)
     made += [device, secret, folder / "gone.mp4"]
-    endings = (".mp4", ".avi", ".mkv", ".webm", ".mp3", ".txt", "", ".mp4\n", " é\u202e.mp4")
+    extensions = (".mp4", ".avi", ".mkv", ".webm", ".mp3", ".txt", "", ".mp4\n", " é\u202e.mp4")
     for n in range(count - len(made)):
         source = rng.choice(sources)
         maker = rng.choices(MAKERS, WEIGHTS)[0]
-        path = folder / f"{n:04d}-{maker.__name__}{source.suffix if rng.random() < 0.7 else rng.choice(endings)}"
+        path = folder / f"{n:04d}-{maker.__name__}{source.suffix if rng.random() < 0.7 else rng.choice(extensions)}"
         path.write_bytes(maker(source.read_bytes(), rng))
         made.append(path)
     # Bytes that are no text in any encoding, as names on old disks.

@@ -23,9 +23,9 @@ MADE: dict[str, list[str]] = {
     "vp8.webm": [f"{PATTERN} -c:v libvpx {ALT_REF} -passlogfile log8 -pass {n}" for n in (1, 2)],
     "vp9.webm": [f"{PATTERN} -c:v libvpx-vp9 {ALT_REF} -passlogfile log9 -pass {n}" for n in (1, 2)],
     "mpeg2.ts": [f"{PATTERN} -c:v mpeg2video -g 12 -bf 2 -b:v 800k"],
-    **{f"mpeg2_cut.{ending}": ["-ss 1.1 -i mpeg2.ts -c copy"] for ending in ("ts", "mkv", "mpg")},
+    **{f"mpeg2_cut.{extension}": ["-ss 1.1 -i mpeg2.ts -c copy"] for extension in ("ts", "mkv", "mpg")},
     "open.ts": [f"{PATTERN} -c:v libx264 -g 24 -bf 2 -x264-params open-gop=1"],
-    **{f"open_cut.{ending}": ["-ss 1.5 -i open.ts -c copy"] for ending in ("ts", "mkv", "mp4")},
+    **{f"open_cut.{extension}": ["-ss 1.5 -i open.ts -c copy"] for extension in ("ts", "mkv", "mp4")},
     "closed.ts": [f"{PATTERN} -c:v libx264 -g 24 -bf 2"],
     "hevc.mkv": [f"{PATTERN} -c:v libx265 -x265-params log-level=none:open-gop=1:keyint=24"],
     "hevc_cut.mkv": ["-ss 1.5 -i hevc.mkv -c copy"],
@@ -38,9 +38,9 @@ MADE: dict[str, list[str]] = {
     "cover.mp4": [f"{PATTERN} {SMALL} -map 0 -map 1 -c:v libx264 -c:v:1 mjpeg -disposition:v:1 attached_pic"],
     "upright.mp4": [f"{PATTERN} -c:v libx264 -g 1"],
     **{
-        f"message_{n}.{ending}": [f"-i upright.mp4 -c copy -bsf:v h264_metadata=display_orientation=insert:{how}"]
+        f"message_{n}.{extension}": [f"-i upright.mp4 -c copy -bsf:v h264_metadata=display_orientation=insert:{how}"]
         for n, how in enumerate(["rotate=90", "rotate=180", "rotate=270", "flip=horizontal", "flip=vertical"])
-        for ending in ("mp4", "ts")
+        for extension in ("mp4", "ts")
     },
     "ffv1.mkv": [f"{PATTERN} -c:v ffv1"],
     "huffyuv.avi": [f"{PATTERN} -c:v huffyuv"],

@@ -80,10 +80,10 @@ def runner(file: Path) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # torch.export.load's own
-@pytest.mark.parametrize(("to", "ending", "clip"), [("onnx", ".onnx", DENSE), ("torch-export", ".pt2", UNIFORM)])
-def test_the_description_is_enough(to: str, ending: str, clip: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("to", "extension", "clip"), [("onnx", ".onnx", DENSE), ("torch-export", ".pt2", UNIFORM)])
+def test_the_description_is_enough(to: str, extension: str, clip: dict[str, Any], tmp_path: Path) -> None:
     run = calibrated(tmp_path, ["a", "b", "c"], clip=clip)
-    file = tmp_path / f"out{ending}"
+    file = tmp_path / f"out{extension}"
     assert cli.run("export", [str(run), f"--to={to}", f"--out={file}"]) == 0
     about = json.loads(file.with_suffix(".json").read_text())
     assert about["temperature"] == 0.4

@@ -91,9 +91,9 @@ def test_a_worker_that_dies_with_a_batch_in_its_hands_is_a_dead_worker() -> None
     worker.join()
     with pytest.raises((OSError, EOFError)) as failed:
         queue.get(timeout=command.LIMIT_SEC)
-    ending = exit_codes.explain(failed.value, "")
-    assert isinstance(ending, exit_codes.RunExit)
-    assert ending.code == exit_codes.WORKER_DIED
+    failure = exit_codes.explain(failed.value, "")
+    assert isinstance(failure, exit_codes.RunExit)
+    assert failure.code == exit_codes.WORKER_DIED
     assert exit_codes.explain(OSError(28, "No space left on device"), "").args[0] == 28
 
 

@@ -88,7 +88,7 @@ def test_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[
     )  # fmt: skip
     assert set(listed(source)) == {"walk/a.mp4", "train/jump/a.MTS"}
     assert capsys.readouterr().out == (
-        "left out: 4 files not named like videos (.jpg 2, .part 1, no ending 1), 1 video outside class folders, "
+        "left out: 4 files not named like videos (.jpg 2, .part 1, no extension 1), 1 video outside class folders, "
         "2 folders without videos (clap, train/run)\n"
     )
     clean = touch(tmp_path / "clean", "walk/a.mp4", "clap/b.mp4", "walk/.DS_Store")
@@ -97,7 +97,7 @@ def test_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(
-    ("ending", "container", "codec"),
+    ("extension", "container", "codec"),
     [
         ("MTS", "mpegts", "libx264"),
         ("m2ts", "mpegts", "libx264"),
@@ -108,8 +108,8 @@ def test_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[
         ("divx", "avi", "mpeg4"),
     ],
 )
-def test_every_ending_that_is_listed_can_be_read(tmp_path: Path, ending: str, container: str, codec: str) -> None:
-    path = tmp_path / "walk" / f"a.{ending}"
+def test_every_extension_that_is_listed_can_be_read(tmp_path: Path, extension: str, container: str, codec: str) -> None:
+    path = tmp_path / "walk" / f"a.{extension}"
     path.parent.mkdir()
     with av.open(str(path), "w", format=container) as file:
         stream = file.add_stream(codec, rate=25)
@@ -118,7 +118,7 @@ def test_every_ending_that_is_listed_can_be_read(tmp_path: Path, ending: str, co
             picture = np.full((48, 64, 3), 20 * n, np.uint8)
             file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         file.mux(stream.encode())
-    assert listed(tmp_path) == {f"walk/a.{ending}": ("walk", "train")}
+    assert listed(tmp_path) == {f"walk/a.{extension}": ("walk", "train")}
     with open_video(path) as reader:
         assert reader.read([0, 8]).mean((1, 2, 3)) == pytest.approx([0, 160], abs=2)
 

@@ -75,11 +75,11 @@ def test_the_containers_matrix(matrix: tuple[int, int, int, int], plain: Path, t
     check(with_matrix(plain, tmp_path / "v.mp4", *matrix), plain, MATRICES[matrix], tmp_path)
 
 
-@pytest.mark.parametrize(("message", "ending"), list(itertools.product(MESSAGES, ["mp4", "ts"])))
+@pytest.mark.parametrize(("message", "extension"), list(itertools.product(MESSAGES, ["mp4", "ts"])))
 def test_the_streams_message_holds_for_the_frames_after_it(
-    message: str, ending: str, plain: Path, tmp_path: Path
+    message: str, extension: str, plain: Path, tmp_path: Path
 ) -> None:
-    check(with_message(plain, tmp_path / f"v.{ending}", message), plain, MESSAGES[message], tmp_path)
+    check(with_message(plain, tmp_path / f"v.{extension}", message), plain, MESSAGES[message], tmp_path)
 
 
 def check(path: Path, plain: Path, change: Change, folder: Path) -> None:

@@ -109,11 +109,11 @@ def test_a_small_shared_memory_ends_the_run_with_a_line(squares: Path, tmp_path:
     ],
 )
 def test_what_the_loader_s_threads_say_has_a_line(error: Exception, kind: int | None) -> None:
-    ending = explain(error, "")
-    assert isinstance(ending, RunExit if kind else ValueError)
-    assert getattr(ending, "code", None) == kind
+    failure = explain(error, "")
+    assert isinstance(failure, RunExit if kind else ValueError)
+    assert getattr(failure, "code", None) == kind
     if kind is None:
-        assert "ulimit -n" in str(ending)
+        assert "ulimit -n" in str(failure)
 
 
 def test_a_batch_that_cannot_be_sent_ends_its_worker() -> None:

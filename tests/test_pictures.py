@@ -80,15 +80,15 @@ def test_hidden_pictures_of_vp9_are_known_by_their_header() -> None:
     assert not hidden(packets, "mpeg4").any()
 
 
-@pytest.mark.parametrize("ending", ["ts", "mkv", "mpg"])
-def test_mpeg2_cut_at_an_open_group(ending: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("extension", ["ts", "mkv", "mpg"])
+def test_mpeg2_cut_at_an_open_group(extension: str, tmp_path: Path) -> None:
     """The pictures before its first key frame need the group that was cut off: they are not the video, and counted."""
     whole = draw(tmp_path / "whole.ts", "mpeg2video", b_frames=2)
 
     def cut(packets: Packets) -> Packets:
         return packets[[n for n, (_, p) in enumerate(packets) if p.is_keyframe][1] :]
 
-    path = remuxed(whole, tmp_path / f"v.{ending}", cut)
+    path = remuxed(whole, tmp_path / f"v.{extension}", cut)
     truth = every_frame(path)
     check(path, truth)
     with open_video(path) as reader:
@@ -98,11 +98,11 @@ def test_mpeg2_cut_at_an_open_group(ending: str, tmp_path: Path) -> None:
     assert facts["why"].startswith("2 pictures at the start left out")
 
 
-@pytest.mark.parametrize("ending", ["ts", "mkv"])
+@pytest.mark.parametrize("extension", ["ts", "mkv"])
 @pytest.mark.parametrize("first", [5, 12])
-def test_h264_that_starts_in_the_middle_of_a_group(ending: str, first: int, tmp_path: Path) -> None:
+def test_h264_that_starts_in_the_middle_of_a_group(extension: str, first: int, tmp_path: Path) -> None:
     whole = draw(tmp_path / "whole.ts", params="keyint=12:open-gop=1:bframes=2:b-adapt=0:scenecut=0")
-    path = remuxed(whole, tmp_path / f"v.{ending}", lambda packets: packets[first:])
+    path = remuxed(whole, tmp_path / f"v.{extension}", lambda packets: packets[first:])
     truth = every_frame(path)
     assert 30 < len(truth) < 60 - first
     check(path, truth)
@@ -110,19 +110,19 @@ def test_h264_that_starts_in_the_middle_of_a_group(ending: str, first: int, tmp_
         assert reader.dropped == 60 - first - len(truth)
 
 
-@pytest.mark.parametrize("ending", ["ts", "mp4"])
-def test_h264_packets_without_a_picture(ending: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("extension", ["ts", "mp4"])
+def test_h264_packets_without_a_picture(extension: str, tmp_path: Path) -> None:
     """A delimiter or a message alone in a packet, as some multiplexers leave them."""
-    whole = draw(tmp_path / f"whole.{ending}", params="keyint=8:bframes=2", count=20)
+    whole = draw(tmp_path / f"whole.{extension}", params="keyint=8:bframes=2", count=20)
     truth = every_frame(whole)
     message = bytes([6, 5, 16, *range(16, 32), 0x80])  # user data
-    start = b"\0\0\0\1" if ending == "ts" else len(message).to_bytes(4, "big")
+    start = b"\0\0\0\1" if extension == "ts" else len(message).to_bytes(4, "big")
 
     def emptied(packets: Packets) -> Packets:
         kept = packets[:-1]
         return [*kept, (start + message, packets[-1][1])]
 
-    path = remuxed(whole, tmp_path / f"v.{ending}", emptied)
+    path = remuxed(whole, tmp_path / f"v.{extension}", emptied)
     with open_video(path) as reader:
         assert len(reader) == 19
         found = reader.read(range(19))
@@ -183,14 +183,14 @@ def two_streams(path: Path, sizes: list[tuple[int, int]], default: int | None, c
 
 
 @pytest.mark.parametrize(
-    ("ending", "default", "cover", "best"),
+    ("extension", "default", "cover", "best"),
     [("mkv", None, None, 1), ("mkv", 0, None, 0), ("mkv", 1, None, 1), ("mp4", 0, 1, 0), ("ts", None, None, 1)],
 )
 def test_the_film_is_the_stream_that_ffmpeg_takes(
-    ending: str, default: int | None, cover: int | None, best: int, tmp_path: Path
+    extension: str, default: int | None, cover: int | None, best: int, tmp_path: Path
 ) -> None:
     sizes = [(64, 48), (128, 96)]
-    path = two_streams(tmp_path / f"v.{ending}", sizes, default, cover)
+    path = two_streams(tmp_path / f"v.{extension}", sizes, default, cover)
     with open_video(path) as reader:
         assert (reader.width, reader.height) == sizes[best]
         truth = reader.read(range(10))

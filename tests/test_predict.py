@@ -130,8 +130,10 @@ def test_timelines_of_files_of_one_name_lie_side_by_side(run: Path, tmp_path: Pa
         moving_squares.draw(tmp_path / "videos" / name, (0, 1), seed=1)
     words = [str(tmp_path / "videos"), f"--ckpt_path={run}", f"--timeline={tmp_path / 'lines'}"]
     assert cli.run("predict", words) == 0
-    for ending in ("csv", "png", "spans.csv", "spans.json"):
-        assert {path.name for path in (tmp_path / "lines").glob(f"*_a.{ending}")} == {f"{n}_a.{ending}" for n in "123"}
+    for extension in ("csv", "png", "spans.csv", "spans.json"):
+        assert {path.name for path in (tmp_path / "lines").glob(f"*_a.{extension}")} == {
+            f"{n}_a.{extension}" for n in "123"
+        }
 
 
 def test_a_name_that_is_not_utf8_stops_nobody(run: Path, tmp_path: Path) -> None:

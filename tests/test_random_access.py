@@ -25,9 +25,9 @@ def whole_decode(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("params", [OPEN_GROUPS, INTRA_REFRESH])
-@pytest.mark.parametrize("ending", ["mp4", "mkv", "ts"])
-def test_every_frame_can_be_read_on_its_own(params: str, ending: str, tmp_path: Path) -> None:
-    path = draw(tmp_path / f"v.{ending}", params=params)
+@pytest.mark.parametrize("extension", ["mp4", "mkv", "ts"])
+def test_every_frame_can_be_read_on_its_own(params: str, extension: str, tmp_path: Path) -> None:
+    path = draw(tmp_path / f"v.{extension}", params=params)
     truth = whole_decode(path)
     assert len(truth) == 60
     assert process_video(Job(0, str(path))).facts

@@ -252,7 +252,7 @@ def test_a_tar_cut_anywhere_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     write_shard(path, [{"__key__": f"{n:03d}", "mp4": bytes([n]) * 700, "json": b"{}"} for n in range(6)])
     whole = path.read_bytes()
-    assert [(m.key, m.ending, m.size) for m in members(path)][:2] == [("000", "json", 2), ("000", "mp4", 700)]
+    assert [(m.key, m.extension, m.size) for m in members(path)][:2] == [("000", "json", 2), ("000", "mp4", 700)]
     assert all(whole[m.offset : m.offset + m.size] == bytes([int(m.key)]) * 700 for m in members(path) if m.size == 700)
     last = max(m.offset + m.size for m in members(path))
     for length in [*range(0, last, 256), last]:

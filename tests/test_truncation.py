@@ -37,28 +37,28 @@ def test_an_index_at_the_front_promises_more_than_there_is(tmp_path: Path) -> No
         open_video(path.read_bytes()[: places[30]], name="front")
 
 
-@pytest.mark.parametrize("ending", ["mkv", "mp4", "flv"])
-def test_sound_that_goes_on_is_no_missing_picture(ending: str, tmp_path: Path) -> None:
-    path = draw(tmp_path / f"sound.{ending}", count=30, sound_sec=4)
+@pytest.mark.parametrize("extension", ["mkv", "mp4", "flv"])
+def test_sound_that_goes_on_is_no_missing_picture(extension: str, tmp_path: Path) -> None:
+    path = draw(tmp_path / f"sound.{extension}", count=30, sound_sec=4)
     with av.open(str(path)) as container:
         assert container.duration > 3_500_000
     with open_video(path) as reader:
         assert len(reader) == 30
 
 
-@pytest.mark.parametrize("ending", ["mkv", "mp4", "mov", "webm", "flv"])
-def test_a_variable_frame_rate_is_whole(ending: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("extension", ["mkv", "mp4", "mov", "webm", "flv"])
+def test_a_variable_frame_rate_is_whole(extension: str, tmp_path: Path) -> None:
     ticks = [0, 40, 80, 500, 540, 3000, 3040, 6000]
-    path = draw(tmp_path / f"v.{ending}", "libvpx" if ending == "webm" else "libx264", ticks=ticks)
+    path = draw(tmp_path / f"v.{extension}", "libvpx" if extension == "webm" else "libx264", ticks=ticks)
     with open_video(path) as reader:
         assert len(reader) == 8
         assert reader.times_sec[-1] == pytest.approx(6, abs=0.01)
 
 
-@pytest.mark.parametrize("ending", ["mp4", "mkv"])
-def test_a_piece_cut_without_encoding_is_whole(ending: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("extension", ["mp4", "mkv"])
+def test_a_piece_cut_without_encoding_is_whole(extension: str, tmp_path: Path) -> None:
     """It begins with an edit list, or at a time other than 0."""
-    path, piece = draw(tmp_path / "whole.mp4", params="keyint=12:bframes=3", count=100), tmp_path / f"piece.{ending}"
+    path, piece = draw(tmp_path / "whole.mp4", params="keyint=12:bframes=3", count=100), tmp_path / f"piece.{extension}"
     with av.open(str(path)) as source, av.open(str(piece), "w") as container:
         stream = container.add_stream_from_template(source.streams.video[0])
         for packet in list(source.demux(video=0))[48:83]:

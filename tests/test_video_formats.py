@@ -44,10 +44,10 @@ def record(path: Path, codec: str, pixels: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("codec", "ending", "pixels"), KEPT)
-def test_what_laboratories_record_in_is_read(codec: str, ending: str, pixels: str, tmp_path: Path) -> None:
-    path = record(tmp_path / f"v.{ending}", codec, pixels)
-    assert ending in VIDEO_MEMBERS
+@pytest.mark.parametrize(("codec", "extension", "pixels"), KEPT)
+def test_what_laboratories_record_in_is_read(codec: str, extension: str, pixels: str, tmp_path: Path) -> None:
+    path = record(tmp_path / f"v.{extension}", codec, pixels)
+    assert extension in VIDEO_MEMBERS
     with av.open(str(path)) as container:
         truth = [frame.to_ndarray(format="rgb24").astype(float) for frame in container.decode(video=0)]
     with open_video(path) as reader:
@@ -61,11 +61,11 @@ def test_what_laboratories_record_in_is_read(codec: str, ending: str, pixels: st
 
 
 def test_what_is_not_read_is_said_with_the_way_out(tmp_path: Path) -> None:
-    for codec, ending, pixels, what in (
+    for codec, extension, pixels, what in (
         ("snow", "avi", "yuv420p", "codec snow is not"),
         ("rawvideo", "nut", "yuv420p", ""),
     ):
-        path = record(tmp_path / f"{codec}.{ending}", codec, pixels)
+        path = record(tmp_path / f"{codec}.{extension}", codec, pixels)
         with pytest.raises(VideoError, match=rf"{path.name}: .*{what}.*convert it first: ffmpeg -i VIDEO -c:v libx264"):
             open_video(path)
 

@@ -45,7 +45,7 @@ def test_weights_are_found_wherever_a_program_puts_them(tmp_path: Path, content:
     assert same(read_weights(tmp_path / "weights.pth"))
 
 
-def test_halves_become_floats_and_safetensors_need_no_ending(tmp_path: Path) -> None:
+def test_halves_become_floats_and_safetensors_need_no_extension(tmp_path: Path) -> None:
     save_file(
         {name: value.half() if value.is_floating_point() else value for name, value in STATE.items()}, tmp_path / "w"
     )

@@ -29,10 +29,10 @@ PLAIN_TYPES = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE, tarfile.DIRT
 
 @dataclass(frozen=True)
 class Member:
-    """One file in a tar: `key.ending`, where its bytes are."""
+    """One file in a tar: `key.extension`, where its bytes are."""
 
     key: str
-    ending: str
+    extension: str
     offset: int
     size: int
 
@@ -76,8 +76,8 @@ def members(path: Path, deadline_sec: float = LISTING_SEC) -> Iterator[Member]:
                     raise ValueError(f"the member {info.name!r} is not a plain file")
                 if info.offset_data + info.size > end:
                     raise ValueError(f"cut short inside {info.name!r}")
-                stem, _, ending = pure.name.partition(".")
-                yield Member(str(pure.with_name(stem)), ending.lower(), info.offset_data, info.size)
+                stem, _, extension = pure.name.partition(".")
+                yield Member(str(pure.with_name(stem)), extension.lower(), info.offset_data, info.size)
             _check_end(path, tar.offset, end)
     except (tarfile.TarError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a tar file that can be read: {error}") from None
@@ -98,7 +98,7 @@ def _check_end(path: Path, at: int, end: int) -> None:
 
 
 def write_shard(path: Path, samples: Iterable[dict[str, Any]], writer_name: str = "") -> None:
-    """Write samples ({"__key__", ending: bytes, ...}) as a WebDataset tar, whole or not at all.
+    """Write samples ({"__key__", extension: bytes, ...}) as a WebDataset tar, whole or not at all.
 
     Owner, mode and time are fixed: the same samples give the same bytes. writer_name: of this process, where another
     one may write the same shard at the same time.
@@ -119,7 +119,7 @@ def describe(path: Path, root: Path) -> Shard:
     with open(path, "rb") as file:
         while block := file.read(1 << 22):
             digest.update(block)
-    count = sum(member.ending in VIDEO_MEMBERS for member in members(path))
+    count = sum(member.extension in VIDEO_MEMBERS for member in members(path))
     return Shard(str(path.relative_to(root)), count, path.stat().st_size, digest.hexdigest())
 
 

@@ -56,7 +56,7 @@ def divides(groups: Sequence[str], entries: Sequence[Entry]) -> bool:
 
 
 def stem(entry: Entry) -> str:
-    """A video's file name without its ending."""
+    """A video's file name without its extension."""
     return PurePosixPath(entry.path or entry.id).stem
 
 

@@ -239,7 +239,7 @@ def none_line(found: Prediction) -> str:
 
 
 def short_names(files: list[Path]) -> list[str]:
-    """Names of one kind for all files, the shortest that are distinct: without ending, with it, or numbered."""
+    """Names of one kind for all files, the shortest that are distinct: without extension, with it, or numbered."""
     for names in ([file.stem for file in files], [file.name for file in files]):
         if len(set(names)) == len(names):
             return names

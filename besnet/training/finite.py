@@ -26,7 +26,7 @@ class Losses:
         self.bad = torch.where(first, micro_batch, self.bad)
         self.recent.append((micro_batch, step, lr, rows))
 
-    def ending(self, manifest: Manifest) -> RunExit:
+    def run_exit(self, manifest: Manifest) -> RunExit:
         """The exit of a run whose loss was not finite; says where, if it was on this rank."""
         bad = int(self.bad)
         for micro_batch, step, lr, rows in self.recent:

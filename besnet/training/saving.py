@@ -122,7 +122,7 @@ class Saving(pl.Callback):
         with self.phases.during("agreeing"):
             stop, save, bad = self.agreement.answer() or (False, False, -1)
         if bad >= 0:
-            raise pl_module.seen_losses.ending(pl_module.data.manifest)
+            raise pl_module.seen_losses.run_exit(pl_module.data.manifest)
         if trainer.global_step == self.last_step:
             return
         if not pl_module.steps_left:
@@ -151,7 +151,7 @@ class Saving(pl.Callback):
         assert isinstance(task, ActionTraining)
         bad, broken = self.agreement.largest(task.seen_losses.bad, not_finite(task.network, trainer.optimizers[0]))
         if bad >= 0:
-            raise task.seen_losses.ending(task.data.manifest)
+            raise task.seen_losses.run_exit(task.data.manifest)
         if broken:
             raise RunExit(
                 NOT_FINITE,

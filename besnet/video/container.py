@@ -114,7 +114,7 @@ def best_stream(container: Any, name: str) -> Any:
 
 
 class _Anonymous(io.FileIO):
-    """A file without a name for libavformat (which would guess the format from the ending)."""
+    """A file without a name for libavformat (which would guess the format from the extension)."""
 
     name = ""
 

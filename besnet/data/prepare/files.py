@@ -7,7 +7,7 @@ from pathlib import Path
 from besnet.data.paths import read_json
 from besnet.data.shards import VIDEO_MEMBERS
 
-VIDEO_ENDINGS = {f".{ending}" for ending in VIDEO_MEMBERS}
+VIDEO_EXTENSIONS = {f".{extension}" for extension in VIDEO_MEMBERS}
 SILENT = {"thumbs.db", "desktop.ini"}  # what systems leave behind; hidden files are the same
 
 
@@ -17,7 +17,7 @@ class Files:
     Links to folders are followed, but no folder is visited twice. Hidden files and folders are passed over, and so are
     `out` and every folder that `besnet prepare` has written or is writing: its shards are no source.
 
-    Attributes: `videos`, named like videos; `tars`; `others`, {ending: how many files have it}; `folders`;
+    Attributes: `videos`, named like videos; `tars`; `others`, {extension: how many files have it}; `folders`;
     `prepared`, the folders passed over that are data sets of ours; `closed`, {folder that cannot be listed: why}.
     """
 
@@ -60,17 +60,17 @@ class Files:
     def not_videos(self) -> str:
         """In words, how many files are not named like videos; "" where all are."""
         count = self.others.total()
-        endings = ", ".join(f"{ending} {many}" for ending, many in sorted(self.others.items()))
-        return f"{count} file{'s' * (count > 1)} not named like videos ({endings})" if count else ""
+        extensions = ", ".join(f"{extension} {many}" for extension, many in sorted(self.others.items()))
+        return f"{count} file{'s' * (count > 1)} not named like videos ({extensions})" if count else ""
 
     def _add(self, path: str) -> None:
-        ending = os.path.splitext(path)[1].lower()
-        if ending in VIDEO_ENDINGS:
+        extension = os.path.splitext(path)[1].lower()
+        if extension in VIDEO_EXTENSIONS:
             self.videos.append(path)
-        elif ending == ".tar":
+        elif extension == ".tar":
             self.tars.append(path)
         else:
-            self.others[ending or "no ending"] += 1
+            self.others[extension or "no extension"] += 1
 
 
 def _ours(at: str, folders: list[str], files: list[str]) -> bool:

@@ -94,7 +94,7 @@ class Packer:
                     raise
         shard = describe(path, self.out)
         assert shard.count == len(jobs), f"{name}: {shard.count} videos, not {len(jobs)}"
-        places = {int(found.key): found.offset for found in members(path) if found.ending in VIDEO_MEMBERS}
+        places = {int(found.key): found.offset for found in members(path) if found.extension in VIDEO_MEMBERS}
         return Packed(shard, places)
 
     def _ready(self, job: Job) -> bool:
@@ -116,14 +116,14 @@ class Packer:
             if isinstance(label, int) and label >= 0:
                 about["class"] = self.classes[label]
             about |= several
-            ending = "mp4"
+            extension = "mp4"
             piece = self.staging.piece(job.number)
             if job.mode == "copy":
                 piece = Path(job.path)
-                ending = os.path.splitext(job.path)[1].lower().lstrip(".")
-                ending = ending if ending in VIDEO_MEMBERS else "mp4"
+                extension = os.path.splitext(job.path)[1].lower().lstrip(".")
+                extension = extension if extension in VIDEO_MEMBERS else "mp4"
             data = piece.read_bytes() if job.size is None or job.mode != "copy" else self._inside(job)
-            yield {"__key__": f"{job.number:08d}", "json": to_json(about), ending: data}
+            yield {"__key__": f"{job.number:08d}", "json": to_json(about), extension: data}
 
     def _inside(self, job: Job) -> bytes:
         """A video that is copied from one tar to another."""

@@ -34,7 +34,7 @@ class EarlierResult:
             for shard in self._manifest.about.shards:
                 with suppress(ValueError, OSError):  # lost or cut short: its videos are encoded again
                     for member in members(folder / shard.path):
-                        if member.ending == "json":
+                        if member.extension == "json":
                             self._notes[int(member.key)] = str(folder / shard.path), member.offset, member.size
             ready = (self._manifest.columns["state"] == 0).nonzero()[0]
             self._rows = {self._manifest[int(n)].id: int(n) for n in ready}

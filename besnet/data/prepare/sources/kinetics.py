@@ -1,7 +1,7 @@
 """Kinetics-400, -600 and -700: annotation files in CSV or JSON, and a folder with what could be downloaded.
 
-Files are found under every name in use: `<id>_<start:06d>_<end:06d>.<ending>` (official crawler and CVDF), or
-`<id>.<ending>`, at any depth: flat, in class folders, in split folders.
+Files are found under every name in use: `<id>_<start:06d>_<end:06d>.<extension>` (official crawler and CVDF), or
+`<id>.<extension>`, at any depth: flat, in class folders, in split folders.
 """
 
 import math

@@ -12,7 +12,7 @@ from besnet.data.prepare.listing import Entry
 
 
 def by_stem(files: Files) -> dict[str, list[str]]:
-    """Videos by their name without ending, in any folder: copies are arranged in several ways."""
+    """Videos by their name without extension, in any folder: copies are arranged in several ways."""
     found: dict[str, list[str]] = {}
     for path in files.videos:
         found.setdefault(PurePosixPath(path).stem, []).append(path)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from besnet.data.paths import read_text
-from besnet.data.prepare.files import VIDEO_ENDINGS
+from besnet.data.prepare.files import VIDEO_EXTENSIONS
 from besnet.data.prepare.listing import Entry, Listing, split_in
 from besnet.data.prepare.sources.label_sets import with_label_sets
 from besnet.data.prepare.sources.table import locate
@@ -47,6 +47,6 @@ def _fields(line: str) -> tuple[str, str] | None:
     """(path, label) of a line; None where it is something else."""
     for mark in SEPARATORS:
         path, label = (part.strip().strip('"') for part in line.strip().rpartition(mark)[::2])
-        if label and PurePosixPath(path).suffix.lower() in VIDEO_ENDINGS:
+        if label and PurePosixPath(path).suffix.lower() in VIDEO_EXTENSIONS:
             return path, label
     return None

@@ -27,7 +27,7 @@ def list_webdataset(files: Files) -> Listing:
         split = split_in(path) or "train"
         for key, parts in _samples(folder / path).items():
             where = f"{folder / path}: {key}"
-            video = next((part for part in parts if part.ending in VIDEO_MEMBERS), None)
+            video = next((part for part in parts if part.extension in VIDEO_MEMBERS), None)
             if video is not None:
                 label = _label(folder / path, parts, where)
                 id = f"{path.removesuffix('.tar')}/{key}"
@@ -45,22 +45,22 @@ def _samples(tar: Path) -> dict[str, list[Member]]:
     """The members of each key that matter. ValueError for a video that would be left out."""
     samples: dict[str, list[Member]] = {}
     for member in members(tar):
-        if member.ending in VIDEO_MEMBERS or member.ending.rpartition(".")[2] in LABEL_MEMBERS:
+        if member.extension in VIDEO_MEMBERS or member.extension.rpartition(".")[2] in LABEL_MEMBERS:
             parts = samples.setdefault(member.key, [])
-            if member.ending in VIDEO_MEMBERS and any(part.ending in VIDEO_MEMBERS for part in parts):
-                raise ValueError(f"{tar}: {member.key}.{member.ending}: a second video of the key {member.key!r}")
+            if member.extension in VIDEO_MEMBERS and any(part.extension in VIDEO_MEMBERS for part in parts):
+                raise ValueError(f"{tar}: {member.key}.{member.extension}: a second video of the key {member.key!r}")
             parts.append(member)
-        elif member.ending.rpartition(".")[2] in VIDEO_MEMBERS:
-            name = f"{member.key}.{member.ending}"
+        elif member.extension.rpartition(".")[2] in VIDEO_MEMBERS:
+            name = f"{member.key}.{member.extension}"
             raise ValueError(f"{tar}: {name}: a WebDataset key ends at its first dot: name it without others")
     return samples
 
 
 def _label(tar: Path, parts: list[Member], where: str) -> str | None:
     """The label of a key's members; `key.json` comes before `key.info.json`."""
-    for ending in ("cls", "json", "txt"):
-        for part in sorted(parts, key=lambda part: part.ending.count(".")):
-            if part.ending.rpartition(".")[2] != ending:
+    for extension in ("cls", "json", "txt"):
+        for part in sorted(parts, key=lambda part: part.extension.count(".")):
+            if part.extension.rpartition(".")[2] != extension:
                 continue
             about = _content(tar, part, where)
             label = _named(about, where) if isinstance(about, dict) else about
@@ -71,7 +71,7 @@ def _label(tar: Path, parts: list[Member], where: str) -> str | None:
 
 def _group(tar: Path, parts: list[Member], where: str) -> str:
     """The `group` in a key's JSON, where besnet's own shards have it; "" without one."""
-    found = [_content(tar, part, where) for part in parts if part.ending == "json"]
+    found = [_content(tar, part, where) for part in parts if part.extension == "json"]
     group = found[0].get("group") if found and isinstance(found[0], dict) else None
     return group if isinstance(group, str) else ""
 
@@ -79,12 +79,12 @@ def _group(tar: Path, parts: list[Member], where: str) -> str:
 def _content(tar: Path, part: Member, where: str) -> Any:
     """What a label's member holds: text, or the values of its JSON."""
     if part.size > MAX_LABEL_BYTES:
-        raise ValueError(f"{where}: its {part.ending} member has {part.size} bytes")
+        raise ValueError(f"{where}: its {part.extension} member has {part.size} bytes")
     try:
         text = read_range(str(tar), part.offset, part.size).decode("utf-8-sig").strip()
-        return json.loads(text) if part.ending.rpartition(".")[2] == "json" else text
+        return json.loads(text) if part.extension.rpartition(".")[2] == "json" else text
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where}: its {part.ending} member cannot be read: {error}") from None
+        raise ValueError(f"{where}: its {part.extension} member cannot be read: {error}") from None
 
 
 def _named(about: dict[str, Any], where: str) -> str | int | None:
