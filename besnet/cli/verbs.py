@@ -147,7 +147,7 @@ VERBS = {
         "train, evaluate or prepare on many machines, with torchrun, Slurm or Kubernetes",
         "besnet.jobs.launch:launch",
         reader="besnet.cli.commands:launch",
-        after="train|evaluate|prepare ...",
+        after="train|evaluate|prepare|lab ...",
         renamed={
             "on": "launcher",
             "ranks": "nproc_per_node",
