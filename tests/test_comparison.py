@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path, changes: dict[str,
 ALLOW = "--allow_training_videos=true"
 
 
-@pytest.mark.parametrize("wrong", ["split", "ensemble"])
+@pytest.mark.parametrize("wrong", ["split", "ensemble", "itself"])
 def test_what_does_not_fit_is_refused_before_any_video_is_decoded(
     squares: Path, tmp_path: Path, wrong: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,13 +99,17 @@ def test_what_does_not_fit_is_refused_before_any_video_is_decoded(
     both = tmp_path / "both"
     assert cli.run("evaluate", ["--ensemble", str(tmp_path / "one"), str(tmp_path / "one"), f"--out={both}"]) == 0
     monkeypatch.setattr("besnet.evaluation.inference.predict_videos", None)
-    other = [f"--baseline={tmp_path / 'one'}", "--split=train", ALLOW] if wrong == "split" else [f"--against={both}"]
+    other = {
+        "split": [f"--baseline={tmp_path / 'one'}", "--split=train", ALLOW],
+        "ensemble": [f"--against={both}"],
+        "itself": [f"--baseline={tmp_path / 'one'}", f"--out={tmp_path / 'both' / '..' / 'one'}"],
+    }[wrong]
     with pytest.raises(SystemExit) as ended:
         cli.run("evaluate", [*words, *other])
     assert ended.value.code == 2
-    assert (
-        "of the split test, not of train" if wrong == "split" else "an ensemble, not an evaluation"
-    ) in capsys.readouterr().err
+    said = {"split": "of the split test, not of train", "ensemble": "an ensemble, not an evaluation",
+            "itself": "this evaluation writes to it"}  # fmt: skip
+    assert said[wrong] in capsys.readouterr().err
 
 
 def test_fewer_clips_use_the_stored_views() -> None:

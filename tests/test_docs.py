@@ -67,6 +67,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, squares: Path) -> Pat
                 link = tmp_path / "my_videos" / split / name / f"{person}.mp4"
                 shutil.copy(link.with_name(f"{split}.mp4"), link)
                 writer.writerow([name, link.relative_to(tmp_path), person])
+    shutil.copy(tmp_path / "my_videos/test/left/test.mp4", tmp_path / "video.mp4")
     for number, names in enumerate((("left", "up"), ("up", "left")), 1):
         moving_squares.draw(tmp_path / f"film_{number}.mp4", moving_squares.DIRECTIONS[names[0]], number, frames=60)
     rows = [f"{name},film_{number}.mp4,{start},{start + 0.5},{split}" for number, split in ((1, "train"), (2, "test"))

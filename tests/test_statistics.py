@@ -13,6 +13,8 @@ from besnet.evaluation.statistics import (
     paired_difference,
     paired_estimate,
     share,
+    wilson,
+    wilson_of_groups,
 )
 
 
@@ -205,3 +207,27 @@ def test_all_right_is_not_certain() -> None:
     assert (low, high) == pytest.approx((0.886, 1), abs=0.001)
     low, high = share(np.array([[1.0] * 9 + [0.0]] * 2))["interval"]
     assert 0.5 < low < 0.9 < high <= 1
+
+
+def test_the_accuracys_interval_is_wilsons_where_each_video_is_a_group() -> None:
+    right = np.arange(40) < 37
+    assert wilson_of_groups(right, np.arange(40)) == wilson(37, 40)
+    assert wilson_of_groups(right[:0], np.arange(0)) == (0, 1)
+    assert wilson_of_groups(right, np.zeros(40)) == (0, 1), "one group says nothing of others"
+
+
+@pytest.mark.parametrize("count", [9, 60])
+def test_the_accuracys_interval_counts_groups(count: int) -> None:
+    rng = np.random.default_rng(count)
+    groups = np.repeat(np.arange(count), 6)
+    held, alone = [], []
+    for _ in range(600):
+        easy = rng.beta(1.6, 0.4, size=count)  # of a group's videos, 0.8 in the mean
+        right = rng.random(len(groups)) < easy[groups]
+        low, high = wilson_of_groups(right, groups)
+        assert 0 <= low <= right.mean() <= high <= 1
+        held.append(low <= 0.8 <= high)
+        low, high = wilson(int(right.sum()), len(right))
+        alone.append(low <= 0.8 <= high)
+    assert np.mean(held) >= 0.925
+    assert np.mean(alone) < 0.9, "without groups it would miss too often"

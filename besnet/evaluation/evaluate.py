@@ -132,6 +132,8 @@ def evaluate(
     if precision != "32":
         name += f"-{precision}"
     folder = out or Path(str(given.run)) / "evaluations" / name
+    if baseline is not None and baseline.resolve() == folder.resolve():
+        raise ValueError(f"--baseline {baseline}: this evaluation writes to it: give another evaluation, or set --out")
     about: dict[str, Any] = {
         "data": {"name": manifest.name, "passport": asdict(manifest.passport)},
         "split": split,

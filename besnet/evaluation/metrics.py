@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from besnet.evaluation.statistics import wilson
+from besnet.evaluation.statistics import wilson, wilson_of_groups
 
 
 def top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
@@ -19,28 +19,38 @@ def top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
     return ((~behind).sum(axis=1) < k) & np.isfinite(probabilities).all(axis=1)
 
 
-def accuracies(probabilities: np.ndarray, labels: np.ndarray, expected: int) -> dict[str, Any]:
+def accuracies(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    expected: int,
+    groups: np.ndarray | None = None,
+    missing_groups: np.ndarray | None = None,
+) -> dict[str, Any]:
     """Top-1, top-5 and their mean, over the evaluated videos and with the missing ones counted wrong; and the
-    number of labelled videos behind each share.
+    number of labelled videos and of groups behind each share.
 
-    probabilities (N, C) of the evaluated videos, labels (N,); expected: number of labelled videos in the split.
-    Shares in 0..1, None without any video.
+    probabilities (N, C) of the evaluated videos, labels (N,); expected: number of labelled videos in the split. groups
+    (N,), missing_groups (expected - N,): the group of each video, which counts together in the intervals; None where
+    each is a group of its own. Shares in 0..1, None without any video.
     """
-    count = len(labels)
-    right1 = int(top_k(probabilities, labels, 1).sum())
-    right5 = int(top_k(probabilities, labels, 5).sum())
+    right1, right5 = top_k(probabilities, labels, 1), top_k(probabilities, labels, 5)
+    missing = expected - len(labels)
+    of = np.array([f"evaluated {n}" for n in range(len(labels))]) if groups is None else groups
+    lost = np.array([f"missing {n}" for n in range(missing)]) if missing_groups is None else missing_groups
 
-    def shares(total: int) -> dict[str, Any]:
+    def shares(wrong: int) -> dict[str, Any]:
+        total, group = len(labels) + wrong, np.concatenate([of, lost[:wrong]])
         if not total:
             return {"videos": 0, "top1": None, "top5": None, "mean": None}
+        top1, top5 = (np.concatenate([right, np.zeros(wrong, dtype=bool)]) for right in (right1, right5))
         return {
-            "videos": total,
-            "top1": right1 / total, "top1_interval": wilson(right1, total),
-            "top5": right5 / total, "top5_interval": wilson(right5, total),
-            "mean": (right1 + right5) / (2 * total),
+            "videos": total, "groups": len(np.unique(group)),
+            "top1": float(top1.mean()), "top1_interval": wilson_of_groups(top1, group),
+            "top5": float(top5.mean()), "top5_interval": wilson_of_groups(top5, group),
+            "mean": float(top1.mean() + top5.mean()) / 2,
         }  # fmt: skip
 
-    return {"over_evaluated": shares(count), "missing_counted_wrong": shares(expected)}
+    return {"over_evaluated": shares(0), "missing_counted_wrong": shares(missing)}
 
 
 def confusion(guesses: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:

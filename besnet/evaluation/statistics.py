@@ -109,6 +109,25 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def wilson_of_groups(right: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    """95 % interval of a share of right videos, bool (videos,), where the videos of one group count together.
+
+    It is Wilson's, for as many independent videos as would leave the share as uncertain, made fewer by the square of
+    normal over Student's quantile for few groups (Korn and Graubard, 1998). With one video a group: Wilson's.
+    """
+    count, found = len(right), estimate(right[None].astype(float), groups) if len(right) else None
+    if found is None or found.groups == count:
+        return wilson(int(right.sum()), count)
+    if found.groups == 1:
+        return 0.0, 1.0
+    mean, normal = found.mean, float(stats.norm.ppf(0.5 + LEVEL / 2))
+    independent = mean * (1 - mean) / found.videos_error**2 if found.videos_error else found.groups
+    size = min(count, independent) * (normal / quantile(LEVEL, found.groups)) ** 2
+    centre = (mean + normal**2 / (2 * size)) / (1 + normal**2 / size)
+    half = normal / (1 + normal**2 / size) * math.sqrt(mean * (1 - mean) / size + normal**2 / (4 * size**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
 def share(values: np.ndarray, groups: np.ndarray | None = None) -> dict[str, Any]:
     """The figures of a share, from right or wrong (seeds, videos), with an interval between 0 and 1.
 

@@ -63,6 +63,7 @@ class Shares(TypedDict):
     top5: Share | None
     mean: Share | None
     videos: NotRequired[Count]
+    groups: NotRequired[Count]
     top1_interval: NotRequired[tuple[Share, Share]]
     top5_interval: NotRequired[tuple[Share, Share]]
 

@@ -62,7 +62,9 @@ def evaluation_page(
         page.cards(cards)
         if over["top1"] is not None:
             low, high = over["top1_interval"]
-            page.text(f"95 % interval of top-1: {percent(low)} to {percent(high)} ({int(pairs[:, 2].sum())} videos).")
+            videos, groups = over["videos"], over.get("groups", over["videos"])
+            counted = f"{videos} videos" + (f" of {groups} groups, which count together" if groups < videos else "")
+            page.text(f"95 % interval of top-1: {percent(low)} to {percent(high)} ({counted}).")
     if precision := results.get("average_precision"):
         add_average_precision(page, precision, results["activation"])
     page.heading("Coverage")
