@@ -126,9 +126,9 @@ def summarize(
         table = metrics.per_class(arrays["confusion"], classes)
         known = [row["top1"] for row in table if row["top1"] is not None]
         groups, wanted = np.array(manifest.groups(rows), dtype=np.str_), labels >= 0
-        missing = wanted & ~np.isin(rows, evaluated)
+        lost = wanted & ~np.isin(rows, evaluated)
         own = groups[where][labelled]
-        results["accuracy"] = metrics.accuracies(guess, truth, int(wanted.sum()), own, groups[missing])
+        results["accuracy"] = metrics.accuracies(guess, truth, int(wanted.sum()), own, groups[lost])
         results["accuracy"]["mean_class_top1"] = float(np.mean(known)) if known else None
         results["per_class"] = table
         results["pairs"] = metrics.pairwise_accuracy(guess, truth, classes, about["views"]["pairs"])
