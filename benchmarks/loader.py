@@ -217,7 +217,7 @@ def compare(
 
 
 def views(raw: Manifest, shards: Manifest) -> None:
-    """Ten clips a video (three crops each are cut from the same frames): one decode against one decode a view."""
+    """Ten clips per video (three crops each are cut from the same frames): one decode against one decode a view."""
     for name, manifest in (("raw files", raw), ("shards", shards)):
         spent = [0.0, 0.0]
         for row in np.flatnonzero(manifest.columns["state"] == 0).tolist():

@@ -33,7 +33,9 @@ def main() -> int:
     took_sec, took_mb = time.perf_counter() - began_sec, peak_mb() - before_mb
     print(f"order drawn and first keys on rank 63 of 64: {took_sec:.2f} s, {took_mb:.0f} MB")
     each = GIGABYTES / SHARDS
-    print("ranks  machines  window  groups  GB a machine an epoch  most open  cache GB  neighbours  shards in 64 clips")
+    print(
+        "ranks  machines  window  groups  GB per machine an epoch  most open  cache GB  neighbours  shards in 64 clips"
+    )
     for ranks, window, groups in [
         (8, 4, 1),
         (8, 16, 1),

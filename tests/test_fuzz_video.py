@@ -20,7 +20,7 @@ DEADLINE_SEC = 20.0
 
 
 class Watch:
-    """The most memory that any child of this process had, looked at ten times a second."""
+    """The most memory that any child of this process had, looked at ten times per second."""
 
     def __init__(self) -> None:
         self.most = 0

@@ -131,7 +131,7 @@ def test_ranks_with_other_settings_are_refused_before_the_first_step(squares: Pa
 
 
 def test_the_doctor_says_whether_the_loaders_keep_up(squares: Path) -> None:
-    """Twice the time of a clip is half the clips a second; the GPUs wait where they compute more than that."""
+    """Twice the time of a clip is half the clips per second; the GPUs wait where they compute more than that."""
     data = VideoData(squares, ClipShape(4, 2), RandomCrop(flip=0.0), crop_size=32, batch_size=2, workers=1)
     asked, model = needs(squares, data, 10**6, 1, 1, 1), {"width": 8, "blocks": [1, 1]}
     loading = measured(data)

@@ -80,7 +80,7 @@ def test_a_file_in_another_class_s_folder_serves_no_row(tmp_path: Path) -> None:
 
 
 def outcome(tmp_path: Path, seconds: int, times: list[tuple[int, int]]) -> list[Row]:
-    """Rows of one whole video, two frames a second, of which these parts are meant."""
+    """Rows of one whole video, two frames per second, of which these parts are meant."""
     draw(tmp_path / "videos" / "abc.mp4", DIRECTIONS["up"], seed=1, frames=2 * seconds + 1, fps=2)
     draw(tmp_path / "videos" / "good.mp4", DIRECTIONS["up"], seed=2)
     text = "".join(f"walk,abc,{start},{end},val\n" for start, end in times)

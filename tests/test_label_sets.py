@@ -1,4 +1,4 @@
-"""Tables with several labels a video, the manifest that keeps them, and what is refused or left alone."""
+"""Tables with several labels per video, the manifest that keeps them, and what is refused or left alone."""
 
 import csv
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_a_mark_within_a_class_name_is_never_cut_on_a_guess(tmp_path: Path, caps
     assert "several labels" not in capsys.readouterr().out
     write(table, "label,path\npush; pull,1.mp4\nrun,2.mp4\npull,3.mp4\n")
     assert sets(table)["1.mp4"] == ["pull", "push"]
-    assert "several labels a video: 1 labels hold ';' (the first" in capsys.readouterr().out
+    assert "several labels per video: 1 labels hold ';' (the first" in capsys.readouterr().out
 
 
 def test_lists_without_a_line_of_names_and_numbers(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_bytes_that_drip_are_not_waited_for(remote: Manifest, server: Server, mo
     server.answer = drip
     monkeypatch.setattr(fetching, "WINDOW_SEC", 0.3)
     monkeypatch.setattr(fetching, "ATTEMPTS", 2)
-    with pytest.raises(Unreachable, match="less than 20000 bytes a second"):
+    with pytest.raises(Unreachable, match="less than 20000 bytes per second"):
         remote.open(0)
     over.set()
 

@@ -1,4 +1,4 @@
-"""Several labels a video from training to prediction: loss, resume, mAP, thresholds, what is stored and refused."""
+"""Several labels per video from training to prediction: loss, resume, mAP, thresholds, what is stored and refused."""
 
 import csv
 import json
@@ -229,10 +229,10 @@ def test_a_network_of_one_label_is_ranked_on_sets_and_compared(
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ("--recipe.cutmix=1", "recipe.cutmix: .* has several labels a video"),
-        ("--recipe.class_weights=0.5", "recipe.class_weights: .* has several labels a video"),
-        ("--data.balance=0.5", "data.balance: .* has several labels a video"),
-        ("--evaluation.pairs=[[left,right]]", "evaluation.pairs: pairwise accuracy is for one label a video"),
+        ("--recipe.cutmix=1", "recipe.cutmix: .* has several labels per video"),
+        ("--recipe.class_weights=0.5", "recipe.class_weights: .* has several labels per video"),
+        ("--data.balance=0.5", "data.balance: .* has several labels per video"),
+        ("--evaluation.pairs=[[left,right]]", "evaluation.pairs: pairwise accuracy is for one label per video"),
     ],
 )
 def test_what_is_for_one_label_is_refused(
@@ -251,7 +251,7 @@ def test_ensembles_and_labs_are_refused(
     folder = str(run / "evaluations" / "test")
     with pytest.raises(SystemExit, match="2"):
         cli.run("evaluate", ["--ensemble", folder, folder, "--out", str(tmp_path / "x")])
-    assert "several labels a video" in capsys.readouterr().err
+    assert "several labels per video" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         cli.run("lab", [f"--config={run / 'config.yaml'}", f"--out={tmp_path / 'lab'}", "--controls=[none,c2d]"])
     assert "a lab compares top-1, which is for one label" in capsys.readouterr().err

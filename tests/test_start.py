@@ -81,10 +81,10 @@ def test_a_run_says_where_it_starts_and_shows_what_it_sees(
     assert command.train(squares, tmp_path / "run", *words) == 0
     out = capsys.readouterr().out
     assert "all but its last layer: it knows 3 other classes, and the 4 of this data" in out
-    assert "learning rate 0.0025 for 8 clips a step (0.02 for 64)" in out
+    assert "learning rate 0.0025 for 8 clips per step (0.02 for 64)" in out
     assert store.load(tmp_path / "run")["optimizer_states"][0]["param_groups"][0]["initial_lr"] == 0.0025
     with Image.open(tmp_path / "run" / "contact_sheet.png") as sheet:
-        assert sheet.width > 4 * 84, "four frames a clip"
+        assert sheet.width > 4 * 84, "four frames per clip"
         assert sheet.height > 4 * 84, "four clips"
 
 

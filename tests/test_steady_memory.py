@@ -14,7 +14,7 @@ from besnet.video.sampling import ClipShape
 
 
 def slope(shared_data: Path, folder: Path, backend: str, clips: int) -> tuple[float, float, list[float]]:
-    """(bytes a clip, its standard error, resident bytes along the way) of reading clips in this process."""
+    """(bytes per clip, its standard error, resident bytes along the way) of reading clips in this process."""
     for name in ("video_90.mov", "test_non_zero_start.mp4", "h264_10bits.mp4"):
         shutil.copy(shared_data / "odd" / name, folder)
     names = [p.name for p in sorted(folder.iterdir())]
@@ -40,7 +40,7 @@ def check(shared_data: Path, folder: Path, backend: str, clips: int, capsys: pyt
     rate, error, seen = slope(shared_data, folder, backend, clips)
     with capsys.disabled():
         held = f"{seen[0] / 2**20:.1f} MiB resident"
-        print(f"\n{clips} clips with {backend}: {rate:.1f} +- {error:.1f} bytes a clip, {held}")
+        print(f"\n{clips} clips with {backend}: {rate:.1f} +- {error:.1f} bytes per clip, {held}")
     # A page that is touched late moves the fit by more than its own error: as much as 2 MiB in all is no growth.
     assert rate < max(3 * error, 2 * 2**20 / clips)
 

@@ -1,4 +1,4 @@
-"""Training from remote shards with a small cache: each shard once an epoch, in the order of local data."""
+"""Training from remote shards with a small cache: each shard once per epoch, in the order of local data."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -16,7 +16,7 @@ from besnet.data.paths import hash_file
 ATTEMPTS = 5
 FIRST_PAUSE_SEC = 1.0  # doubled after each attempt, with jitter: hosts that failed together do not return together
 WINDOW_SEC = 30.0
-SLOWEST = 20_000  # bytes a second, over every window
+SLOWEST = 20_000  # bytes per second, over every window
 BLOCK = 1 << 20
 GONE = (404, 410)
 PASSING = (408, 425, 429)  # of the codes that blame the request
@@ -127,7 +127,7 @@ class _Transfer:
             self.thread.join(WINDOW_SEC)
             if self.thread.is_alive() and self.count - before < SLOWEST * WINDOW_SEC:
                 self.stopped = True  # it notices with its next bytes
-                return f"cannot be fetched: less than {SLOWEST} bytes a second"
+                return f"cannot be fetched: less than {SLOWEST} bytes per second"
         if self.error is None:
             return ""
         lines = str(self.error).strip().splitlines() or [""]

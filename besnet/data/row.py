@@ -40,7 +40,7 @@ class Row:
     in_shard: bool = False
     group: str = ""  # who or what it shows, where videos of one film, person or recording are alike; "" if not known
     looks: str = ""  # see besnet.data.looks; "" if not known
-    labels: tuple[int, ...] | None = None  # of data with several labels a video: all of them, ascending; maybe none
+    labels: tuple[int, ...] | None = None  # of data with several labels per video: all of them, ascending; maybe none
 
 
 TYPES = {field.name: {"label": int}.get(field.name, type(field.default)) for field in fields(Row)}

@@ -1,5 +1,5 @@
-"""The verb `calibrate`: fit a temperature (of several labels a video, the thresholds) on one evaluation, and report its
-effect on another."""
+"""The verb `calibrate`: fit a temperature (with several labels per video, the thresholds) on one evaluation, and report
+its effect on another."""
 
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def fitted_temperature(evaluation: Evaluation, other: Evaluation | None) -> Fitt
 def fitted_thresholds(evaluation: Evaluation, other: Evaluation | None) -> Fitted:
     """The threshold of each class with the best F1; prints them, and their effect on another evaluation."""
     if evaluation.about.get("activation") != "sigmoid":
-        raise ValueError(f"{evaluation.folder}: its network gives one label a video: thresholds are for several")
+        raise ValueError(f"{evaluation.folder}: its network gives one label per video: thresholds are for several")
     if not len(evaluation.labels):
         raise ValueError(f"{evaluation.folder}: no video was evaluated: thresholds need videos")
     classes = evaluation.about["classes"]
@@ -110,7 +110,7 @@ def check_other(evaluation: Evaluation, other: Evaluation) -> None:
     if (new["split"], new["data"]["passport"]["source"]) == (about["split"], about["data"]["passport"]["source"]):
         raise ValueError(f"{other.folder}: the temperature is fitted on the split {about['split']}: report on another")
     if other.multi_label != evaluation.multi_label:
-        raise ValueError(f"{other.folder}: one of the two evaluations is of several labels a video, the other of one")
+        raise ValueError(f"{other.folder}: one of the two evaluations is of several labels per video, the other of one")
 
 
 def report(other: Evaluation, temperature: float) -> None:

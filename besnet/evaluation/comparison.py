@@ -17,7 +17,7 @@ def check_comparable(
     """ValueError if a baseline has other classes, another split, another kind of labels, or no video in common."""
     folder = baseline.folder
     if baseline.multi_label != multi_label:
-        raise ValueError(f"{folder}: one of the two evaluations is of several labels a video, the other of one")
+        raise ValueError(f"{folder}: one of the two evaluations is of several labels per video, the other of one")
     if baseline.about["classes"] != classes:
         raise ValueError(f"{folder}: its network has another class list: the two cannot be compared class by class")
     if baseline.about["split"] != split:

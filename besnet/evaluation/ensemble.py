@@ -71,7 +71,9 @@ def check(loaded: list[Evaluation]) -> None:
     """ValueError that names the evaluation that does not fit the first one, and in what."""
     first, about = loaded[0], loaded[0].about
     if several := [one.folder for one in loaded if one.multi_label]:
-        raise ValueError(f"{several[0]}: several labels a video: only evaluations of one label a video are combined")
+        raise ValueError(
+            f"{several[0]}: several labels per video: only evaluations of one label per video are combined"
+        )
     for other in loaded[1:]:
         both = f"{first.folder} and {other.folder}"
         if other.about["classes"] != about["classes"]:

@@ -116,7 +116,7 @@ def evaluate(
         )
     several = trained.multi_label or manifest.multi_label
     if several and plan.pairs:
-        raise ValueError("evaluation.pairs: pairwise accuracy is for one label a video: leave the pairs out")
+        raise ValueError("evaluation.pairs: pairwise accuracy is for one label per video: leave the pairs out")
     labels = (own_sets if several else own_labels)(manifest, rows, trained.classes)
     known = training_videos(trained, manifest, split)
     check_new(manifest, split, known, allow_training_videos)

@@ -19,8 +19,8 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Videos:
-    """Features float32 (N, V, F) of N videos in V views each, and their labels int64 (N,); or of several labels a video
-    0 and 1 of each class (N, C)."""
+    """Features float32 (N, V, F) of N videos in V views each, and their labels int64 (N,), or with several labels per
+    video 0 and 1 of each class (N, C)."""
 
     features: np.ndarray
     labels: np.ndarray

@@ -120,7 +120,7 @@ class Evaluation:
     def labelled(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean probabilities over the views (N, C) and labels (N,) of the labelled videos. ValueError without any."""
         if self.multi_label:
-            raise ValueError(f"{self.folder}: several labels a video: this is for evaluations of one label a video")
+            raise ValueError(f"{self.folder}: several labels per video: this is for evaluations of one label per video")
         known = self.labels >= 0
         if not known.any():
             raise ValueError(f"{self.folder}: it has no labelled video: a calibration needs labels")

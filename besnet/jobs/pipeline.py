@@ -1,4 +1,4 @@
-"""Whether the loaders keep up with the devices: clips a second that the cores decode, and that the network computes."""
+"""Whether the loaders keep up with the devices: clips per second that the cores decode and the network computes."""
 
 import time
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def measured(data: VideoData) -> Loading | None:
 
 
 def pipeline(loading: Loading, needs: Needs, model: dict[str, Any], data: VideoData, on_gpu: bool) -> list[Finding]:
-    """Loaded and computed clips a second of one machine, what travels to its devices, and what the workers take."""
+    """Loaded and computed clips per second of one machine, what travels to its devices, and what the workers take."""
     cores = usable_cores()
     busy = min(needs.local_ranks * max(1, needs.workers), max(1, cores - needs.local_ranks * (needs.workers > 0)))
     loaded = busy / loading.core_sec

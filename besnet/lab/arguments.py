@@ -54,7 +54,7 @@ def check_data(manifest: Manifest, split: str, pairs: list[tuple[str, str]]) -> 
         if not len(manifest.select(name)):
             raise ValueError(f"{manifest.folder}: no readable video in the split {name}")
     if manifest.multi_label:
-        raise ValueError(f"{manifest.folder}: several labels a video: a lab compares top-1, which is for one label")
+        raise ValueError(f"{manifest.folder}: several labels per video: a lab compares top-1, which is for one label")
     labels = manifest.labels[manifest.select(split)]
     if (labels < 0).any():
         raise ValueError(

@@ -33,7 +33,7 @@ class Choices:
 
     @property
     def batch_size(self) -> int:
-        """Clips of a step: at least one step an epoch, and several where there are videos for it."""
+        """Clips of a step: at least one step per epoch, and several where there are videos for it."""
         return max(1, min(8, self.train_videos // 4))
 
     @property

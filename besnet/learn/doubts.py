@@ -77,7 +77,9 @@ def doubts(
     given = model_folder.given(run / "model" if (run / DONE).is_file() else run)
     manifest = load_checked(data or Path(settings(given.trained.config, given.name)["data"]["folder"]))
     if manifest.multi_label:
-        raise ValueError(f"{manifest.folder}: its videos have several labels: only data of one label a video is judged")
+        raise ValueError(
+            f"{manifest.folder}: its videos have several labels: only data of one label per video is judged"
+        )
     rows = np.concatenate([manifest.select("train"), manifest.select("val")])
     rows = rows[manifest.labels[rows] >= 0]
     labels, groups = manifest.labels[rows], manifest.groups(rows)

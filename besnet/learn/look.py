@@ -17,7 +17,7 @@ def look(manifest: Manifest) -> None:
     facts = [manifest[int(row)] for row in rows]
     length = np.array([one.duration_sec for one in facts])
     print(f"length: {length.min():.1f} to {length.max():.1f} s, half of them up to {np.median(length):.1f} s")
-    print(f"frames a second: {spread([round(one.fps, 1) for one in facts])}")
+    print(f"frames per second: {spread([round(one.fps, 1) for one in facts])}")
     print(f"size: {spread([one.width for one in facts])} x {spread([one.height for one in facts])} pixels, as prepared")
     counts = targets(manifest, manifest.select("train")).sum(axis=0).astype(np.int64)
     few, many = int(counts.argmin()), int(counts.argmax())

@@ -98,7 +98,7 @@ def validations(table: Path) -> list[tuple[int, float | None]]:
 
 
 def pace(run: Path, step: int) -> tuple[int, float | None]:
-    """The last logged step of a running training, and steps a second, None where that is not known yet."""
+    """The last logged step of a running training, and steps per second, None where that is not known yet."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     logs = sorted(run.rglob("events.out.tfevents.*"), key=lambda path: path.stat().st_mtime)

@@ -134,7 +134,7 @@ def labelled(manifest: Manifest, split: str) -> np.ndarray:
 
 
 def known_labels(manifest: Manifest, rows: np.ndarray) -> np.ndarray:
-    """The labels of rows: int64 (N,), or of several labels a video uint8 (N, C) of 0 and 1."""
+    """The labels of rows: int64 (N,), or of several labels per video uint8 (N, C) of 0 and 1."""
     return targets(manifest, rows).astype(np.uint8) if manifest.multi_label else manifest.labels[rows]
 
 

@@ -226,7 +226,7 @@ def calibration_line(model: Model) -> str:
         how = (
             "chosen by besnet calibrate" if model.calibrated else "0.5 for every class (besnet calibrate chooses them)"
         )
-        return f"several labels a video: the classes above their thresholds, {how}"
+        return f"several labels per video: the classes above their thresholds, {how}"
     if model.temperature is not None:
         return f"probabilities are calibrated with temperature {model.temperature:.2f}"
     return "probabilities are not calibrated (see besnet calibrate)"

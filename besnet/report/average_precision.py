@@ -38,7 +38,7 @@ def add_average_precision(page: Page, found: dict[str, Any], activation: str) ->
         names = ", ".join(found["without_positives"][:20])
         page.text(f"Left out, because no video shows them: {len(found['without_positives'])} classes ({names}).")
     if activation == "softmax":
-        page.text("The network gives one label a video: its videos are ranked by the softmax.")
+        page.text("The network gives one label per video: its videos are ranked by the softmax.")
     rows = [row for row in found["per_class"] if row["ap"] is not None]
     if rows:
         bars = [{"class": row["class"], "top1": row["ap"]} for row in rows]

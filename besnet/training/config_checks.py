@@ -102,14 +102,14 @@ def check_fits(
         )
         raise ValueError(f"evaluation.pairs: {data.folder} has no class {name!r}{hint}")
     if data.manifest.multi_label and pairs:
-        raise ValueError("evaluation.pairs: pairwise accuracy is for one label a video: leave the pairs out")
+        raise ValueError("evaluation.pairs: pairwise accuracy is for one label per video: leave the pairs out")
     if data.manifest.multi_label and recipe.cutmix is not None:
         raise ValueError(
-            f"recipe.cutmix: {data.folder} has several labels a video, and a class shows or not, whatever its share of "
-            "the picture: use recipe.mixup, or none"
+            f"recipe.cutmix: {data.folder} has several labels per video, and a class is there or not, "
+            "whatever its share of the picture: use recipe.mixup, or none"
         )
     if data.manifest.multi_label and recipe.class_weights is not None:
-        raise ValueError(f"recipe.class_weights: {data.folder} has several labels a video: leave it out")
+        raise ValueError(f"recipe.class_weights: {data.folder} has several labels per video: leave it out")
     if recipe.ohem is not None and recipe.ohem > data.batch_size:
         raise ValueError(f"recipe.ohem {recipe.ohem} must be at most data.batch_size {data.batch_size}")
     check_choice(saving, recipe, data, trainer)

@@ -48,7 +48,7 @@ class VideoData(pl.LightningDataModule):
         balance: takes rare classes more often: a class of n videos comes in proportion to n ** (1 - balance), in epochs
             of the same length. 0.5 is usual, 1 makes all classes equal; null takes each video once.
         shuffle: `videos` draws the order of an epoch from all videos; `shards` mixes the videos of few shards at a
-            time, so that each shard is fetched once an epoch; null for `shards` where the data is remote.
+            time, so that each shard is fetched once per epoch; null for `shards` where the data is remote.
         shuffle_window: with `shards`: how many shards are mixed at a time.
         shuffle_groups: with `shards`: groups of shards, each with a window of its own; with as many groups as machines
             (or a multiple), each machine fetches only its own shards.
@@ -106,7 +106,7 @@ class VideoData(pl.LightningDataModule):
                 raise ValueError(f"data.intervals {factor:g}: {why}")
         self.repeats = repeats
         if balance is not None and self.manifest.multi_label:
-            raise ValueError(f"data.balance: {folder} has several labels a video: leave it out")
+            raise ValueError(f"data.balance: {folder} has several labels per video: leave it out")
         self.balance = Balance(self.manifest.labels[self.train_rows], balance) if balance is not None else None
         self.shuffle = shuffle or ("shards" if self.manifest.is_remote else "videos")
         self.streaming = Streaming(self.manifest, self.train_rows, shuffle_window, shuffle_groups)

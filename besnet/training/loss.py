@@ -20,7 +20,7 @@ def clip_losses(
 
     targets: class numbers int64 (B,), or probabilities (B, C) as mixed clips have them; with `multi_label` the
     probability of each class by itself. label_smoothing moves targets towards all classes alike: for sets of labels,
-    by this share towards 1/2. weights: of the classes, (C,), for one label a video.
+    by this share towards 1/2. weights: of the classes, (C,), for one label per video.
     """
     if multi_label:
         smooth = targets.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2

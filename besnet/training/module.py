@@ -18,7 +18,7 @@ from besnet.training.lightning_internals import micro_batches_of_epoch
 from besnet.training.loss import class_weights, clip_losses, precision, training_loss
 from besnet.training.recipe import Recipe
 
-TRAIN_FIGURES = ("Train/Loss", "Train/Prec@1", "Train/Prec@5")  # of several labels a video the first alone
+TRAIN_FIGURES = ("Train/Loss", "Train/Prec@1", "Train/Prec@5")  # of several labels per video the first alone
 
 
 class ActionModule(pl.LightningModule):

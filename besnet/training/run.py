@@ -122,7 +122,7 @@ def train(
                 print("what is frozen are random numbers: give the weights to start from with pretrained")
             if scaled != recipe:
                 meant = f"{recipe.lr} for {recipe.lr_batch}"
-                print(f"learning rate {scaled.lr:.4g} for {scaled.lr_batch} clips a step ({meant})")
+                print(f"learning rate {scaled.lr:.4g} for {scaled.lr_batch} clips per step ({meant})")
             if isinstance(engine.logger, TensorBoardLogger):
                 if checkpoint is None:
                     draw_graph(engine.logger, network, data.clip.num_frames, data.crop_size)

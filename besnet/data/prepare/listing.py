@@ -34,7 +34,7 @@ class Entry:
     shared: bool = False  # other entries mean other parts of the same file
     exact: bool = False  # the part is cut to the frame, clipped to the file
     group: str = ""  # videos of one film, person or recording, where the source says so
-    labels: tuple[str, ...] | None = None  # of a source with several labels a video: all of them; `label` is None
+    labels: tuple[str, ...] | None = None  # of a source with several labels per video: all of them; `label` is None
 
     @property
     def all_labels(self) -> tuple[str, ...]:

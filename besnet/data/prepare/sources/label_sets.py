@@ -1,4 +1,4 @@
-"""Several labels a video in a table: `a;b` in the column label, or several rows of one file."""
+"""Several labels per video in a table: `a;b` in the column label, or several rows of one file."""
 
 import os
 from collections import defaultdict
@@ -59,8 +59,8 @@ def _is_said(entries: Sequence[Entry]) -> bool:
             "--multi_label, or --multi_label=false"
         )
     print(
-        f"several labels a video: {len(marked)} labels hold {MARK!r} (the first: {example}); --multi_label=false takes "
-        "them for names of classes"
+        f"several labels per video: {len(marked)} labels hold {MARK!r} (the first: {example}); with "
+        "--multi_label=false these are names of classes"
     )
     return True
 
