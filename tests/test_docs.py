@@ -51,6 +51,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, squares: Path) -> Pat
     """A folder in which the documents' files are: configs, videos, tables, prepared data and a finished run."""
     for name in ("train.py", "evaluate.py"):
         shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
     (tmp_path / "configs").mkdir()
     for config in (ROOT / "configs").glob("*.yaml"):
         small = yaml.safe_dump(shrunken(yaml.safe_load(config.read_text())))

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 README = (ROOT / "README.md").read_text()
 EVIDENCE = (ROOT / "docs" / "evidence.md").read_text()
-NAMES = {"C2D, no temporal taps": "c2d", "no dilation": "none", "dilation 2": "fixed_2",
+NAMES = {"C2D, no temporal convolutions": "c2d", "no dilation": "none", "dilation 2": "fixed_2",
          "random {1,2}": "random_12", "random {1,2,3,4}": "random_1234"}  # fmt: skip
 LABS = ("lab_stick_figures_hard", "lab_jhmdb_split1")
 
@@ -65,7 +65,7 @@ def test_readmes_accuracies_are_those_of_the_labs(row: tuple[str, list[str]]) ->
 
 
 def test_readmes_differences_are_those_of_the_labs() -> None:
-    sentence = README[README.index("The difference between random {1,2} and no dilation is") :].split(":")[0]
+    sentence = README[README.index("Random {1,2} minus no dilation is") :].split(":")[0]
     told = [float(number) for number in re.findall(r"(?<![{,\d])[-+]\d+\.\d", sentence)]
     wanted: list[float] = []
     for file in LABS:
