@@ -91,7 +91,7 @@ def test_the_seeds_that_the_plan_asks_for_are_those_of_power() -> None:
     told = " ".join(EVIDENCE.split())
     assert f"spreads over seeds by {spread} points" in told
     assert f"5 seeds find {table[5][0]} points in 80 % of trials, 10 seeds find {table[10][0]}." in told
-    assert f"leave plausible ({upper} points), 10 seeds find {table[10][1]}." in told
+    assert f"upper bound from three seeds ({upper} points), 10 seeds find {table[10][1]}, which" in told
 
 
 def test_how_often_the_statistics_are_wrong_is_what_was_simulated() -> None:
