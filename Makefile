@@ -170,6 +170,7 @@ evidence evidence-durations evidence-small:
 HARD := data/stick_figures/hard
 LAB := runs/lab/stick_figures_hard
 prove-lab: .venv/ready ## five controls x three seeds on hard stick figures, with a report: an hour, and drawing the videos once
+	$(BIN)/pytest -m slow tests/test_lab.py
 	test -f $(HARD)/index.csv || $(BIN)/besnet draw $(HARD) --variant hard
 	$(BIN)/besnet prepare $(HARD)/index.csv $(HARD)/prepared --short_side 96 --group person
 	$(BIN)/besnet lab --config configs/stick_figures_hard.yaml --out $(LAB) \

@@ -35,6 +35,7 @@ def test_correctness_runs_on_a_cpu(squares: Path, tmp_path: Path) -> None:
     assert 0 < apart[2] < 0.05, "bf16 is close, and it is bf16"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_speed_runs_on_a_cpu(squares: Path, tmp_path: Path) -> None:
     steps = found("speed", squares, tmp_path)

@@ -181,6 +181,7 @@ def test_a_killed_lab_ends_with_the_same_figures(small: Path, config: Path, tmp_
     assert figures(out)["coverage"] == undisturbed["coverage"]
 
 
+@pytest.mark.slow
 def test_frames_and_a_learned_mixture_are_controls(config: Path, tmp_path: Path) -> None:
     assert cli.run("lab", words(config, tmp_path, "[frames,learned_1234]", seeds=1)) == 0
     frames, learned = figures(tmp_path)["controls"]
