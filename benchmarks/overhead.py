@@ -29,6 +29,7 @@ from besnet.cli.training import train_parser
 from besnet.data.failures import FailureLog
 from besnet.models.build import build
 from besnet.training.engine import build_trainer, quieten
+from besnet.training.finite import Losses
 from besnet.training.task import ActionTraining
 from besnet.training.tensorboard import TensorBoardPictures
 from besnet.watchdog import Watchdog
@@ -65,7 +66,7 @@ class Spans:
     def around(self, owner: object, name: str) -> None:
         """Time a method from now on; what one timed method spends in another counts once."""
         method: Callable[..., Any] = getattr(owner, name)
-        label = f"{type(owner).__name__}.{name}"
+        label = f"{getattr(owner, '__name__', type(owner).__name__)}.{name}"
 
         def timed(*words: Any, **named: Any) -> Any:
             self.depth += 1
@@ -91,7 +92,7 @@ def fit(parser: Any, parsed: Any, folder: Path, steps: int, guarded: bool) -> tu
     folder.mkdir(exist_ok=True)
     pl.seed_everything(0, verbose=False)
     network = build(config["model"] | {"num_classes": len(built.data.manifest.classes)})
-    clock, spans = Steps(), Spans()
+    clock, spans, watch = Steps(), Spans(), Losses.watch
     with warnings.catch_warnings():
         quieten()
         if guarded:
@@ -112,13 +113,14 @@ def fit(parser: Any, parsed: Any, folder: Path, steps: int, guarded: bool) -> tu
                     HOOKS if not isinstance(callback, TensorBoardPictures) else ()
                 ):  # pictures for people guard nothing
                     spans.around(callback, hook)
-            for owner, name in ((task, "watch"), (task, "draw_dilations"), (failures, "append"),
+            for owner, name in ((Losses, "watch"), (task, "draw_dilations"), (failures, "append"),
                                 (built.saving.phases, "start"), (built.saving.phases, "stop")):  # fmt: skip
                 spans.around(owner, name)
         watchdog = Watchdog(engine.global_rank, 600.0, lambda: built.saving.phases.now, lambda: True)
         if guarded:
             watchdog.start()
         engine.fit(task, built.data)
+        Losses.watch = watch  # type: ignore[method-assign]
         if guarded:
             watchdog.stop()
         began_sec = time.perf_counter()
@@ -137,7 +139,7 @@ def rank(folder: Path, pairs: int, steps: int) -> None:
         "--data.workers=1", "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_epochs=1000",
         f"--saving.every_steps={10 * steps}", "--evaluation.pairs=[]",
     ]  # fmt: skip
-    parsed = parse(parser, words)
+    parsed = parse(parser, words, "train")
     ratios, same, shares, saves = [], [], [], []
     spans: dict[str, float] = {}
     for _ in range(pairs):
