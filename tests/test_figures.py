@@ -101,6 +101,6 @@ def test_how_often_the_statistics_are_wrong_is_what_was_simulated() -> None:
     assert f"simulates {simulated['labs']:,} labs" in told
     most = {name: math.ceil(1000 * max(row[name] for row in rows)) / 10 for name in ("primary", "family", "found")}
     assert f"excludes 0 in at most {most['primary']:.1f} % of labs" in told
-    assert f"called a difference in at most {most['family']:.1f} %" in told
+    assert f"called a difference in at most {most['family']:.1f} % of labs" in told
     least = 100 * min(row["found"] for row in rows)
     assert f"found in {least:.0f} to {most['found']:.0f} % of labs" in told
