@@ -29,7 +29,7 @@ CONTROLS = {
     control.name: control
     for control in [
         dilated("c2d", "2D network, no taps in time", "[]"),
-        dilated("none", "dilation 1 (as I3D; the source's “no dilation”)", "[1]"),
+        dilated("none", "dilation 1 (as I3D; the paper's “no dilation”)", "[1]"),
         dilated("fixed_2", "dilation 2 everywhere", "[2]"),
         dilated("random_12", "random dilation, 1 or 2", "[1,2]"),
         Control(
