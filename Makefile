@@ -127,11 +127,11 @@ jhmdb: .venv/ready ## J-HMDB split 1 on frozen ImageNet features (EfficientNet-L
 	$(BIN)/besnet probe --data data/jhmdb/lite0 --out runs/jhmdb_probe --network tf_efficientnet_lite0 --weights lite \
 		--input.num_frames 8 --input.sampling uniform --input.crop_size 160
 
-jhmdb-fine-tuned: jhmdb ## BesNet on the same network, fine-tuned: an hour or more on two cores
+jhmdb-fine-tuned: jhmdb ## BesNet on the same network, fine-tuned: an hour on one core
 	$(BIN)/besnet train --config configs/jhmdb_lite0.yaml
 	$(BIN)/besnet evaluate --ckpt_path runs/jhmdb_lite0 --baseline runs/jhmdb_probe
 
-bench-statistics: .venv/ready ## how often a lab's statistics are wrong, on 2,000 drawn labs a line: three minutes
+bench-statistics: .venv/ready ## how often a lab's statistics are wrong, on 2,000 drawn labs per line: minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.lab_statistics --out benchmarks/results/lab_statistics.json
 
 SPEEDS := 0.5 0.71 1 1.41 2
@@ -142,13 +142,13 @@ evidence: DRAWN := data/stick_figures/evidence
 evidence: SIZE := --variant hard --test_videos 4000
 evidence: AT_SPEEDS := --variant hard --test_videos 1020
 evidence: RESULTS := benchmarks/results
-evidence: .venv/ready ## the comparison of docs/evidence.md on drawn videos: about four hours on two cores; it resumes
+evidence: .venv/ready ## the comparison of docs/evidence.md on drawn videos: an estimated four hours on two cores; it resumes
 evidence-durations: PLAN := durations
 evidence-durations: DRAWN := data/stick_figures/evidence_durations
 evidence-durations: SIZE := --variant durations --test_videos 2000
 evidence-durations: SPEEDS :=
 evidence-durations: RESULTS := benchmarks/results
-evidence-durations: .venv/ready ## the same where duration alone tells classes apart: over an hour on two cores
+evidence-durations: .venv/ready ## the same where duration alone tells classes apart: an estimated hour or more on two cores
 evidence-small: PLAN := small
 evidence-small: DRAWN := data/stick_figures/evidence_small
 evidence-small: SIZE := --variant hard --train_videos 24 --test_videos 36

@@ -35,8 +35,8 @@ def accuracies(
     """
     right1, right5 = top_k(probabilities, labels, 1), top_k(probabilities, labels, 5)
     missing = expected - len(labels)
-    of = np.array([f"evaluated {n}" for n in range(len(labels))]) if groups is None else groups
-    lost = np.array([f"missing {n}" for n in range(missing)]) if missing_groups is None else missing_groups
+    of = np.arange(len(labels)) if groups is None else groups
+    lost = np.arange(len(labels), expected) if missing_groups is None else missing_groups
 
     def shares(wrong: int) -> dict[str, Any]:
         total, group = len(labels) + wrong, np.concatenate([of, lost[:wrong]])

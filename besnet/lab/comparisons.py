@@ -127,8 +127,8 @@ def compare(
     """Every comparison of controls that have networks, over the seeds that all its controls have.
 
     networks: by control and seed. groups_of: the groups of a comparison's videos, see besnet.evaluation.statistics. A
-    secondary comparison's
-    interval is at the level that Holm's procedure gives it; its minimum detectable difference at the strictest one.
+    secondary comparison's interval is at the level that Holm's procedure gives it; its minimum detectable difference at
+    the strictest one.
     """
     there = [name for name, of in networks.items() if of]
     found: list[dict[str, Any]] = []

@@ -1,6 +1,6 @@
 """Predictions of all checkpoints → the figures of the lab's page, as plain values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,18 @@ def read_chunk(path: Path) -> dict[str, np.ndarray]:
     return read_arrays(path, read_bytes(path, LARGEST_CHUNK))
 
 
+def of_controls(
+    controls: Sequence[Control], seeds: int, predictions: Mapping[str, Predictions]
+) -> dict[str, dict[int, Predictions]]:
+    """The predictions of the runs by control and seed, where there are any."""
+    return {
+        control.name: {
+            seed: predictions[name] for seed in range(seeds) if (name := run_name(control, seed)) in predictions
+        }
+        for control in controls
+    }
+
+
 def summarize(
     controls: list[Control],
     seeds: int,
@@ -107,16 +119,11 @@ def summarize(
     elsewhere: inference variants by name that were evaluated on videos of their own.
     """
 
-    def networks(control: Control, predictions: dict[str, Predictions]) -> dict[int, Predictions]:
-        names = {seed: run_name(control, seed) for seed in range(seeds)}
-        return {seed: predictions[name] for seed, name in names.items() if name in predictions}
-
-    by_name = {control.name: control for control in controls}
-    by_control = {name: networks(control, predictions) for name, control in by_name.items()}
+    by_control = of_controls(controls, seeds, predictions)
 
     def of(control: str, variant: str, wanted: list[int]) -> np.ndarray:
         where, seen = elsewhere.get(variant, (predictions, videos))
-        chosen = {seed: one for seed, one in networks(by_name[control], where).items() if seed in wanted}
+        chosen = {seed: one for seed, one in of_controls(controls, seeds, where)[control].items() if seed in wanted}
         for network in chosen.values():
             if variant not in network.probabilities:
                 known = ", ".join(network.probabilities)

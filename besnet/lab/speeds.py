@@ -17,8 +17,7 @@ from besnet.evaluation.statistics import estimate, paired_difference, share
 from besnet.evaluation.truth import own_labels, own_numbers
 from besnet.lab.controls import Control
 from besnet.lab.plan import Plan
-from besnet.lab.results import Predictions, Videos, gather, right
-from besnet.lab.runs import run_name
+from besnet.lab.results import Predictions, Videos, gather, of_controls, right
 from besnet.video.sampling import ClipShape
 
 
@@ -116,14 +115,7 @@ class AtSpeeds:
 
     def figures(self, controls: Sequence[Control], seeds: int, reference: str) -> dict[str, Any]:
         """The accuracy of each control at each speed, and what it loses there more than the reference does."""
-        networks = {
-            control.name: {
-                seed: self.predictions[name]
-                for seed in range(seeds)
-                if (name := run_name(control, seed)) in self.predictions
-            }
-            for control in controls
-        }
+        networks = of_controls(controls, seeds, self.predictions)
         groups = self.videos.groups
 
         def values(control: str, speed: float, some: list[int]) -> np.ndarray:
