@@ -40,7 +40,7 @@ def test_a_config_takes_a_step(config: Path, squares: Path, tmp_path: Path) -> N
 def test_a_config_begins_with_its_command_and_its_figures(config: Path) -> None:
     head = config.read_text().split("\nseed:")[0]
     assert "train.py --config" in head or "besnet train --config" in head
-    assert re.search(r"cores|GPU", head)
+    assert re.search(r"CPU core|cores|GPU", head)
     assert re.search(r"minutes|hour|Hours", head)
     assert re.search(r"[Tt]op-1|mAP", head)
 
