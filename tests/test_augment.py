@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms.v2 import InterpolationMode, functional
 
-from besnet.data.augment import GREY, SIGNED, UNSIGNED, Augmentation, changed
+from besnet.data.augment import SIGNED, UNSIGNED, Augmentation, Change
+from besnet.data.changes import GREY, changed
 from besnet.data.clips import ClipDraw, TrainingClips
 from besnet.data.crop import RandomCrop
 from besnet.data.manifest import Manifest
@@ -18,6 +20,89 @@ AMOUNTS |= {"hue": (0.1,), "erase": (0.25, 0.5, 0.5, 0.25)}
 RECOLOURING = ["brightness", "contrast", "posterize", "solarize", "autocontrast", "equalize"]
 
 
+def after(clip: torch.Tensor, *changes: Change) -> torch.Tensor:
+    """One clip after changes."""
+    return changed([clip], [changes])[0]
+
+
+def by_torchvision(clip: torch.Tensor, name: str, amounts: tuple[float, ...]) -> torch.Tensor:
+    """One clip after one change, as torchvision makes it."""
+    frames, _, height, width = clip.shape
+    amount, tall = amounts[0], clip.transpose(0, 1).flatten(1, 2)
+    turned: dict[str, tuple[float, list[float], list[float]]] = {
+        "rotate": (amount, [0, 0], [0, 0]),
+        "shift_x": (0, [amount * width, 0], [0, 0]),
+        "shift_y": (0, [0, amount * height], [0, 0]),
+        "shear_x": (0, [0, 0], [amount, 0]),
+        "shear_y": (0, [0, 0], [0, amount]),
+    }
+    if name in turned:
+        angle, shift, shear = turned[name]
+        bilinear = InterpolationMode.BILINEAR
+        return functional.affine(clip, angle, shift, 1.0, shear, interpolation=bilinear, fill=list(GREY))
+    match name:
+        case "nothing":
+            return clip
+        case "sharpness":
+            return functional.adjust_sharpness(clip, 1 + amount)
+        case "erase":
+            top, left, bottom, right = (
+                np.multiply(
+                    [amounts[0], amounts[1], amounts[0] + amounts[2], amounts[1] + amounts[3]], [height, width] * 2
+                )
+                .round()
+                .astype(int)
+            )
+            out = clip.clone()
+            out[..., top:bottom, left:right] = torch.tensor(GREY, dtype=torch.uint8).view(3, 1, 1)
+            return out
+        case "posterize":
+            tall = functional.posterize(tall, 8 - round(amount))
+        case "solarize":
+            tall = functional.solarize(tall, 255 - amount)
+        case "autocontrast" | "equalize":
+            tall = getattr(functional, name)(tall)
+        case "hue":
+            tall = functional.adjust_hue(tall, amount)
+        case _:
+            tall = getattr(functional, f"adjust_{name}")(tall, 1 + amount)
+    return tall.unflatten(1, (frames, height)).transpose(0, 1)
+
+
+def some_clips(count: int) -> list[torch.Tensor]:
+    """Soft pictures of two sizes, some of their pixels black or white."""
+    generator = torch.Generator().manual_seed(1)
+    clips = []
+    for number in range(count):
+        coarse = torch.rand(3, 3, 9, 9, generator=generator) * 320 - 30
+        size = (31, 24) if number % 3 else (28, 28)
+        fine = torch.nn.functional.interpolate(coarse, size, mode="bicubic")
+        clips.append(fine.clamp(0, 255).round().to(torch.uint8))
+    return clips
+
+
+def test_clips_together_are_those_of_torchvision_one_by_one() -> None:
+    """Every change with several amounts, in an order of each clip's own, and clips that have none."""
+    rng = np.random.default_rng(0)
+    augmentation = Augmentation(colour=0.5, hue=0.2, rand_augment=4, magnitude=9, erase=0.5)
+    clips = some_clips(24)
+    draws = [augmentation.draw(rng) if number % 8 else () for number in range(len(clips))]
+    assert {name for drawn in draws for name, _ in drawn} == AMOUNTS.keys()
+    kept = [clip.clone() for clip in clips]
+    apart, pixels = 0, 0
+    for clip, drawn, found in zip(clips, draws, changed(clips, draws), strict=True):
+        assert torch.equal(found, after(clip, *drawn)), "who is in the batch does not matter"
+        wanted = clip
+        for name, amounts in drawn:
+            wanted = by_torchvision(wanted, name, amounts)
+        apart += int((found != wanted).sum())
+        pixels += found.numel()
+    assert apart < 1e-4 * pixels, "rounding to a neighbouring level"
+    assert all(torch.equal(clip, before) for clip, before in zip(clips, kept, strict=True))
+    thin = clips[0][..., :2]
+    assert torch.equal(after(thin, ("sharpness", (0.5,))), thin), "it has no inside"
+
+
 def picture(side: int = 24) -> torch.Tensor:
     return torch.randint(20, 200, (3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -25,7 +110,7 @@ def picture(side: int = 24) -> torch.Tensor:
 @pytest.mark.parametrize("name", AMOUNTS)
 def test_all_frames_of_a_still_clip_change_alike(name: str) -> None:
     still = picture().expand(5, -1, -1, -1).clone()
-    out = changed(still, ((name, AMOUNTS[name]),))
+    out = after(still, (name, AMOUNTS[name]))
     assert out.shape == still.shape
     assert out.dtype == torch.uint8
     assert (out == out[:1]).all()
@@ -38,7 +123,7 @@ def test_a_colour_becomes_the_same_colour_on_every_frame(name: str) -> None:
     """Frames of very different brightness: what looks at the picture must look at the whole clip."""
     values = torch.arange(0, 240, 3, dtype=torch.uint8)
     frames = torch.stack([values.roll(8 * t)[:40].repeat(40, 1) for t in range(6)])[:, None].repeat(1, 3, 1, 1)
-    out = changed(frames, ((name, AMOUNTS[name]),))
+    out = after(frames, (name, AMOUNTS[name]))
     for value in frames.unique():
         assert len(out[frames == value].unique()) == 1
 
@@ -46,15 +131,15 @@ def test_a_colour_becomes_the_same_colour_on_every_frame(name: str) -> None:
 def test_no_strength_is_no_change() -> None:
     clip = torch.stack([picture(), picture().flip(-1)])
     for name in SIGNED:
-        assert (changed(clip, ((name, (0.0,)),)).int() - clip.int()).abs().max() <= 1, name
+        assert (after(clip, (name, (0.0,))).int() - clip.int()).abs().max() <= 1, name
 
 
 def test_a_shift_goes_where_it_says_and_grey_comes_in() -> None:
     clip = picture().expand(3, -1, -1, -1).clone()
-    out = changed(clip, (("shift_x", (0.25,)),))
+    out = after(clip, ("shift_x", (0.25,)))
     assert torch.equal(out[..., 6:], clip[..., :-6])
     assert out[0, :, 5, 2].tolist() == list(GREY)
-    erased = changed(clip, (("erase", (0.25, 0.5, 0.5, 0.25)),))
+    erased = after(clip, ("erase", (0.25, 0.5, 0.5, 0.25)))
     assert erased[1, :, 6, 12].tolist() == list(GREY)
     assert int((erased != clip).any(1)[0].sum()) <= 12 * 6
     assert torch.equal(erased[..., :12], clip[..., :12])

@@ -8,6 +8,8 @@ import torch
 
 from besnet.data.augment import Augmentation
 from besnet.data.clips import Clip, collate
+from besnet.data.evaluation_clips import VideoClips
+from besnet.data.transfer import copy_stream, to_device
 from besnet.data.transforms import evaluation_views, training_batch
 from besnet.models.besnet import BesNet
 from besnet.models.folding import fold
@@ -83,12 +85,34 @@ def test_its_views_are_those_of_the_cpu() -> None:
     assert (found - wanted).abs().mean() < 0.01
 
 
+def test_a_copy_is_made_beside_what_the_gpu_computes_and_stays_whole() -> None:
+    device = torch.device("cuda")
+    frames = VideoClips(0, torch.full((1, 4, 64, 64, 3), 7, dtype=torch.uint8)).pin_memory().frames
+    assert frames is not None
+    assert frames.is_pinned()
+    to_device([frames], device)  # what is made once may wait
+    torch.cuda._sleep(2**33)  # seconds of work on the stream of the steps
+    busy = torch.cuda.Event()
+    busy.record()
+    (there,) = to_device([frames], device)
+    copy_stream(device).synchronize()
+    assert not busy.query(), "the copy was made meanwhile"
+    assert bool((there == 7).all())
+    sums = []
+    for number in range(50):  # memory that is free again is taken for the next copy only when it has been read
+        (there,) = to_device([torch.full((2**20,), number, dtype=torch.uint8).pin_memory()], device)
+        torch.cuda._sleep(2**20)
+        sums.append(there.sum())
+        del there
+    assert torch.stack(sums).tolist() == [number * 2**20 for number in range(50)]
+
+
 def test_a_training_step_waits_for_nothing() -> None:
     """Copies, transforms, mixing, forward, backward and update, of a batch in page-locked memory."""
     task = ActionModule(small(), Recipe(mixup=0.2, cutmix=1.0, ema=0.9)).cuda().train()
     optimizer = task.recipe.build_optimizer(task.network)
-    augmentation = Augmentation(colour=0.4, erase=1.0)
-    batch = collate(batch_of(4, augmentation)).pin_memory()
+    augmentation = Augmentation(colour=0.4, hue=0.1, rand_augment=4, erase=1.0)
+    batch = collate(batch_of(16, augmentation)).pin_memory()
 
     def step() -> torch.Tensor:
         there = batch.to(torch.device("cuda"))

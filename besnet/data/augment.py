@@ -1,21 +1,17 @@
 """Changes of colour, geometry and content of a training clip, the same for all its frames.
 
-They are drawn in numbers beside the video, where they belong to (seed, epoch, video), and applied on the device. What
-depends on the picture (contrast, equalisation) uses all frames of the clip at once.
+They are drawn in numbers beside the video, where they belong to (seed, epoch, video), and made on the device: see
+besnet.data.changes.
 Sources: E. Cubuk et al., "RandAugment", 2020; Z. Zhong et al., "Random Erasing Data Augmentation", 2020.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode, functional
 
 from besnet.ranges import check_section
 
-GREY = (124, 116, 104)  # ImageNet's mean: zero once it is normalised
-
-# What one operation does (see `changed`) and by how much.
+# What one operation does (see besnet.data.changes) and by how much.
 Change = tuple[str, tuple[float, ...]]
 
 # The operations of RandAugment with their amounts at full strength; either sign is drawn for the first nine.
@@ -71,77 +67,3 @@ class Augmentation:
         area, aspect = rng.uniform(0.02, 0.33), np.exp(rng.uniform(np.log(0.3), -np.log(0.3)))
         height, width = min(1.0, np.sqrt(area / aspect)), min(1.0, np.sqrt(area * aspect))
         return rng.uniform(0, 1 - height), rng.uniform(0, 1 - width), height, width
-
-
-def changed(frames: Tensor, changes: tuple[Change, ...]) -> Tensor:
-    """uint8 (T, 3, H, W) → the same after each of the changes, every frame alike."""
-    for name, amounts in changes:
-        amount = amounts[0]
-        match name:
-            case "nothing":
-                pass
-            case "erase":
-                frames = erased(frames, amounts)
-            case "shear_x":
-                frames = moved(frames, shear=(amount, 0.0))
-            case "shear_y":
-                frames = moved(frames, shear=(0.0, amount))
-            case "shift_x":
-                frames = moved(frames, shift=(amount * frames.shape[3], 0.0))
-            case "shift_y":
-                frames = moved(frames, shift=(0.0, amount * frames.shape[2]))
-            case "rotate":
-                frames = moved(frames, angle=amount)
-            case "sharpness":
-                frames = functional.adjust_sharpness(frames, 1 + amount)
-            case _:
-                frames = recoloured(frames, name, amount)
-    return frames
-
-
-def recoloured(frames: Tensor, name: str, amount: float) -> Tensor:
-    """Colours of uint8 (T, 3, H, W) by one rule for the whole clip: its frames are one tall picture meanwhile."""
-    picture = frames.transpose(0, 1).flatten(1, 2)
-    match name:
-        case "brightness":
-            picture = functional.adjust_brightness(picture, 1 + amount)
-        case "contrast":
-            picture = functional.adjust_contrast(picture, 1 + amount)
-        case "saturation":
-            picture = functional.adjust_saturation(picture, 1 + amount)
-        case "hue":
-            picture = functional.adjust_hue(picture, amount)
-        case "posterize":
-            picture = functional.posterize(picture, 8 - round(amount))
-        case "solarize":
-            picture = functional.solarize(picture, 255 - amount)
-        case "autocontrast":
-            picture = functional.autocontrast(picture)
-        case "equalize":
-            picture = functional.equalize(picture)
-        case _:
-            raise AssertionError(name)
-    return picture.unflatten(1, (frames.shape[0], frames.shape[2])).transpose(0, 1)
-
-
-def moved(
-    frames: Tensor,
-    angle: float = 0.0,
-    shift: tuple[float, float] = (0.0, 0.0),
-    shear: tuple[float, float] = (0.0, 0.0),
-) -> Tensor:
-    """Frames turned (degrees), shifted (pixels right and down) and sheared (degrees); grey comes in from outside."""
-    return functional.affine(
-        frames, angle, [*shift], 1.0, [*shear], interpolation=InterpolationMode.BILINEAR, fill=list(GREY)
-    )
-
-
-def erased(frames: Tensor, box: tuple[float, ...]) -> Tensor:
-    """Frames with a grey rectangle: top, left, height and width as shares of theirs."""
-    height, width = frames.shape[-2:]
-    top, left = round(box[0] * height), round(box[1] * width)
-    bottom, right = round((box[0] + box[2]) * height), round((box[1] + box[3]) * width)
-    frames = frames.clone()
-    for channel, value in enumerate(GREY):  # numbers, because a tensor that is copied to a GPU makes it wait
-        frames[:, channel, top:bottom, left:right] = value
-    return frames

@@ -18,6 +18,7 @@ from besnet.data.fetching import Unreachable
 from besnet.data.manifest import Manifest
 from besnet.data.order import AUGMENT, CLIP, INTERVAL, SUBSTITUTE, Key, generator
 from besnet.data.targets import labels_of, targets
+from besnet.data.transfer import to_device
 from besnet.video.reader import Backend
 from besnet.video.sampling import ClipShape, is_short, random_clip
 
@@ -57,8 +58,8 @@ class ClipBatch:
 
     def to(self, device: torch.device) -> "ClipBatch":
         """The same batch with its tensors on a device."""
-        frames = [clip.to(device, non_blocking=True) for clip in self.frames]
-        return replace(self, labels=self.labels.to(device, non_blocking=True), frames=frames)
+        labels, *frames = to_device([self.labels, *self.frames], device)
+        return replace(self, labels=labels, frames=frames)
 
     def pin_memory(self) -> "ClipBatch":
         """The same batch in page-locked memory, from which copies to a GPU overlap with its work."""

@@ -1,6 +1,6 @@
 """The clips of a video for evaluation: at evenly spaced times, nothing random."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,10 @@ class VideoClips:
     frames: Tensor | None
     looped: bool = False
     why: str = ""
+
+    def pin_memory(self) -> "VideoClips":
+        """The same in page-locked memory, from which copies to a GPU overlap with its work."""
+        return self if self.frames is None else replace(self, frames=self.frames.pin_memory())
 
 
 class EvaluationClips(Dataset[VideoClips]):

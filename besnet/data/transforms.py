@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.transforms.v2 import functional
 
-from besnet.data.augment import changed
+from besnet.data.changes import changed
 from besnet.data.clips import ClipBatch
 from besnet.models.network import Normalisation
 
@@ -52,12 +52,17 @@ def training_batch(batch: ClipBatch, crop_size: int, normalisation: Normalisatio
     list of uint8 (T, h, w, 3) → float32 (B, 3, T, crop_size, crop_size).
     """
     clips = []
-    for frames, flip, changes in zip(batch.frames, batch.flips, batch.changes, strict=True):
+    for frames, flip in zip(batch.frames, batch.flips, strict=True):
         size = letterboxed(frames.shape[1], frames.shape[2], crop_size) if whole else [crop_size, crop_size]
         clip = functional.resize(frames.permute(0, 3, 1, 2), size, antialias=True)
-        clip = changed(clip.flip(-1) if flip else clip, changes)
-        clips.append(bordered(normalise(clip, normalisation), crop_size) if whole else clip)
-    return torch.stack(clips) if whole else normalise(torch.stack(clips), normalisation)
+        clips.append(clip.flip(-1) if flip else clip)
+    if batch.labels.device.type == "cpu":  # one by one: a clip then stays in the processor's caches
+        clips = [changed([clip], [own])[0] for clip, own in zip(clips, batch.changes, strict=True)]
+    else:
+        clips = changed(clips, batch.changes)
+    if whole:
+        return torch.stack([bordered(normalise(clip, normalisation), crop_size) for clip in clips])
+    return normalise(torch.stack(clips), normalisation)
 
 
 def evaluation_views(

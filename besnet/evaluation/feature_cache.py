@@ -10,15 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from besnet.checkpoints.arrays import read_arrays
-from besnet.data.evaluation_clips import EvaluationClips
-from besnet.data.loading import loader_settings
 from besnet.data.manifest import Manifest
-from besnet.data.transforms import evaluation_views
-from besnet.evaluation.forward import forward
-from besnet.evaluation.inference import LARGEST_PART, PART_SEC, InferenceSettings
+from besnet.evaluation.inference import LARGEST_PART, PART_SEC, InferenceSettings, outputs
 from besnet.evaluation.probabilities import check_finite
 from besnet.files import sync_folder, write_arrays, write_json
 from besnet.models.network import Network
@@ -99,20 +94,14 @@ class FeatureCache:
         return [found[row] for row in rows.tolist()]
 
     def _computed(self, rows: np.ndarray, device: torch.device) -> Iterator[VideoFeatures]:
-        settings = self.settings
-        clips = EvaluationClips(self.manifest, rows, settings.shape, settings.plan.num_clips, settings.backend)
-        loader = DataLoader(clips, batch_size=None, **loader_settings(min(settings.workers, len(rows)), device))
-        for video in loader:
-            if video.frames is None:
+        features = self.network.features
+        run = (lambda views: features(views.flip(-1))) if self.mirrored else features
+        for video, found in outputs(run, self.network.normalisation, self.manifest, rows, self.settings, device):
+            if found is None:
                 yield VideoFeatures(video.row, None, why=video.why)
                 continue
-            views = evaluation_views(
-                video.frames.to(device), settings.crop_size, settings.plan.num_crops, self.network.normalisation,
-                settings.plan.short_side, bool(settings.plan.whole),
-            )  # fmt: skip
-            features = forward(self.network.features, views.flip(-1) if self.mirrored else views)
-            check_finite(features, self.manifest[video.row].id)
-            yield VideoFeatures(video.row, features.float().cpu().numpy(), video.looped)
+            check_finite(found, self.manifest[video.row].id)
+            yield VideoFeatures(video.row, found.float().cpu().numpy(), video.looped)
 
     def _keep(self, some: list[VideoFeatures]) -> None:
         if not some:

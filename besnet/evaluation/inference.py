@@ -1,26 +1,28 @@
 """Every video of a split through the network exactly once, on any number of ranks, resumable."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from besnet.checkpoints.arrays import read_arrays
 from besnet.data.by_shard import rows_of_rank
-from besnet.data.evaluation_clips import EvaluationClips
+from besnet.data.evaluation_clips import EvaluationClips, VideoClips
 from besnet.data.loading import loader_settings
 from besnet.data.manifest import Manifest
+from besnet.data.transfer import to_device
 from besnet.data.transforms import evaluation_views
-from besnet.evaluation.forward import Precision, in_precision, view_probabilities
-from besnet.evaluation.probabilities import check_probabilities
+from besnet.evaluation.forward import Chunks, Precision, in_precision
+from besnet.evaluation.probabilities import check_probabilities, probabilities
 from besnet.evaluation.ranks import Ranks
 from besnet.evaluation.views import ViewPlan
 from besnet.files import sync_folder, write_arrays
-from besnet.models.network import Network
+from besnet.models.network import Network, Normalisation
 from besnet.progress import Meter
 from besnet.reading import read_bytes
 from besnet.video.reader import Backend
@@ -106,20 +108,38 @@ def predict_videos(
     settings: InferenceSettings,
     device: torch.device,
 ) -> Iterator[RowPrediction]:
-    """The predictions for `rows`, one video at a time."""
-    clips = EvaluationClips(manifest, rows, settings.shape, settings.plan.num_clips, settings.backend)
-    loader = DataLoader(clips, batch_size=None, **loader_settings(min(settings.workers, len(rows)), device))
+    """The predictions for `rows`, in about their order."""
     run = in_precision(network, settings.precision)
-    for video in loader:
-        if video.frames is None:
+    for video, logits in outputs(run, network.normalisation, manifest, rows, settings, device):
+        if logits is None:
             yield RowPrediction(video.row, None, why=video.why)
             continue
-        frames, plan = video.frames.to(device), settings.plan
-        views = evaluation_views(
-            frames, settings.crop_size, plan.num_crops, network.normalisation, plan.short_side, bool(plan.whole)
-        )
-        shares = view_probabilities(run, views, manifest[video.row].id, settings.multi_label)
+        shares = probabilities(logits, manifest[video.row].id, settings.multi_label)
         yield RowPrediction(video.row, shares, video.looped)
+
+
+def outputs(
+    run: Callable[[Tensor], Tensor],
+    normalisation: Normalisation,
+    manifest: Manifest,
+    rows: np.ndarray,
+    settings: InferenceSettings,
+    device: torch.device,
+) -> Iterator[tuple[VideoClips, Tensor | None]]:
+    """Each of `rows`, without its frames, with what `run` makes of its views (num_views, 3, T, S, S); None where it
+    cannot be read. In about their order."""
+    clips = EvaluationClips(manifest, rows, settings.shape, settings.plan.num_clips, settings.backend)
+    loader = DataLoader(clips, batch_size=None, **loader_settings(min(settings.workers, len(rows)), device))
+    together: Chunks[VideoClips] = Chunks(run)
+    size, plan = settings.crop_size, settings.plan
+    for video in loader:
+        if video.frames is None:
+            yield video, None
+            continue
+        (frames,) = to_device([video.frames], device)
+        views = evaluation_views(frames, size, plan.num_crops, normalisation, plan.short_side, bool(plan.whole))
+        yield from together.add(replace(video, frames=None), views)
+    yield from together.rest()
 
 
 def write_part(folder: Path, rank: int, batch: list[RowPrediction]) -> None:

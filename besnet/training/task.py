@@ -15,6 +15,7 @@ from besnet.data.clips import ClipBatch
 from besnet.data.evaluation_clips import VideoClips
 from besnet.data.failures import FailureLog
 from besnet.data.targets import targets
+from besnet.data.transfer import to_device
 from besnet.data.transforms import evaluation_views, training_batch
 from besnet.evaluation.forward import forward
 from besnet.evaluation.views import evaluation_crop_size, settings
@@ -145,7 +146,8 @@ class ActionTraining(ActionModule):
         if not read:
             return None
         size, short_side, whole = self.evaluation_view
-        own, frames = self.network.normalisation, [v.frames.to(self.device) for v in read if v.frames is not None]
+        own = self.network.normalisation
+        frames = to_device([views.frames for views in read if views.frames is not None], self.device)
         clips = torch.cat([evaluation_views(video, size, 1, own, short_side, whole) for video in frames])
         rows = np.array([views.row for views in read])
         known = targets(manifest, rows) if self.multi_label else manifest.labels[rows]
