@@ -1,6 +1,7 @@
 """Training steps under torch.compile with a fresh draw of dilations each: one graph, eager's losses."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -66,6 +67,34 @@ def test_draws_do_not_recompile_a_training_step(activation_checkpointing: bool) 
     assert graphs() == 1
     expected = losses(twin, twin, range(2)) + losses(twin, twin, range(2, 12))
     assert first + rest == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # the compiler looks at it
+def test_equal_blocks_share_one_compiled_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three blocks of two kinds, for training and for evaluation; fresh draws compile nothing."""
+    torch._dynamo.reset()
+    counters.clear()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager", fullgraph=True))
+    monkeypatch.setattr(torch.compiler.config, "recompile_limit", 1)
+    torch.manual_seed(0)
+    network = BesNet(5, (1, 2), blocks=(3,), width=4, zero_init_residual=False)
+    twin = copy.deepcopy(network)
+    assert network.num_temporal_layers == 2 * 3
+    network.compile_blocks()
+    for step in range(3):
+        clips, labels = batch(step)
+        draws = torch.randint(2, (6,), generator=torch.Generator().manual_seed(step))
+        for one in (network, twin):
+            one.zero_grad()
+            F.cross_entropy(one(clips, draws), labels).backward()
+        assert graphs() == 2
+        for (name, own), other in zip(network.named_parameters(), twin.parameters(), strict=True):
+            torch.testing.assert_close(own.grad, other.grad, msg=name)
+    with torch.no_grad():
+        torch.testing.assert_close(network.eval()(clips), twin.eval()(clips))
+    assert graphs() == 4
+    assert network.state_dict().keys() == twin.state_dict().keys()
+    assert not any(module._compiled_call_impl for module in copy.deepcopy(network).modules()), "copies are plain"
 
 
 @pytest.mark.slow

@@ -77,10 +77,11 @@ def test_frozen_batchnorm_stays_as_it_was(squares: Path, tmp_path: Path) -> None
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # the inductor's own use of it
 def test_compiled_it_learns_the_same(squares: Path, tmp_path: Path) -> None:
     losses = []
-    for name, words in {"eager": [], "compiled": ["--compile"]}.items():
+    for name, words in {"eager": [], "compiled": ["--compile"], "by_block": ["--compile", "blocks"]}.items():
         words = [*words, "--trainer.max_epochs=1", "--recipe.lr=0.0001", "--model.dropout=0"]
         assert command.train(squares, tmp_path / name, *words) == 0
         lines = (tmp_path / name / "metrics.csv").read_text().splitlines()
         column = lines[0].split(",").index("Train/Loss")
         losses.append([float(line.split(",")[column]) for line in lines[1:]])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0] == pytest.approx(losses[2], rel=1e-4)

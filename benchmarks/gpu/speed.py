@@ -13,13 +13,12 @@ from torch.profiler import profile
 
 from benchmarks.dilation_ways import WAYS
 from benchmarks.gpu.correctness import besnet, finish, start
+from benchmarks.gpu.forms import bench_of, in_form, replayed, seconds_of
 from benchmarks.gpu.step import Found, Line, Options, Step, promise
 from besnet.bench.cases import OUR_I3D, PEER_I3D, Case, Cases
 from besnet.bench.costs import AGAIN, measure, table
 from besnet.bench.timing import alternate
-from besnet.models.besnet import BesNet
 from besnet.models.folding import fold
-from besnet.models.network import lay_channels_last
 from tests import command
 
 # Channels in and out, and the side of the frames, of BesNet-50's dilation layers at 224 pixels: one of each stage.
@@ -70,19 +69,6 @@ def way_cases(
                 yield f"{way_name}, {terms_name}, {form}", step
 
 
-def bench_of(options: Options, batch_size: int) -> tuple[Cases, BesNet, Tensor]:
-    """BesNet on the device, its clips, and one draw of its dilations on the host."""
-    if options.tiny:
-        bench = Cases(torch.device("cpu"), "fp32", 1, 4, 32, 5)
-        network = BesNet(bench.num_classes, (1, 2), blocks=(1, 1), width=8)
-    else:
-        bench = Cases(torch.device("cuda"), "bf16", batch_size, 16, 224, 400)
-        network = BesNet(bench.num_classes, (1, 2))
-    lay_channels_last(network.to(bench.device))
-    bench.networks["BesNet"] = network
-    return bench, network, torch.arange(network.num_temporal_layers) % 2
-
-
 def best_batch(options: Options) -> int:
     """The batch size with the most clips/s in a training step, of three; found once, and kept for the next steps."""
     kept = options.work / "batch_size"
@@ -105,12 +91,12 @@ def training_step(form: str) -> Callable[[Options], Found]:
 
     def run(options: Options) -> Found:
         bench, network, host = bench_of(options, best_batch(options))
-        runs, draws = network, host
-        if form == "compiled" and not options.tiny:
-            runs, draws = torch.compile(network), host.to(bench.device)
         bench.cases.append(Case("BesNet", "training step", "eager", bench.step(network, network, host)))
-        if form == "compiled":
-            bench.cases.append(Case("BesNet", "training step", form, bench.step(network, runs, draws)))
+        first = []
+        if form != "eager":
+            case = Case("BesNet", "training step", form, in_form(form, bench, network, host, options))
+            first.append(Line(f"first step, {form}", f"{seconds_of(case.run, bench.device):.1f} s"))
+            bench.cases.append(case)
         costs, times, peak = measure(bench, 3 if options.tiny else 5)
         cost = costs[-1]
         share = promise(
@@ -122,7 +108,7 @@ def training_step(form: str) -> Callable[[Options], Found]:
         )
         memory = Line("memory of a training step", f"{cost.memory_mb or 0:.0f} MB for {len(bench.clips)} clips")
         rate = Line(f"training step, {form}", f"{cost.clips_per_sec:.1f} clips/s")
-        found = Found([rate, share, memory, Line("A/A", f"{times.ratio(AGAIN, bench.cases[0].name):.3f}")])
+        found = Found([*first, rate, share, memory, Line("A/A", f"{times.ratio(AGAIN, bench.cases[0].name):.3f}")])
         found.notes = [bench.describe(), *table(costs).splitlines(), *str(peak).splitlines()]
         found.notes += kernels(bench.cases[-1])
         return found
@@ -241,9 +227,11 @@ STEPS = [
     Step("averaged", 25, averaged),
     Step("from shards", 50, waiting("shards")),
     Step("evaluation", 45, evaluation),
+    Step("replayed", 45, replayed),
     Step("ways, 8 frames", 40, ways(8)),
     Step("peers", 60, peers),
     Step("compiled step", 110, training_step("compiled")),
+    Step("step compiled by block", 70, training_step("compiled by block")),
     Step("from raw files", 45, waiting("raw")),
     Step("ways, 16 frames", 40, ways(16)),
 ]

@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from besnet.formats.config_keys import dropped_line, renamed_line
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 BOOLEAN = re.compile(r"(true|false|yes|no|null)", re.I)
+VALUE = re.compile(r"[^-].*")  # of a flag that may be more than true or false
 
 
 def with_new_names(words: Iterable[str], renamed: Mapping[str, str], dropped: Mapping[str, str]) -> list[str]:
@@ -41,20 +42,17 @@ def say(line: str) -> None:
 
 def with_values(parser: "ArgumentParser", words: Iterable[str]) -> list[str]:
     """The words with `=true` behind every boolean that stands alone; its value may also be the next word."""
-    names, given, written = booleans(parser), list(words), []
+    flags, given, written = booleans(parser), list(words), []
     while given:
         word = given.pop(0)
-        if word in names:
-            word += "=" + (given.pop(0) if given and BOOLEAN.fullmatch(given[0]) else "true")
+        if word in flags:
+            word += "=" + (given.pop(0) if given and flags[word].fullmatch(given[0]) else "true")
         written.append(word)
     return written
 
 
-def booleans(parser: "ArgumentParser") -> set[str]:
-    """The flags of a parser that may be true or false, at any depth of its schema."""
-    return {
-        name
-        for action in parser._actions
-        for name in action.option_strings
-        if re.search(r"\bbool\b", str(getattr(action, "_typehint", "")))
-    }
+def booleans(parser: "ArgumentParser") -> dict[str, re.Pattern[str]]:
+    """The flags of a parser that may be true or false, at any depth of its schema, and what a value looks like."""
+    hints = {name: getattr(action, "_typehint", None) for action in parser._actions for name in action.option_strings}
+    kinds = {name: set(get_args(hint) or (hint,)) for name, hint in hints.items()}
+    return {name: BOOLEAN if kind <= {bool, type(None)} else VALUE for name, kind in kinds.items() if bool in kind}

@@ -146,7 +146,8 @@ def expected(why: str) -> str:
         return f"must be one of {choices['choices']}, not {choices['value']}"
     union = re.search(r"Subtypes: \[(?P<types>.*?)\] Errors: .* Given value: (?P<value>.*)", why)
     if union:
-        kinds = [KINDS.get(kind, kind) for kind in union["types"].split(", ")]
+        types = re.sub(r"typing\.Literal\[([^]]*)\]", r"\1", union["types"])
+        kinds = [KINDS.get(kind, kind) for kind in types.split(", ")]
         return f"must be {' or '.join(kinds)}, not {union['value']}"
     single = re.fullmatch(r"Expected an? (?P<type>\w+)\. Got value: (?P<value>.*)", why)
     if single:

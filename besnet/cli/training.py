@@ -3,7 +3,7 @@
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from besnet.cli.parsing import defaults_of, new_parser, one_line, parse, plain
 from besnet.ranges import check_section
@@ -114,7 +114,10 @@ def train_parser(verb: str) -> "ArgumentParser":
         help="initial weights: 2D weights to inflate (a name such as ResNet50_Weights.IMAGENET1K_V2, or a file), or a "
         "run folder or checkpoint of besnet, without its last layer if it has other classes",
     )
-    parser.add_argument("--compile", type=bool, default=False, help="compile the network with torch.compile")
+    parser.add_argument(
+        "--compile", type=bool | Literal["blocks"], default=False,
+        help="compile the network with torch.compile; blocks: each kind of residual block once, which takes less time",
+    )  # fmt: skip
     parser.add_argument(
         "--accept_changes", type=bool, default=False, help="resume a run although its settings or data have changed"
     )

@@ -19,7 +19,7 @@ from besnet.evaluation.comparison import check_comparable
 from besnet.evaluation.forward import Precision
 from besnet.evaluation.inference import InferenceSettings, run_inference
 from besnet.evaluation.opening import describe, opened, weights_line
-from besnet.evaluation.ranks import Ranks, joined
+from besnet.evaluation.ranks import Ranks, choose_device, joined
 from besnet.evaluation.recalibration import recalibrated
 from besnet.evaluation.results import finish
 from besnet.evaluation.stored import read_evaluation
@@ -50,6 +50,7 @@ def evaluate(
     workers: int = 2,
     backend: Backend = "pyav",
     precision: Precision = "32",
+    cuda_graph: bool = False,
     no_ema: bool = False,
     recalibrate: int | None = None,
     baseline: Path | None = None,
@@ -82,6 +83,8 @@ def evaluate(
         workers: processes that decode on each rank; 0 decodes in the evaluating process.
         backend: decoder of the videos.
         precision: 32, or bf16 for faster products on a GPU that has them; probabilities then differ slightly.
+        cuda_graph: record the network's kernels once and replay them: faster on a GPU where a network is so small that
+            starting its kernels takes longer than they do.
         no_ema: evaluate the weights as the optimiser left them, not their moving average (EMA).
         recalibrate: measure the BatchNorm statistics again on this many training videos of `data`, with averaged
             dilations, and keep them beside the checkpoint. null: use those gathered in training.
@@ -90,6 +93,8 @@ def evaluate(
             then shows how well it remembers them.
         watchdog_minutes: after so long without progress the evaluation prints its stage and exits with code 69.
     """
+    if cuda_graph and choose_device(device).type != "cuda":
+        raise ValueError("--cuda_graph: only for a GPU: leave it out")
     given, checkpoint = opened(ckpt_path, network, weights, input, classes, dilations, no_ema)
     if checkpoint is None and recalibrate:
         raise ValueError("--recalibrate: only for a checkpoint, beside which the statistics are kept")
@@ -163,7 +168,9 @@ def evaluate(
             print(given.said)
         ready = np.array([row for row in rows if manifest[int(row)].state == "ready"], dtype=np.int64)
         trained.network.to(ranks.device)
-        inference = InferenceSettings(shape, plan, crop_size, workers, backend, precision, trained.multi_label)
+        inference = InferenceSettings(
+            shape, plan, crop_size, workers, backend, precision, trained.multi_label, cuda_graph
+        )
         if recalibrate and checkpoint:
             beat = partial(pulse, "recalibration")
             norms, measured = recalibrated(trained, checkpoint, manifest, recalibrate, no_ema, inference, ranks, beat)

@@ -124,6 +124,7 @@ class InflatedNetwork(Network):
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
         self.backbone = backbone
+        self.blocks_are_compiled = False
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(self.num_features, num_classes)
         # Not saved: it follows from the constructor's arguments.
@@ -157,6 +158,17 @@ class InflatedNetwork(Network):
         with settled(layers, num_frames, spacing or [None] * len(layers)):
             return self.backbone(frames).unflatten(0, (-1, num_frames))
 
+    def compile_blocks(self) -> None:
+        """Compile every residual block by itself. See Network."""
+        blocks = [name for stage in self.anatomy.blocks for name in stage]
+        if not blocks:
+            super().compile_blocks()
+        # each kind of block has a form for training and one for evaluation
+        torch.compiler.config.recompile_limit = max(torch.compiler.config.recompile_limit, 2 * len(blocks))
+        for name in blocks:
+            self.backbone.get_submodule(name).compile()
+        self.blocks_are_compiled = True
+
     def class_activation(self, x: Tensor, number: int) -> Tensor | None:
         """(B, T, h, w); None where the backbone does more with its last maps than to average them over space."""
         maps, features = self._maps_and_features(x, None)
@@ -184,7 +196,8 @@ class InflatedNetwork(Network):
             raise ValueError(f"dilations: {self.num_temporal_layers} indices are expected, not {tuple(draws.shape)}")
         if not draws.numel():
             return []
-        if draws.ndim == 1 and draws.device.type == "cpu" and not torch.compiler.is_compiling():
+        compiled = self.blocks_are_compiled or torch.compiler.is_compiling()
+        if draws.ndim == 1 and draws.device.type == "cpu" and not compiled:
             return [self.dilations[i] for i in draws.tolist()]
         return self.dilation_table[draws.to(self.dilation_table.device, non_blocking=True)].unbind()
 

@@ -71,6 +71,10 @@ class Network(nn.Module):
         """The weights with the names of its 2D network, where it is no more than that; else None."""
         return None
 
+    def compile_blocks(self) -> None:
+        """Compile every residual block by itself: equal blocks share one compiled form. ValueError if none is known."""
+        raise ValueError("compile blocks: this network has no residual blocks that besnet knows: use compile true")
+
     def check_clip(self, num_frames: int, crop_size: int) -> None:
         """ValueError where clips of this shape do not go into the network. Nothing is computed but shapes."""
         weights = {

@@ -96,5 +96,7 @@ def quieten() -> None:
     # the order of the data is a function of the position that the checkpoint holds: see besnet.data.order
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    # the compiler of blocks looks at what comes into them
+    warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
     # the strides of 1 x 1 x 1 filters are ambiguous
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")

@@ -5,7 +5,7 @@ import warnings
 from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -52,7 +52,7 @@ def train(
     recipe: Recipe,
     saving: Saving,
     trainer: dict[str, Any],
-    compile: bool,
+    compile: bool | Literal["blocks"],
     accept_changes: bool,
     defaults: dict[str, Any],
 ) -> int:
@@ -71,7 +71,9 @@ def train(
     arguments = applicable(model | {"num_classes": len(data.manifest.classes)})
     network = build(arguments)
     check_network(network, data, config)
-    if compile:
+    if compile == "blocks":
+        network.compile_blocks()
+    elif compile:
         network.compile()  # in place: names, copies and checkpoints are those of the plain network
     if not len(data.val_rows):
         trainer = trainer | {"limit_val_batches": 0}
