@@ -2,7 +2,7 @@
 .PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
 	bench-overhead gpu-bundle bench-gpu bench-gpu-small bench-statistics evidence \
 	evidence-durations evidence-small jhmdb jhmdb-fine-tuned prove-resume prove-networks prove-hosts \
-	prove-slurm bench-rare prove-doubts prove-loggers prove-learn prove-labels prove-spans prove-lab \
+	prove-slurm prove-parts prove-stream bench-rare prove-doubts prove-loggers prove-learn prove-labels prove-spans prove-lab \
 	smoke-container api-docs
 
 PYTHON ?= python3
@@ -101,8 +101,10 @@ prove-slurm: .venv/ready ## Slurm on this machine warns a job and queues it agai
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_slurm
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_slurm_arrays
 
-prove-parts: .venv/ready ## prepare in parts, 20 of them killed, and into S3 (moto): the same bytes; two parts on two cores against one
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_parts.py tests/test_bucket.py
+CLIPS ?= 0
+prove-parts: .venv/ready ## prepare in parts, 20 of them killed, and from and to S3 (moto): the same bytes; two parts on two cores against one
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_parts.py tests/test_bucket.py tests/test_remote_source.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.prove_parts --jhmdb $(JHMDB) --clips $(CLIPS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.parts_speed
 
 prove-stream: .venv/ready ## train from shards behind a bad server with a cache of a quarter of the data: the same bits, each shard once

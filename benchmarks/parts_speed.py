@@ -17,12 +17,12 @@ from tests import moving_squares
 VIDEOS, FRAMES, DRAWN, WANTED = 320, 300, 8, 1.8
 
 
-def listed(folder: Path) -> Path:
-    """A table of videos; a few are drawn, the others are links to them."""
+def listed(folder: Path, videos: int = VIDEOS) -> Path:
+    """A table of videos of ten seconds; a few are drawn, the others are links to them."""
     folder.mkdir()
     names = list(moving_squares.DIRECTIONS)
     lines = ["label,path,split"]
-    for number in range(VIDEOS):
+    for number in range(videos):
         label, path = names[number % len(names)], folder / f"{number}.mp4"
         if number < DRAWN:
             moving_squares.draw(path, moving_squares.DIRECTIONS[label], number, FRAMES)

@@ -60,8 +60,8 @@ class Server:
 class Faulty:
     """An `answer` that does harm to a share of the requests: drops them, stalls, cuts the bytes short, or says 503."""
 
-    def __init__(self, server: Server, share: float, seed: int) -> None:
-        self.server, self.share = server, share
+    def __init__(self, server: Any, share: float, seed: int, faults: tuple[str, ...] = FAULTS) -> None:
+        self.server, self.share, self.faults = server, share, faults
         self.rng, self.lock = np.random.default_rng(seed), threading.Lock()
         self.done: list[str] = []
 
@@ -69,7 +69,7 @@ class Faulty:
         with self.lock:
             if self.rng.random() >= self.share:
                 return False
-            fault = FAULTS[len(self.done) % len(FAULTS)]
+            fault = self.faults[len(self.done) % len(self.faults)]
             self.done.append(fault)
         if fault == "503":
             handler.send_error(503)

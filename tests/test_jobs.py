@@ -355,7 +355,10 @@ def test_parts_cannot_be_submitted_where_there_is_no_slurm(
     ("words", "why"),
     [("--launcher=slurm prepare a b", "--parts N goes with prepare"),
      ("--parts=3 train", "--parts N goes with prepare"),
-     ("--parts=3 prepare a b", "uses all cores")],
+     ("--parts=3 prepare a b", "uses all cores"),
+     ("--launcher=slurm --parts=3 prepare a b --part=0/3", "each task has its own; leave it out"),
+     ("--launcher=slurm --parts=3 prepare a", "needs OUT"),
+     ("--launcher=slurm --parts=3 lab --config=c --out=o --controls=[none] --seeds=2", "this lab has 2 runs")],
 )  # fmt: skip
 def test_parts_and_prepare_go_together(words: str, why: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from besnet.data.labels import canonical
-from besnet.data.prepare.files import Files
+from besnet.data.prepare.files import Folder
 from besnet.data.prepare.listing import number_labels
 from besnet.data.prepare.sources import list_source
 from besnet.predict.verbs import each, listed
@@ -135,7 +135,7 @@ def test_a_folder_that_cannot_be_listed_is_named(closed: Path, capsys: pytest.Ca
     with pytest.raises(ValueError, match=r"cannot be listed: .*/walk \(Permission denied\): make them readable"):
         listing(closed)
     assert [e.why for e in list_source(table, closed, {}, 1).entries] == [""]
-    assert Files(closed).videos == ["run/a.mp4"]
+    assert Folder(closed).walked().videos == ["run/a.mp4"]
 
     def look(file: Path) -> str:
         if not file.is_file():

@@ -1,6 +1,5 @@
 """A preparation in parts, on several machines: the bytes of one machine's, whatever is killed."""
 
-import hashlib
 import os
 import random
 import shutil
@@ -16,46 +15,25 @@ from besnet import cli
 from besnet.data.manifest import Manifest
 from besnet.data.prepare import prepare, prepare_part
 from besnet.data.prepare.parts import Part
-
-OTHER = (".lock", ".plan", "coverage.html")  # beside the data; the page is written by the command line alone
-SIZES = {"copy": True, "videos_per_shard": 3, "workers": 1}
-
-
-def bytes_of(folder: Path) -> dict[str, str]:
-    """Every file of a data set by its name, as a hash of its bytes."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in OTHER)
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-@pytest.fixture(scope="module")
-def source(squares: Path) -> Path:
-    return squares.parent / "index.csv"
-
-
-@pytest.fixture(scope="module")
-def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What one machine makes."""
-    out = tmp_path_factory.mktemp("whole")
-    prepare(source, out, **SIZES)  # type: ignore[arg-type]
-    return bytes_of(out)
+from tests.prepared import SIZES, bytes_of
 
 
 @pytest.mark.parametrize("count", [1, 7])
-def test_parts_make_the_bytes_of_one_machine(source: Path, whole: dict[str, str], tmp_path: Path, count: int) -> None:
+def test_parts_make_the_bytes_of_one_machine(table: Path, whole: dict[str, str], tmp_path: Path, count: int) -> None:
     numbers = list(range(count))
     random.Random(count).shuffle(numbers)
     for number in numbers:
-        prepare_part(f"{number}/{count}", source=source, out=tmp_path, **SIZES)
+        prepare_part(f"{number}/{count}", source=table, out=tmp_path, **SIZES)
         assert not (tmp_path / "dataset.json").exists()
-    prepare(source, tmp_path, **SIZES)  # type: ignore[arg-type]
+    prepare(table, tmp_path, **SIZES)  # type: ignore[arg-type]
     assert bytes_of(tmp_path) == whole
     assert not (tmp_path / ".work").exists()
 
 
 def test_the_end_says_what_is_left_and_does_it(
-    source: Path, whole: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    table: Path, whole: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prepare_part("1/3", source=source, out=tmp_path, **SIZES)
+    prepare_part("1/3", source=table, out=tmp_path, **SIZES)
     done = capsys.readouterr().out
     assert "part 1 of 3 is done" in done
     journal = tmp_path / ".work" / "outcomes-1-of-3.jsonl"
@@ -63,7 +41,7 @@ def test_the_end_says_what_is_left_and_does_it(
     journal.write_bytes(b"".join(lines[:-2]) + lines[-2][:20])  # killed in the middle of a line
     shards = sorted((tmp_path / ".work" / "shards").glob("*.tar"))
     shards[-1].unlink()
-    prepare(source, tmp_path, **SIZES)  # type: ignore[arg-type]
+    prepare(table, tmp_path, **SIZES)  # type: ignore[arg-type]
     said = capsys.readouterr().out
     assert "part 0 of 3 has never begun" in said
     assert "part 1 of 3 is unfinished: 2 of its" in said
@@ -71,31 +49,31 @@ def test_the_end_says_what_is_left_and_does_it(
 
 
 def test_a_part_lists_the_source_once_for_all(
-    source: Path, whole: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    table: Path, whole: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare_part("0/2", source=source, out=tmp_path, **SIZES)
+    prepare_part("0/2", source=table, out=tmp_path, **SIZES)
     with monkeypatch.context() as patched:
         patched.setattr("besnet.data.prepare.request.list_source", None)  # whoever lists again fails
-        prepare_part("1/2", source=source, out=tmp_path, **SIZES)
-    prepare(source, tmp_path, **SIZES)  # type: ignore[arg-type]
+        prepare_part("1/2", source=table, out=tmp_path, **SIZES)
+    prepare(table, tmp_path, **SIZES)  # type: ignore[arg-type]
     assert bytes_of(tmp_path) == whole
 
 
-def test_parts_of_index_only_end_alike(source: Path, tmp_path: Path) -> None:
+def test_parts_of_index_only_end_alike(table: Path, tmp_path: Path) -> None:
     for number in range(2):
-        prepare_part(f"{number}/2", source=source, out=tmp_path / "parts", index_only=True, workers=1)
-    prepare(source, tmp_path / "parts", index_only=True, workers=1)
-    prepare(source, tmp_path / "whole", index_only=True, workers=1)
+        prepare_part(f"{number}/2", source=table, out=tmp_path / "parts", index_only=True, workers=1)
+    prepare(table, tmp_path / "parts", index_only=True, workers=1)
+    prepare(table, tmp_path / "whole", index_only=True, workers=1)
     ours, theirs = bytes_of(tmp_path / "parts"), bytes_of(tmp_path / "whole")
     assert ours == theirs
     assert Manifest.load(tmp_path / "parts").passport == Manifest.load(tmp_path / "whole").passport
 
 
-def test_a_part_of_other_settings_touches_nothing(source: Path, tmp_path: Path) -> None:
-    prepare_part("0/2", source=source, out=tmp_path, **SIZES)
+def test_a_part_of_other_settings_touches_nothing(table: Path, tmp_path: Path) -> None:
+    prepare_part("0/2", source=table, out=tmp_path, **SIZES)
     before = bytes_of(tmp_path / ".work")
     with pytest.raises(ValueError, match="unfinished preparation of another list, other files or other settings"):
-        prepare_part("1/2", source=source, out=tmp_path, copy=True, videos_per_shard=5, workers=1)
+        prepare_part("1/2", source=table, out=tmp_path, copy=True, videos_per_shard=5, workers=1)
     after = {name: digest for name, digest in bytes_of(tmp_path / ".work").items() if not name.endswith(".lock")}
     assert after == {name: digest for name, digest in before.items() if not name.endswith(".lock")}
 
@@ -124,16 +102,16 @@ def test_a_part_says_which_it_is(text: str, environment: dict[str, str], expecte
 
 
 def test_a_wrong_part_is_refused_on_the_command_line(
-    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
-        cli.run("prepare", [str(source), str(tmp_path), "--part=5/3"])
+        cli.run("prepare", [str(table), str(tmp_path), "--part=5/3"])
     assert end.value.code == 2
     assert "parts are counted from 0 to 2" in capsys.readouterr().err
 
 
-def start(source: Path, out: Path, more: list[str]) -> "subprocess.Popen[bytes]":
-    words = ["prepare", str(source), str(out), "--copy", "--videos_per_shard=3", "--workers=1", *more]
+def start(table: Path, out: Path, more: list[str]) -> "subprocess.Popen[bytes]":
+    words = ["prepare", str(table), str(out), "--copy", "--videos_per_shard=3", "--workers=1", *more]
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "besnet", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -141,16 +119,16 @@ def start(source: Path, out: Path, more: list[str]) -> "subprocess.Popen[bytes]"
 
 @pytest.mark.slow
 def test_parts_beside_each_other_under_kills_end_with_the_same_bytes(
-    source: Path, whole: dict[str, str], tmp_path: Path
+    table: Path, whole: dict[str, str], tmp_path: Path
 ) -> None:
     rng = random.Random(0)
     for _ in range(20):
-        running = [start(source, tmp_path, [f"--part={number}/3"]) for number in range(3)]
+        running = [start(table, tmp_path, [f"--part={number}/3"]) for number in range(3)]
         time.sleep(rng.uniform(0.5, 6))
         os.kill(rng.choice(running).pid, signal.SIGKILL)
         for process in running:
             process.wait(timeout=300)
         if rng.random() < 0.4:
             shutil.rmtree(tmp_path / ".work", ignore_errors=True)  # begin anew: all kills have something to hit
-    assert start(source, tmp_path, []).wait(timeout=300) == 0
+    assert start(table, tmp_path, []).wait(timeout=300) == 0
     assert bytes_of(tmp_path) == whole

@@ -1,8 +1,11 @@
 """Preparing real folders, tables and annotations, and what is said when that cannot be done."""
 
+import errno
+import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -134,6 +137,25 @@ def test_a_video_that_takes_too_long_or_crashes_is_broken(clips: Path, tmp_path:
     finally:
         pool.START_SEC = before
     assert found[0].why == "did not finish within 0 s"
+
+
+def test_a_full_disk_is_no_fault_of_the_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker says so, and the parent ends: the video is not done."""
+    from besnet.data.prepare import pool, worker
+    from besnet.data.prepare.process_video import Job
+
+    def full(job: Job) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(worker, "process_video", full)
+    reply = json.dumps(worker.serve(Job(0, "a.mp4"))).encode() + b"\n"
+    read, write = os.pipe()
+    os.write(write, reply)
+    busy = SimpleNamespace(process=SimpleNamespace(stdout=os.fdopen(read)), job=Job(0, "a.mp4"), reply=b"")
+    os.close(write)
+    with pytest.raises(OSError, match=r"No space left on device, while it was prepared: 'a\.mp4'"):
+        pool._answer(busy)  # type: ignore[arg-type]
+    busy.process.stdout.close()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from besnet.data import cache, cache_room, fetching
+from besnet.data import cache, cache_room, fetching, remote_transfer
 from besnet.data.by_shard import rows_of_rank, shards_of, wanted_alone
 from besnet.data.evaluation_clips import EvaluationClips
 from besnet.data.fetching import Unreachable
@@ -145,7 +145,7 @@ def test_bytes_that_drip_are_not_waited_for(remote: Manifest, server: Server, mo
         return True
 
     server.answer = drip
-    monkeypatch.setattr(fetching, "WINDOW_SEC", 0.3)
+    monkeypatch.setattr(remote_transfer, "WINDOW_SEC", 0.3)
     monkeypatch.setattr(fetching, "ATTEMPTS", 2)
     with pytest.raises(Unreachable, match="less than 20000 bytes per second"):
         remote.open(0)

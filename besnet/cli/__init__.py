@@ -62,6 +62,13 @@ def run(verb: str, words: list[str]) -> int:
 
 def explained(error: Exception) -> int:
     """The exit code of an error that one line explains; any other is raised again."""
+    if isinstance(error, OSError):
+        from besnet.data.fetching import Unreachable
+        from besnet.watchdog import HUNG
+
+        if isinstance(error, Unreachable) and error.passing:
+            print(f"besnet: {error}", file=sys.stderr, flush=True)
+            return HUNG
     if "torch" in sys.modules:  # errors of its loaders and devices
         from besnet.training.exit_codes import RunExit, explain
 

@@ -177,7 +177,12 @@ def launch(verb: str, words: list[str]) -> int:
     settings = parser.instantiate(parse(parser, words[:cut], verb))
     check_arguments(verb, vars(settings))
     given = {name: settings[name] for name in names}
-    if words[cut : cut + 1] == ["lab"] and given["parts"] is None:
-        own = arguments("lab", words[cut + 1 :], {"part": LAB_PART})
-        given["parts"] = len(own["controls"]) * own["seeds"]
+    if words[cut : cut + 1] in (["lab"], ["prepare"]):
+        own = arguments(words[cut], words[cut + 1 :], {"part": PART})
+        if own["part"] is not None:
+            raise ValueError(f"launch: --part {own['part']}: each task has its own; leave it out")
+        runs = len(own["controls"]) * own["seeds"] if words[cut] == "lab" else given["parts"]
+        if given["parts"] not in (None, runs):
+            raise ValueError(f"launch: --parts {given['parts']}: this lab has {runs} runs, and a part for each")
+        given["parts"] = runs
     return finish(function(command=words[cut:], **given))

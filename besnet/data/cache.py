@@ -18,7 +18,8 @@ from pathlib import Path
 
 from besnet.data import cache_room
 from besnet.data.cache_room import Full, lock, locked, make_room
-from besnet.data.fetching import Tally, Unranged, Unreachable, download, download_range
+from besnet.data.fetching import Tally, Unreachable, download, download_range
+from besnet.data.remote_transfer import RemoteFile, Unranged
 from besnet.data.row import MAX_FILE_BYTES, Row, hash_bytes
 
 FAILURE_SEC = 300.0  # for which a shard that could not be fetched is not requested again
@@ -87,7 +88,7 @@ def video_alone(address: str, size: int, digest: str, video: Row) -> bytes | Non
         return None
     tally = Tally()
     try:
-        data = download_range(address, video.offset, video.size, size, tally)
+        data = download_range(RemoteFile(address), video.offset, video.size, size, tally)
     except Unranged:
         return None
     finally:

@@ -90,7 +90,7 @@ def learn(
         listing = split_videos(source, videos, rules, TableRules(group, multi_label, background), out, seed)
         write_index(out / "index.csv", listing.entries)
         manifest = prepare(
-            out / "index.csv", out / "data", listing.root, listing.name, multi_label=listing.multi_label,
+            out / "index.csv", out / "data", Path(listing.root), listing.name, multi_label=listing.multi_label,
             short_side=SHORT_SIDE,
         )  # fmt: skip
         look(manifest)
@@ -106,7 +106,7 @@ def learn(
             candidates.append(surest(probes, figure_of(manifest)))
         code = work.tune(candidates)
         if not code:
-            finish(out, candidates, manifest, listing.root)
+            finish(out, candidates, manifest, Path(listing.root))
         return code
 
 

@@ -30,6 +30,8 @@ def split_videos(
     A split of the source is obeyed. ValueError for classes that cannot be split, and for other kinds of sources.
     """
     listing = list_source(source, videos, rules, 1, out, table)
+    if listing.objects:
+        raise ValueError(f"{listing.root}: in object storage: besnet prepare and train read it, learn does not")
     entries = [entry for entry in listing.entries if entry.label is not None or entry.labels is not None]
     others = [e for e in entries if (e.start_sec is not None and not e.exact) or e.size is not None]
     if others or not entries:
@@ -37,7 +39,7 @@ def split_videos(
     if without := len(listing.entries) - len(entries):
         print(f"{without} videos without a label are left out")
     entries = [with_plain_spaces(entry) for entry in entries]
-    groups, said = groups_of(entries, listing.root)
+    groups, said = groups_of(entries, Path(listing.root))
     entries = [replace(entry, group=found) for entry, found in zip(entries, groups, strict=True)]
     print(said)
     splits = Counter(entry.split for entry in entries)

@@ -12,6 +12,7 @@ from besnet.checkpoints.header import LoadedCheckpoint
 from besnet.checkpoints.published_model import AS_STATED, chosen
 from besnet.data.known import UNRECORDED, id_mark, known_files
 from besnet.data.labels import canonical
+from besnet.data.prepare.files import Folder
 from besnet.data.prepare.listing import Entry, Listing
 from besnet.data.prepare.sources.table import TableRules, list_table
 from besnet.evaluation import spans as protocol
@@ -57,7 +58,7 @@ def evaluate_spans(
             the figures then show how well it remembers them.
         watchdog_minutes: minutes without progress after which the process names the video and exits with code 69.
     """
-    listing = list_table(spans, videos, {}, TableRules(split_within_files=True))
+    listing = list_table(spans, Folder(videos or spans.parent), {}, TableRules(split_within_files=True))
     entries = of_split(listing.entries, spans, split)
     given = with_calibration(chosen(ckpt_path, None, None, AS_STATED, None))
     model = Model(given, device)
@@ -65,7 +66,7 @@ def evaluate_spans(
     if model.shape.sampling == "uniform" and every_sec is None:
         raise ValueError("--every_sec is needed for a network whose clips are whole videos: the length of the windows")
     truth = true_spans(entries, model.classes, spans)
-    files = {listing.root / span.video: span.video for span in truth}
+    files = {Path(listing.root, span.video): span.video for span in truth}
     known = known_videos(given.trained, listing, files, watchdog_minutes)
     if known and not allow_training_videos:
         raise ValueError(

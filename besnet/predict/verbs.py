@@ -12,7 +12,7 @@ from besnet.checkpoints.header import LoadedCheckpoint
 from besnet.checkpoints.published_model import AS_STATED, Input, chosen
 from besnet.data.known import known_files
 from besnet.data.order import sample
-from besnet.data.prepare.files import Files
+from besnet.data.prepare.files import Folder
 from besnet.files import replacing, write_arrays
 from besnet.predict.model import Model, Prediction, with_calibration
 from besnet.predict.spans import check_background, spans_of, write_spans
@@ -202,7 +202,7 @@ def _listed(videos: list[Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        files = Files(path)
+        files = Folder(path).walked()
         if left_out := [*filter(None, [files.not_videos()]), *(f"prepared data in {at}" for at in files.prepared)]:
             print(f"{path}: left out: {', '.join(left_out)}", flush=True)
         yield from (path / name for name in files.videos)

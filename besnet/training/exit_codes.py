@@ -5,7 +5,7 @@
 | 0 | finished | |
 | 2 | wrong use, or something to fix first: a disk, a file, a setting | after fixing it |
 | 65 | the loss or the weights were no longer finite | after a change: it would happen again |
-| 69 | no progress for `saving.watchdog_minutes`, or another rank was lost | yes |
+| 69 | no progress for `saving.watchdog_minutes`, another rank was lost, or remote data cannot be reached now | yes |
 | 71 | out of memory, or of shared memory | with smaller batches, or more of it |
 | 74 | a loader worker died | yes |
 | 75 | the run saved a checkpoint and stopped after a signal | yes, to resume |

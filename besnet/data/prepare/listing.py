@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from besnet.data.labels import ClassFinder, canonical, official_classes
 
@@ -46,13 +45,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """All videos of a source."""
+    """All videos of a source.
+
+    root: the full path of a folder, or an address. objects: {path: (bytes, ETag)} of the files in object storage.
+    inventory: a hash of all objects that were looked at; "" where some of it was read here.
+    """
 
     name: str
-    root: Path
+    root: str
     entries: list[Entry]
     classes: list[str] | None = None  # in the source's own order, where it has one
     counts: bool = False  # labels that are all numbers count into a class list, from 0
+    objects: dict[str, tuple[int, str]] = field(default_factory=dict)
+    inventory: str = ""
 
     @property
     def multi_label(self) -> bool:

@@ -117,12 +117,12 @@ class Packer:
                 about["class"] = self.classes[label]
             about |= several
             extension = "mp4"
-            piece = self.staging.piece(job.number)
+            in_place = job.mode == "copy" and not job.at
+            piece = Path(job.path) if in_place else self.staging.piece(job.number)
             if job.mode == "copy":
-                piece = Path(job.path)
                 extension = os.path.splitext(job.path)[1].lower().lstrip(".")
                 extension = extension if extension in VIDEO_MEMBERS else "mp4"
-            data = piece.read_bytes() if job.size is None or job.mode != "copy" else self._inside(job)
+            data = self._inside(job) if in_place and job.size is not None else piece.read_bytes()
             yield {"__key__": f"{job.number:08d}", "json": to_json(about), extension: data}
 
     def _inside(self, job: Job) -> bytes:

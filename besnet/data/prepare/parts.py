@@ -8,7 +8,6 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from besnet.data.prepare.listing import Entry, Listing
 from besnet.files import write_text
@@ -76,17 +75,37 @@ def own_name() -> str:
 
 def listed_once(folder: Path, key: str, make: Callable[[], Listing]) -> Listing:
     """A listing that the first part makes and the others read. key: of the request that it belongs to."""
-    path = folder / f"listing-{key}.json"
     with open(folder / "listing.lock", "a") as lock:
         wait_for(lock.fileno())  # without locks on this file system, each part lists by itself
-        if path.exists():
-            kept = json.loads(path.read_text())
-            entries = [Entry(**entry) for entry in kept.pop("entries")]
-            return Listing(root=Path(kept.pop("root")), entries=entries, **kept)
+        if (kept := listed_before(folder, key)) is not None:
+            return kept
         found = make()
-        content: dict[str, Any] = asdict(found) | {"root": str(found.root)}
-        write_text(path, json.dumps(content))
+        write_text(folder / listing_name(key), listing_text(found))
         return found
+
+
+def listed_before(folder: Path, key: str) -> Listing | None:
+    """The listing that a part has left."""
+    path = folder / listing_name(key)
+    return read_listing(path.read_text()) if path.exists() else None
+
+
+def listing_name(key: str) -> str:
+    """The name of a listing's file."""
+    return f"listing-{key}.json"
+
+
+def listing_text(listing: Listing) -> str:
+    """A listing as it is kept."""
+    return json.dumps(asdict(listing))
+
+
+def read_listing(text: str) -> Listing:
+    """A kept listing."""
+    kept = json.loads(text)
+    entries = [Entry(**entry) for entry in kept.pop("entries")]
+    objects = {path: (size, tag) for path, (size, tag) in kept.pop("objects", {}).items()}
+    return Listing(entries=entries, objects=objects, **kept)
 
 
 def wait_for(file: int) -> None:

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from besnet.data.prepare.process_video import Job, Outcome
+from besnet.data.prepare.process_video import OF_THE_MACHINE, Job, Outcome
 
 # Importing the libraries takes a second or more on a busy machine and is not the video's time.
 START_SEC = 60.0
@@ -114,4 +114,7 @@ def _answer(worker: _Worker) -> Outcome | None:
     if not worker.reply.endswith(b"\n"):
         return None
     raw: dict[str, Any] = json.loads(worker.reply)
+    if OF_THE_MACHINE in raw:
+        number, why = raw[OF_THE_MACHINE]
+        raise OSError(number, f"{why}, while it was prepared", worker.job.path)
     return Outcome(**raw)

@@ -1,5 +1,6 @@
 """What is done to each video once: read its facts, decode every frame, hash its bytes, and encode or copy it."""
 
+import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from besnet.video.pyav_reader import PyAVReader, ToRGB
 
 ALONE = 8  # frames that are also decoded on their own
 KEY_FRAMES_SEC = 10  # a piece cut at key frames is longer than requested by less than this
+
+OF_THE_MACHINE = "of_the_machine"  # key of a reply that is no Outcome
 
 Mode = Literal["index", "copy", "encode"]
 
@@ -38,6 +41,8 @@ class Job:
     before: dict[str, Any] | None = None  # what an earlier preparation found, see reuse.py
     shared: bool = False  # other jobs mean other parts of the file
     exact: bool = False  # the part is cut to the frame, clipped to the file
+    at: str = ""  # address of the place in object storage that the path begins with
+    listed: tuple[int, str] = (0, "")  # bytes and ETag of the whole file there
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,14 @@ def write_piece(path: str, data: bytes) -> None:
     unfinished = Path(f"{path}.{uuid.uuid4().hex}")
     unfinished.write_bytes(data)
     unfinished.replace(path)
+
+
+def keep_copy(job: Job) -> None:
+    """Keep the bytes of a copy that goes when the job is done: with mode `copy` its shard is written from them."""
+    if job.at and job.mode == "copy":
+        unfinished = Path(f"{job.to}.{uuid.uuid4().hex}")
+        shutil.copyfile(job.path, unfinished)
+        unfinished.replace(job.to)
 
 
 def decode_all(reader: PyAVReader, see: See) -> None:

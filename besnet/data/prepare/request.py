@@ -11,7 +11,7 @@ from besnet.data.dataset import ClassNames
 from besnet.data.labels import classes_named
 from besnet.data.prepare.encode import settings as encode_settings
 from besnet.data.prepare.listing import Entry, Listing, Numbers, check_ids, number_labels
-from besnet.data.prepare.parts import listed_once
+from besnet.data.prepare.object_storage import address_of
 from besnet.data.prepare.process_video import Job, Mode
 from besnet.data.prepare.sources import list_source
 from besnet.data.prepare.sources.table import TableRules
@@ -61,6 +61,11 @@ class Request:
             raise ValueError(f"--name {short(name)!r}: up to {LONGEST_NAME} letters of one line, without a slash")
 
     @property
+    def named(self) -> str:
+        """The source as its user calls it."""
+        return address_of(self.source) or str(self.source)
+
+    @property
     def mode(self) -> Mode:
         """What is done with each video."""
         return "index" if self.index_only else "copy" if self.copy else "encode"
@@ -70,19 +75,19 @@ class Request:
         """All that decides the bytes of a prepared video."""
         return {"mode": self.mode, **(encode_settings(self.short_side) if self.mode == "encode" else {})}
 
-    def listing(self) -> Listing:
-        """The videos that the source lists."""
+    def listing(self, kept: Listing | None = None) -> Listing:
+        """The videos that the source lists. kept: an earlier listing, see list_source."""
         held_out = {split: rule for split, rule in (("val", self.val), ("test", self.test)) if rule}
         rules = TableRules(self.group, self.multi_label, self.background, self.split_within_files)
-        return list_source(self.source, self.videos, held_out, self.official_split, self.out, rules)
+        return list_source(self.source, self.videos, held_out, self.official_split, self.out, rules, kept)
 
-    def shared_listing(self, folder: Path) -> Listing:
-        """The same, made by the first part that comes and kept in `folder`."""
-        places = [os.path.abspath(path) if path else None for path in (self.source, self.videos, self.out)]
+    @property
+    def key(self) -> str:
+        """A hash of all that decides the listing."""
+        places = [path and (address_of(path) or os.path.abspath(path)) for path in (self.source, self.videos, self.out)]
         asked = [*places, self.val, self.test, self.group, self.official_split, self.multi_label,
                  self.background, self.split_within_files]  # fmt: skip
-        key = hashlib.blake2b(json.dumps(asked).encode(), digest_size=8).hexdigest()
-        return listed_once(folder, key, self.listing)
+        return hashlib.blake2b(json.dumps(asked).encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -101,12 +106,14 @@ class Preparation:
 def planned(request: Request, listing: Listing) -> Preparation:
     """What has to be done for a listing. ValueError where it does not fit the request."""
     check_ids(listing.entries)
+    if listing.objects and request.mode == "index":
+        raise ValueError(f"{listing.root}: videos in object storage are not read in place: leave --index_only out")
     if request.mode != "encode" and any(entry.exact for entry in listing.entries):
-        raise ValueError(f"{request.source}: spans are cut out and encoded: leave --index_only and --copy out")
+        raise ValueError(f"{request.named}: spans are cut out and encoded: leave --index_only and --copy out")
     names, labels = number_labels(listing, classes_named(request.classes) if request.classes else None)
-    checked(names, ClassNames, f"{request.classes or request.source}: classes")
-    root, name = str(listing.root), request.name or listing.name
-    jobs = [job_of(request, root, n, entry) for n, entry in enumerate(listing.entries) if entry.path is not None]
+    checked(names, ClassNames, f"{request.classes or request.named}: classes")
+    root, name = listing.root, request.name or listing.name
+    jobs = [job_of(request, listing, n, entry) for n, entry in enumerate(listing.entries) if entry.path is not None]
     asked: list[Any] = [name, names, labels, [(e.id, e.split, e.why) for e in listing.entries], root]
     if groups := {e.id: e.group for e in listing.entries if e.group}:
         asked.append(groups)
@@ -114,12 +121,12 @@ def planned(request: Request, listing: Listing) -> Preparation:
     return Preparation(name, root, listing.entries, names, labels, jobs, plan_of(jobs, settings))
 
 
-def job_of(request: Request, root: str, number: int, entry: Entry) -> Job:
+def job_of(request: Request, listing: Listing, number: int, entry: Entry) -> Job:
     """What has to be done for a video that has a file."""
     assert entry.path is not None
     return Job(
         number,
-        os.path.join(root, entry.path),
+        os.path.join(listing.root, entry.path),
         entry.start_sec,
         entry.end_sec,
         entry.offset,
@@ -128,4 +135,6 @@ def job_of(request: Request, root: str, number: int, entry: Entry) -> Job:
         request.short_side,
         shared=entry.shared,
         exact=entry.exact,
+        at=listing.root if entry.path in listing.objects else "",
+        listed=listing.objects.get(entry.path, (0, "")),
     )

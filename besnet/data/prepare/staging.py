@@ -26,13 +26,18 @@ def plan_of(jobs: Sequence[Job], settings: dict[str, Any]) -> str:
     """A hash of all that decides the result: settings, and each job with its file's size and time of change."""
     digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
     for job in jobs:
-        try:
-            facts = os.stat(job.path)
-            stamp = (facts.st_size, facts.st_mtime_ns)
-        except OSError:
-            stamp = (-1, -1)
+        stamp = job.listed if job.at else stamp_of(job.path)
         digest.update(json.dumps([job.path, job.offset, job.start_sec, job.end_sec, *stamp]).encode())
     return digest.hexdigest()
+
+
+def stamp_of(path: str) -> tuple[int, int]:
+    """The size of a file and when it changed; -1 where there is none."""
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return -1, -1
+    return facts.st_size, facts.st_mtime_ns
 
 
 def is_finished(out: Path, plan: str) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 from besnet.data.coverage import summary
 from besnet.data.manifest import Manifest, Row
 from besnet.data.manifest_writing import write_manifest
-from besnet.data.prepare.bucket import Bucket, address_of
+from besnet.data.prepare.bucket import Bucket
+from besnet.data.prepare.copies import Copies, own_folder
 from besnet.data.prepare.listing import Entry
+from besnet.data.prepare.object_storage import address_of
 from besnet.data.prepare.packer import Packer
-from besnet.data.prepare.parts import Part
+from besnet.data.prepare.parts import Part, listed_before, listed_once
 from besnet.data.prepare.pool import run_jobs
 from besnet.data.prepare.process_video import Job
 from besnet.data.prepare.request import Preparation, Request, planned
@@ -25,9 +28,10 @@ MOST_NAMED = 10  # unfinished parts that get a line each
 
 def do_all(request: Request) -> Manifest:
     """Do what is left of a preparation, and put the result in place."""
-    request, bucket = placed(request)
+    asked, (request, bucket) = request, placed(request)
     check_writable(request.out)
-    preparation = planned(request, request.listing())
+    kept = bucket.listed_before(asked.key) if bucket else listed_before(request.out / ".work", asked.key)
+    preparation = planned(request, asked.listing(kept))
     if bucket.is_finished(preparation.plan) if bucket else is_finished(request.out, preparation.plan):
         manifest = Manifest.load(request.out)
         print(f"{summary(manifest)}\n  (already prepared: nothing to do)")
@@ -45,7 +49,7 @@ def do_all(request: Request) -> Manifest:
         if fault is not None:
             entries = preparation.entries
             first = fault or next(e.why for e in entries)
-            raise ValueError(f"{request.source}: no readable video among {len(entries)} (the first: {first})")
+            raise ValueError(f"{request.named}: no readable video among {len(entries)} (the first: {first})")
         rows = rows_of(preparation, staging, packer)
         root, shards = ("." if packer else preparation.root), (packer.shards if packer else [])
         write_manifest(
@@ -65,11 +69,15 @@ def do_all(request: Request) -> Manifest:
 
 def do_part(request: Request, part: Part) -> None:
     """Do one part's share, beside others."""
-    request, bucket = placed(request)
+    asked, (request, bucket) = request, placed(request)
     check_writable(request.out)
     folder = request.out / ".work"
     folder.mkdir(exist_ok=True)
-    preparation = planned(request, request.shared_listing(folder))
+    if bucket:
+        listing = bucket.listed_once(asked.key, part, asked.listing)
+    else:
+        listing = listed_once(folder, asked.key, asked.listing)
+    preparation = planned(request, listing)
     if bucket and bucket.is_finished(preparation.plan):
         print(f"{bucket.address}: already prepared: nothing to do")
         return
@@ -126,14 +134,21 @@ def work(
         replace(j, to=str(staging.piece(j.number)), before=previous.of(preparation.entries[j.number].id))
         for j in waiting
     )
-    for outcome in run_jobs(ready, request.workers or os.cpu_count() or 1, request.timeout_sec):
-        staging.add(outcome)
-        reused += outcome.reused
-        broken += bool(outcome.why)
-        meter.add(1, f"{broken:,} broken")
-        if packer:
-            packer.pack()
+    workers = request.workers or os.cpu_count() or 1
+    with own_folder() if any(job.at for job in waiting) else nullcontext(request.out) as folder:
+        copies = Copies(waiting, workers, folder)
+        for outcome in run_jobs(copies.bring(ready), workers, request.timeout_sec):
+            copies.drop(outcome.number)
+            staging.add(outcome)
+            reused += outcome.reused
+            broken += bool(outcome.why)
+            meter.add(1, f"{broken:,} broken")
+            if packer:
+                packer.pack()
     meter.close()
+    if copies.fetched:
+        print(f"{copies.fetched:,} videos were fetched, {copies.tally.bytes / 1e6:,.1f} MB; "
+              f"{copies.tally.failed} attempts failed")  # fmt: skip
     if reused:
         print(f"{reused:,} videos were reused from an earlier preparation")
 

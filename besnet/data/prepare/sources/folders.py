@@ -13,7 +13,7 @@ def list_folders(files: Files) -> Listing:
 
     Videos in `test/` itself have no label. What is left out is printed.
     """
-    folder, entries, outside = files.root, [], 0
+    folder, entries, outside = files.given, [], 0
     nested: set[str] = set()  # class folders with folders of their own
     for path in files.videos:
         parts = PurePosixPath(path).parts
@@ -44,18 +44,18 @@ def list_folders(files: Files) -> Listing:
     if not entries:
         raise ValueError(f"{folder}: no videos in class folders below it")
     _check_level(files, {entry.label for entry in entries if entry.label is not None}, sorted(nested))
-    return Listing(folder.resolve().name, folder.resolve(), entries)
+    return Listing(files.place.name, files.place.root, entries)
 
 
 def _check_level(files: Files, labels: set[str], nested: Sequence[str]) -> None:
     """ValueError where the folders are not classes but something above them."""
     if len(labels) == 1 and nested:
-        at = files.root / nested[0]
+        at = f"{files.given}/{nested[0]}"
         what = f"give {at} instead" if "/" not in nested[0] else f"move the class folders in {at} up by one"
-        raise ValueError(f"{files.root}: {nested[0]} would be the only class, with folders in it: {what}")
+        raise ValueError(f"{files.given}: {nested[0]} would be the only class, with folders in it: {what}")
     words = [set(re.split(r"[-_. ]", label.lower())) & SPLIT_NAMES.keys() for label in labels]
     if labels and all(words) and labels <= set(nested):
-        raise ValueError(f"{files.root}: {', '.join(sorted(labels))} hold class folders: name them train, val or test")
+        raise ValueError(f"{files.given}: {', '.join(sorted(labels))} hold class folders: name them train, val or test")
 
 
 def _tell(files: Files, outside: int) -> None:

@@ -59,7 +59,7 @@ def list_kinetics(annotations: list[Path], files: Files, name: str) -> Listing:
         # A file named after the clip holds nothing else; one named after the whole video may be either.
         start, end = (note.start, note.end) if path and whole else (None, None)
         entries.append(Entry(clip, note.label, note.split, path, note.where, why, start, end))
-    return Listing(name, files.root.resolve(), settle(entries))
+    return Listing(name, files.place.root, settle(entries))
 
 
 def _table(file: Path) -> Iterator[Note]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from besnet.data.paths import read_text
-from besnet.data.prepare.files import VIDEO_EXTENSIONS
+from besnet.data.prepare.files import VIDEO_EXTENSIONS, Place
 from besnet.data.prepare.listing import Entry, Listing, split_in
 from besnet.data.prepare.sources.label_sets import with_label_sets
 from besnet.data.prepare.sources.table import locate
@@ -21,8 +21,8 @@ def is_plain_list(path: Path) -> bool:
         return False
 
 
-def list_plain(paths: Sequence[Path], videos: Path | None, multi_label: bool | None = None) -> Listing:
-    """Videos of one or more lists; paths are relative to `videos` (by default the lists' folder), or absolute.
+def list_plain(paths: Sequence[Path], videos: Place, multi_label: bool | None = None) -> Listing:
+    """Videos of one or more lists; paths are relative to `videos`, or whole.
 
     multi_label: see besnet.data.prepare.sources.label_sets.
     """
@@ -39,8 +39,8 @@ def list_plain(paths: Sequence[Path], videos: Path | None, multi_label: bool | N
                 raise ValueError(f"{path}:{line}: {text:.80}: not a video's path and its label")
             file, label = fields
             entries.append(Entry(file, label, split, file, f"{path}:{line}"))
-    root, located = locate((videos or paths[0].parent).resolve(), with_label_sets(entries, multi_label))
-    return Listing(paths[0].resolve().parent.name, root, located, counts=True)
+    place, located = locate(videos, with_label_sets(entries, multi_label))
+    return Listing(paths[0].resolve().parent.name, place.root, located, counts=True)
 
 
 def _fields(line: str) -> tuple[str, str] | None:

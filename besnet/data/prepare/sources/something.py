@@ -31,7 +31,7 @@ def list_something(notes: Path, files: Files) -> Listing:
             entries.append(Entry(str(item["id"]), label, split, path, where, why))
     if not entries:
         raise ValueError(f"{notes}: no *train.json, *validation.json or *test.json with videos")
-    return Listing("something-something-v2", files.root.resolve(), entries, classes)
+    return Listing("something-something-v2", files.place.root, entries, classes)
 
 
 def _classes(file: Path) -> list[str]:

@@ -5,8 +5,9 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
+from besnet.data.fetching import Unreachable
+from besnet.data.prepare.files import Place
 from besnet.data.prepare.listing import Entry
 from besnet.video.probe import probe
 
@@ -63,7 +64,7 @@ def by_file(entries: Sequence[Entry], split_within_files: bool) -> list[Entry]:
     return [replace(entry, group=entry.group or file_of(entry)) for entry in entries]
 
 
-def with_background(entries: Sequence[Entry], root: Path, name: str, multi_label: bool) -> list[Entry]:
+def with_background(entries: Sequence[Entry], place: Place, name: str, multi_label: bool) -> list[Entry]:
     """The entries, and the parts of their files that no span covers, as a class of this name. Prints how many.
 
     A part has the split of the span before it (the first one that of the span after it).
@@ -75,7 +76,10 @@ def with_background(entries: Sequence[Entry], root: Path, name: str, multi_label
     found, total_sec, short = [], 0.0, 0
     for path, spans in files.items():
         try:
-            length = probe(root / path).duration_sec
+            with place.here(path) as file:
+                length = probe(file).duration_sec
+        except Unreachable:
+            raise
         except (ValueError, OSError):
             continue  # prepare says what is wrong with it
         for before, start, end in gaps(spans, length):

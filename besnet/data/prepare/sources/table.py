@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from besnet.data.prepare.files import Place
 from besnet.data.prepare.listing import Entry, Listing, split_named
 from besnet.data.prepare.sources.label_sets import with_label_sets
 from besnet.data.prepare.sources.rows import need, read_rows
@@ -33,9 +34,9 @@ class TableRules:
         return {name: value for name, value in given.items() if name != "multi_label"}
 
 
-def list_table(path: Path, videos: Path | None, held_out: dict[str, str], rules: TableRules) -> Listing:
-    """Videos of a table, or parts of videos where it has the columns start and end. Paths are relative to `videos` (by
-    default the table's folder), or absolute.
+def list_table(path: Path, videos: Place, held_out: dict[str, str], rules: TableRules) -> Listing:
+    """Videos of a table, or parts of videos where it has the columns start and end. Paths are relative to `videos`, or
+    whole.
 
     Further columns stay out of the data set; `held_out` ({split: "column=value,..."}) may use them to hold out subjects
     for testing.
@@ -50,7 +51,6 @@ def list_table(path: Path, videos: Path | None, held_out: dict[str, str], rules:
         raise ValueError(f"--background: {path} has no columns start and end: it lists no spans")
     for column in ("label", "path", *([by] if rules.group else [])):
         need(names, column, path)
-    root = (videos or path.parent).resolve()
     entries, columns = [], []
     for line, row in rows:
         where, file, label = f"{path}:{line}", row["path"].strip(), row["label"].strip()
@@ -68,54 +68,41 @@ def list_table(path: Path, videos: Path | None, held_out: dict[str, str], rules:
         if gone:
             raise ValueError(f"--{split} {rule}: takes every row of the split {', '.join(sorted(gone))}")
     sets = with_label_sets(entries, rules.multi_label)
-    root, located = locate(root, sets)
+    place, located = locate(videos, sets)
     if spans:
         located = by_file(located, rules.split_within_files)
     if rules.background is not None:
         several = any(entry.labels is not None for entry in sets)
-        located = with_background(located, root, rules.background, several)
+        located = with_background(located, place, rules.background, several)
     name = Path(os.path.abspath(path)).parent.name if path.stem in PLAIN_NAMES else path.stem
-    return Listing(name, root, located)
+    return Listing(name, place.root, located)
 
 
-def locate(root: Path, entries: list[Entry]) -> tuple[Path, list[Entry]]:
-    """(root, entries with paths relative to it and a reason where there is no file).
+def locate(place: Place, entries: list[Entry]) -> tuple[Place, list[Entry]]:
+    """(place, entries with paths relative to it and a reason where there is no file).
 
     ValueError where two entries name the same file.
     """
-    if any(os.path.isabs(entry.path or "") for entry in entries):
-        whole = [os.path.normpath(os.path.join(root, entry.path or "")) for entry in entries]
-        root = Path(os.path.commonpath([os.path.dirname(path) for path in whole]))
-        entries = [replace(e, path=os.path.relpath(path, root)) for e, path in zip(entries, whole, strict=True)]
+    place, paths = place.below([entry.path or "" for entry in entries])
     located: list[Entry] = []
     known: dict[tuple[str, float | None, float | None], Entry] = {}
-    for e in entries:
-        assert e.path is not None
-        relative = os.path.normpath(e.path)
-        why = _absent(root / relative)
+    for e, path in zip(entries, paths, strict=True):
+        if "://" in path:
+            raise ValueError(f"{e.where}: {path}: is in object storage: name its folder with --videos")
+        relative = os.path.normpath(path)
+        why = place.absent(relative)
         if why and "\\" in relative:
-            slashed = os.path.normpath(e.path.replace("\\", "/"))
-            if not _absent(root / slashed):
+            slashed = os.path.normpath(path.replace("\\", "/"))
+            if not place.absent(slashed):
                 relative, why = slashed, ""
         if relative.startswith(".."):
-            raise ValueError(f"{e.where}: {e.path!r} leads outside {root}; name the folder above it with --videos")
+            raise ValueError(f"{e.where}: {path!r} leads outside {place.root}; name the folder above it with --videos")
         first = known.setdefault((relative, e.start_sec, e.end_sec), e)
         if first is not e:
             hint = "" if first.label == e.label else "; with --multi_label its labels are those of all its rows"
             raise ValueError(f"{e.where}: {e.id!r} is listed twice, first in {first.where} as {first.id!r}{hint}")
         located.append(replace(e, path=None, why=f"{why} {relative}") if why else replace(e, path=relative))
-    return root, located
-
-
-def _absent(path: Path) -> str:
-    """Why there is no file; "" where there is one."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return "no file"
-    except OSError as error:
-        return f"{error.strerror}:"
-    return ""
+    return place, located
 
 
 def hold_out(entries: list[Entry], columns: list[dict[str, str]], rule: str, split: str) -> list[Entry]:

@@ -28,7 +28,7 @@ def list_ucf101(splits: Path, files: Files, number: int) -> Listing:
             label, stem = PurePosixPath(path).parts[0], PurePosixPath(path).stem
             scene = re.fullmatch(r"(v_.+_g\d+)_c\d+", stem)  # clips of one scene with the same people
             rows.append(Entry(path, label, split, None, f"{file}:{at}", group=scene[1] if scene else ""))
-    return Listing(f"ucf101-split{number}", files.root.resolve(), _found(rows, files, classes), classes)
+    return Listing(f"ucf101-split{number}", files.place.root, _found(rows, files, classes), classes)
 
 
 def list_hmdb51(splits: Path, files: Files, number: int) -> Listing:
@@ -49,7 +49,7 @@ def list_hmdb51(splits: Path, files: Files, number: int) -> Listing:
                 film, found, _ = name[0].partition(f"_{label}_")  # clips of one film have its name first
                 group = film if found else ""
                 rows.append(Entry(f"{label}/{name[0]}", label, split, None, f"{file}:{at}", group=group))
-    return Listing(f"hmdb51-split{number}", files.root.resolve(), _found(rows, files, classes))
+    return Listing(f"hmdb51-split{number}", files.place.root, _found(rows, files, classes))
 
 
 def _found(rows: Iterable[Entry], files: Files, classes: Iterable[str]) -> list[Entry]:

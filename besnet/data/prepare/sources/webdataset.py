@@ -4,6 +4,7 @@ Only members named like videos and labels are read, as bytes; pickles and all ot
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,23 +23,29 @@ def list_webdataset(files: Files) -> Listing:
     Labels that are numbers count into the class list that the user gives, else they are the classes' names; -1 is no
     label.
     """
-    folder, entries = files.root, []
+    folder = files.given
+    entries: list[Entry] = []
     for path in sorted(files.tars, key=PurePosixPath):
-        split = split_in(path) or "train"
-        for key, parts in _samples(folder / path).items():
-            where = f"{folder / path}: {key}"
-            video = next((part for part in parts if part.extension in VIDEO_MEMBERS), None)
-            if video is not None:
-                label = _label(folder / path, parts, where)
-                id = f"{path.removesuffix('.tar')}/{key}"
-                group = _group(folder / path, parts, where)
-                entries.append(Entry(id, label, split, path, where, offset=video.offset, size=video.size, group=group))
+        with files.place.here(path) as tar:
+            entries += _in_tar(tar, path, f"{folder}/{path}")
     if not entries:
         raise ValueError(f"{folder}: no tar holds a video (members named {', '.join(sorted(VIDEO_MEMBERS))})")
     unlabelled = [entry for entry in entries if entry.label is None]
     if unlabelled:
         print(f"{len(unlabelled):,} of {len(entries):,} videos have no label (the first: {unlabelled[0].where})")
-    return Listing(folder.resolve().name, folder.resolve(), entries, counts=True)
+    return Listing(files.place.name, files.place.root, entries, counts=True)
+
+
+def _in_tar(tar: Path, path: str, named: str) -> Iterator[Entry]:
+    """The videos of a tar, of which `path` is relative to its place."""
+    split = split_in(path) or "train"
+    for key, parts in _samples(tar).items():
+        where = f"{named}: {key}"
+        video = next((part for part in parts if part.extension in VIDEO_MEMBERS), None)
+        if video is not None:
+            label, group = _label(tar, parts, where), _group(tar, parts, where)
+            id = f"{path.removesuffix('.tar')}/{key}"
+            yield Entry(id, label, split, path, where, offset=video.offset, size=video.size, group=group)
 
 
 def _samples(tar: Path) -> dict[str, list[Member]]:

@@ -1,0 +1,119 @@
+"""A place in object storage, by its address: what lies there, reading and writing it. OSError names it."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from besnet.data.cache import PROTOCOLS
+from besnet.data.fetching import Unreachable, answer
+from besnet.data.remote_transfer import RemoteFile, opened
+
+
+@dataclass(frozen=True)
+class Held:
+    """An object: its bytes, and the ETag (or the date) by which it is known from later ones of its name."""
+
+    size: int
+    tag: str = ""
+
+
+def address_of(path: Path) -> str | None:
+    """The address that a path stands for (`s3://bucket/name`, of which Path keeps one slash); None for a folder."""
+    match = re.fullmatch(r"(\w+):/+(.+)", str(path))
+    if not match or match[1] not in PROTOCOLS:
+        return None
+    return f"{match[1]}://{'/' * (match[1] == 'file')}{match[2]}"
+
+
+class ObjectStorage:
+    """A place in object storage. ValueError where the library for its protocol is missing."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+        if "::" in self.address:
+            raise ValueError(f"{self.address}: not the address of one place")
+        with self.named():
+            try:
+                self.system, self.root = opened(self.address)
+            except ImportError as error:
+                hint = ": pip install 'besnet[s3]'" if address.startswith("s3:") else ""
+                raise ValueError(f"{self.address}: {error}{hint}") from None
+
+    def held(self) -> dict[str, Held]:
+        """All objects below by their names; the one object named "" where the address is that of an object."""
+
+        def find(system: Any, path: str) -> Any:
+            system.invalidate_cache()
+            return system.find(path, detail=True)
+
+        found = answer(RemoteFile(self.address), find)
+        return {path[len(self.root) + 1 :]: held(about) for path, about in found.items() if not path.endswith("/")}
+
+    def now(self, name: str) -> Held:
+        """An object as it is now."""
+
+        def ask(system: Any, path: str) -> Any:
+            system.invalidate_cache(path.rpartition("/")[0])
+            return system.info(path)
+
+        return held(answer(RemoteFile(self.address, name), ask))
+
+    def has(self, name: str) -> bool:
+        """Whether there is such an object."""
+
+        def ask(system: Any, path: str) -> Any:
+            system.invalidate_cache(path.rpartition("/")[0])
+            return system.exists(path)
+
+        return bool(answer(RemoteFile(self.address, name), ask))
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write an object unless there is one, which storage decides for one of several writers; whether it was, also
+        where storage cannot say."""
+
+        def ask(system: Any, path: str) -> bool:
+            try:
+                system.pipe_file(path, data, mode="create")
+            except FileExistsError:
+                return False
+            return True
+
+        try:
+            return bool(answer(RemoteFile(self.address, name), ask))
+        except Unreachable:
+            return True
+
+    def read(self, name: str) -> bytes:
+        """An object's bytes."""
+        data: bytes = answer(RemoteFile(self.address, name), lambda system, path: system.cat_file(path))
+        return data
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write an object."""
+        answer(RemoteFile(self.address, name), lambda system, path: system.pipe_file(path, data))
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove objects."""
+        with self.named():
+            self.system.invalidate_cache()
+            self.system.rm([f"{self.root}/{name}" for name in names])
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """OSError with the address for whatever a file system of fsspec raises."""
+        try:
+            yield
+        except ValueError:
+            raise
+        except Exception as error:
+            line = (str(error).strip().splitlines() or [""])[0]
+            raise OSError(f"{self.address}: {type(error).__name__}: {line:.300}") from None
+
+
+def held(about: dict[str, Any]) -> Held:
+    """What a file system says of an object."""
+    tags = (about.get(key) for key in ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created"))
+    return Held(int(about["size"]), next((str(tag).strip('"') for tag in tags if tag), ""))
