@@ -3,8 +3,9 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,7 @@ class FeatureCache:
         saved_sec = time.monotonic()
         meter = Meter(len(left), "videos", quiet=not len(left))
         try:
-            for one in self._computed(left, device):
-                pulse("features")
+            for one in self._computed(left, device, partial(pulse, "features")):
                 found[one.row] = one
                 unsaved += [one] if one.features is not None else []
                 meter.add(1)
@@ -93,10 +93,10 @@ class FeatureCache:
             self._keep(unsaved)
         return [found[row] for row in rows.tolist()]
 
-    def _computed(self, rows: np.ndarray, device: torch.device) -> Iterator[VideoFeatures]:
+    def _computed(self, rows: np.ndarray, device: torch.device, beat: Callable[[], object]) -> Iterator[VideoFeatures]:
         features = self.network.features
         run = (lambda views: features(views.flip(-1))) if self.mirrored else features
-        for video, found in outputs(run, self.network.normalisation, self.manifest, rows, self.settings, device):
+        for video, found in outputs(run, self.network.normalisation, self.manifest, rows, self.settings, device, beat):
             if found is None:
                 yield VideoFeatures(video.row, None, why=video.why)
                 continue

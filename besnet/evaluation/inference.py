@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,8 +85,7 @@ def run_inference(
     unsaved: list[RowPrediction] = []
     saved_sec = time.monotonic()
     meter = Meter(len(mine), "videos", quiet=ranks.rank > 0)
-    for prediction in predict_videos(network, manifest, mine, settings, ranks.device):
-        pulse("evaluation")
+    for prediction in predict_videos(network, manifest, mine, settings, ranks.device, partial(pulse, "evaluation")):
         fresh.append(prediction)
         unsaved.append(prediction)
         meter.add(1)
@@ -109,13 +109,14 @@ def predict_videos(
     rows: np.ndarray,
     settings: InferenceSettings,
     device: torch.device,
+    beat: Callable[[], object],
 ) -> Iterator[RowPrediction]:
-    """The predictions for `rows`, in about their order."""
+    """The predictions for `rows`, in about their order. beat is called for every video that has been read."""
     run = in_precision(network, settings.precision)
     if settings.cuda_graph:
         size = settings.crop_size
         run = recorded(run, torch.zeros(VIEWS_PER_CHUNK, 3, settings.shape.num_frames, size, size, device=device))
-    for video, logits in outputs(run, network.normalisation, manifest, rows, settings, device):
+    for video, logits in outputs(run, network.normalisation, manifest, rows, settings, device, beat):
         if logits is None:
             yield RowPrediction(video.row, None, why=video.why)
             continue
@@ -130,14 +131,16 @@ def outputs(
     rows: np.ndarray,
     settings: InferenceSettings,
     device: torch.device,
+    beat: Callable[[], object],
 ) -> Iterator[tuple[VideoClips, Tensor | None]]:
     """Each of `rows`, without its frames, with what `run` makes of its views (num_views, 3, T, S, S); None where it
-    cannot be read. In about their order."""
+    cannot be read. In about their order. beat is called for every video that has been read."""
     clips = EvaluationClips(manifest, rows, settings.shape, settings.plan.num_clips, settings.backend)
     loader = DataLoader(clips, batch_size=None, **loader_settings(min(settings.workers, len(rows)), device))
     together: Chunks[VideoClips] = Chunks(run)
     size, plan = settings.crop_size, settings.plan
     for video in loader:
+        beat()
         if video.frames is None:
             yield video, None
             continue
