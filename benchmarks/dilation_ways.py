@@ -4,7 +4,7 @@
 
 x (B, C_in, T, H, W); weight (C_out, C_in, 3, k, k); terms: dilations in frames with their weights, which sum to 1;
 padding "zeros" or "replicate"; y (B, C_out, T, H, W). The product ships the first one until a device's figures say
-otherwise (benchmarks/gpu.py measures them).
+otherwise (benchmarks/gpu measures them).
 """
 
 from collections.abc import Callable

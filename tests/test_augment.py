@@ -99,6 +99,9 @@ def test_clips_together_are_those_of_torchvision_one_by_one() -> None:
         pixels += found.numel()
     assert apart < 1e-4 * pixels, "rounding to a neighbouring level"
     assert all(torch.equal(clip, before) for clip, before in zip(clips, kept, strict=True))
+    with torch.autocast("cpu", torch.bfloat16):
+        again = changed(clips, draws)
+    assert all(torch.equal(one, other) for one, other in zip(again, changed(clips, draws), strict=True))
     thin = clips[0][..., :2]
     assert torch.equal(after(thin, ("sharpness", (0.5,))), thin), "it has no inside"
 

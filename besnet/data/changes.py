@@ -121,9 +121,10 @@ def moved(clips: Tensor, changes: list[Change]) -> Tensor:
     ways = (ways.view(count, 2, 3) / torch.tensor([[0.5 * width], [0.5 * height]])).to(clips.device, non_blocking=True)
     x, y = (torch.linspace((1 - side) / 2, (side - 1) / 2, side, device=clips.device) for side in (width, height))
     places = torch.stack([x.expand(height, width), y[:, None].expand(height, width), x.new_ones(height, width)], -1)
-    grid = places.view(1, -1, 3).expand(count, -1, -1).bmm(ways.transpose(1, 2)).view(count, height, width, 2)
+    with torch.autocast(clips.device.type, enabled=False):  # places in bfloat16 would be off by parts of a pixel
+        grid = places.view(1, -1, 3).expand(count, -1, -1).bmm(ways.transpose(1, 2)).view(count, 1, height, width, 2)
     pictures = F.pad(clips.flatten(0, 1).float(), (0, 0, 0, 0, 0, 1), value=1.0)  # a fourth channel: the share inside
-    found = F.grid_sample(pictures, grid.repeat_interleave(frames, 0), align_corners=False)
+    found = F.grid_sample(pictures, grid.expand(-1, frames, -1, -1, -1).flatten(0, 1), align_corners=False)
     outside = grey(clips.device)
     filled = found[:, :3].sub_(outside).mul_(found[:, 3:]).add_(outside)
     return filled.round_().to(torch.uint8).view(clips.shape)
