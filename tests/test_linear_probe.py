@@ -126,7 +126,7 @@ def test_a_stopped_probe_goes_on_where_it_was(
     read = EvaluationClips.__getitem__
 
     def fail(self: EvaluationClips, position: int) -> object:
-        if len(decoded) == 22:  # two chunks of views have been computed, and one has been read
+        if len(decoded) == 10:
             raise KeyboardInterrupt
         return read(self, position)
 
@@ -135,8 +135,7 @@ def test_a_stopped_probe_goes_on_where_it_was(
         probe(squares, tmp_path, network, code=130)
     (part,) = (tmp_path / "features").glob("*/part-*.npz")
     probe(squares, tmp_path, network)
-    assert set(decoded) == set(range(33))
-    assert len(decoded) == 22 + 33 - 10
+    assert sorted(decoded) == list(range(33))
     before = read_evaluation(tmp_path).probabilities
     part.write_bytes(part.read_bytes()[:100])
     decoded.clear()

@@ -1,7 +1,7 @@
 """The one inference loop: a network on the views of videos, in chunks of one size.
 
 Evaluation, lab, prediction, features and validation all use it, so that a video's probabilities do not depend on which
-of them computes them, nor on which other videos are evaluated.
+of them computes them (on a GPU, but for rounding), nor on which other videos are evaluated.
 """
 
 from collections import deque

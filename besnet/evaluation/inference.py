@@ -18,7 +18,7 @@ from besnet.data.loading import loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.transfer import to_device
 from besnet.data.transforms import evaluation_views
-from besnet.evaluation.forward import VIEWS_PER_CHUNK, Chunks, Precision, in_precision, recorded
+from besnet.evaluation.forward import VIEWS_PER_CHUNK, Chunks, Precision, forward, in_precision, recorded
 from besnet.evaluation.probabilities import check_probabilities, probabilities
 from besnet.evaluation.ranks import Ranks
 from besnet.evaluation.views import ViewPlan
@@ -146,7 +146,10 @@ def outputs(
             continue
         (frames,) = to_device([video.frames], device)
         views = evaluation_views(frames, size, plan.num_crops, normalisation, plan.short_side, bool(plan.whole))
-        yield from together.add(replace(video, frames=None), views)
+        if device.type == "cpu":  # nothing is gained there by more views at once
+            yield replace(video, frames=None), forward(run, views)
+        else:
+            yield from together.add(replace(video, frames=None), views)
     yield from together.rest()
 
 
