@@ -2,7 +2,7 @@
 .PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
 	bench-overhead gpu-bundle bench-gpu bench-gpu-small bench-statistics evidence \
 	evidence-durations evidence-small jhmdb jhmdb-fine-tuned prove-resume prove-networks prove-hosts \
-	prove-slurm prove-parts prove-stream bench-rare prove-doubts prove-loggers prove-learn prove-labels prove-spans prove-lab \
+	prove-slurm prove-parts prove-stream prove-windowed bench-rare prove-doubts prove-loggers prove-learn prove-labels prove-spans prove-lab \
 	smoke-container api-docs
 
 PYTHON ?= python3
@@ -110,6 +110,9 @@ prove-parts: .venv/ready ## prepare in parts, 20 of them killed, and from and to
 prove-stream: .venv/ready ## train from shards behind a bad server with a cache of a quarter of the data: the same bits, each shard once
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_stream
 	$(BIN)/python -m benchmarks.stream_sizes
+
+prove-windowed: .venv/ready ## the demo's network in the windowed and in the global order, three seeds each: as accurate? (half an hour)
+	$(BIN)/python -W ignore -m benchmarks.windowed_order
 
 bench-overhead: .venv/ready ## the time that the safeguards of a training cost
 	$(BIN)/python -W ignore -m benchmarks.overhead
