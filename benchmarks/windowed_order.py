@@ -4,7 +4,7 @@
     python -m benchmarks.windowed_order --quick             # one epoch of two seeds, to see that every step runs
 
 The stick figures lie in shards of 12 videos, of which the windowed order mixes 4 at a time. A lab trains both. Exit
-code 1 unless the mean of the windowed order differs from that of the global one by at most the spread of the latter's seeds.
+code 1 unless the mean of the windowed order differs from that of the global one by at most the spread of its seeds.
 """
 
 import argparse
@@ -45,14 +45,18 @@ def main() -> int:
     asked.out.mkdir(parents=True, exist_ok=True)
     written = asked.out / "stick_figures.yaml"
     written.write_text(yaml.safe_dump(config, sort_keys=False))
-    ran("lab", f"--config={written}", f"--out={asked.out}", f"--controls={json.dumps(ORDERS)}", f"--seeds={asked.seeds}",
-        "--frame_interval_scales=[1]", "--variants=[]")  # fmt: skip
+    plan = [
+        f"--controls={json.dumps(ORDERS)}",
+        f"--seeds={asked.seeds}",
+        "--frame_interval_scales=[1]",
+        "--variants=[]",
+    ]
+    ran("lab", f"--config={written}", f"--out={asked.out}", *plan)
     results = json.loads((asked.out / "results.json").read_text())
     found = {control["name"]: control["top1"] for control in results["controls"]}
     for name, top1 in found.items():
-        print(
-            f"{name:9} {100 * top1['mean']:.1f} %  (seeds: {', '.join(f'{100 * one:.1f}' for one in top1['by_seed'])})"
-        )
+        seeds = ", ".join(f"{100 * one:.1f}" for one in top1["by_seed"])
+        print(f"{name:9} {100 * top1['mean']:.1f} %  (seeds: {seeds})")
     spread = max(found["global"]["by_seed"]) - min(found["global"]["by_seed"])
     difference = found["windowed"]["mean"] - found["global"]["mean"]
     good = abs(difference) <= spread
