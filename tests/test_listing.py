@@ -217,3 +217,14 @@ def test_class_lists_may_begin_with_a_mark(tmp_path: Path) -> None:
     path = tmp_path / "classes.txt"
     path.write_bytes("\ufeffwalk\nclap\n".encode())
     assert read_classes(path) == ["walk", "clap"]
+
+
+def test_names_that_differ_only_in_case_are_said(
+    squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = next((squares.parent / "test").glob("*.mp4"))
+    for name in ("a.mp4", "A.mp4", "b.mp4"):
+        (tmp_path / "walk").mkdir(exist_ok=True)
+        (tmp_path / "walk" / name).write_bytes(video.read_bytes())
+    prepare(tmp_path, tmp_path / "out", index_only=True, workers=1)
+    assert "names that differ only in case: 'walk/A.mp4' and 'walk/a.mp4'\n" in capsys.readouterr().out

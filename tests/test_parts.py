@@ -1,20 +1,24 @@
 """A preparation in parts, on several machines: the bytes of one machine's, whatever is killed."""
 
+import fcntl
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from besnet import cli
 from besnet.data.manifest import Manifest
-from besnet.data.prepare import prepare, prepare_part
+from besnet.data.prepare import prepare, prepare_part, staging
 from besnet.data.prepare.parts import Part
+from besnet.watchdog import HUNG
 from tests.prepared import SIZES, bytes_of
 
 
@@ -46,6 +50,19 @@ def test_the_end_says_what_is_left_and_does_it(
     assert "part 0 of 3 has never begun" in said
     assert "part 1 of 3 is unfinished: 2 of its" in said
     assert bytes_of(tmp_path) == whole
+
+
+def test_what_was_lost_is_encoded_again(squares: Path, tmp_path: Path) -> None:
+    """A shard that is gone before the last call: the bytes of its videos are gone, too."""
+    few = tmp_path / "few.csv"
+    few.write_text("label,path\n" + "".join(f"a,train/{name}_{number}.mp4\n" for number, name in
+                                            enumerate(("left", "right", "up", "down"))))  # fmt: skip
+    settings: Any = {"videos": squares.parent, "videos_per_shard": 2, "workers": 1, "short_side": 32}
+    prepare(few, tmp_path / "whole", **settings)
+    prepare_part("0/1", source=few, out=tmp_path / "out", **settings)
+    sorted((tmp_path / "out" / ".work" / "shards").glob("*.tar"))[0].unlink()
+    prepare(few, tmp_path / "out", **settings)
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
 
 
 def test_a_part_lists_the_source_once_for_all(
@@ -108,6 +125,23 @@ def test_a_wrong_part_is_refused_on_the_command_line(
         cli.run("prepare", [str(table), str(tmp_path), "--part=5/3"])
     assert end.value.code == 2
     assert "parts are counted from 0 to 2" in capsys.readouterr().err
+
+
+def test_another_process_of_a_part_is_waited_for(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that stays keeps this one out for now; one that is being ended is waited for."""
+    words = [str(table), str(tmp_path), "--copy", "--videos_per_shard=3", "--workers=1", "--part=8/9"]
+    (tmp_path / ".work").mkdir()
+    held = open(tmp_path / ".work" / "outcomes-8-of-9.jsonl.lock", "w")  # noqa: SIM115
+    fcntl.flock(held, fcntl.LOCK_EX)
+    monkeypatch.setattr(staging, "PATIENCE_SEC", 0)
+    assert cli.run("prepare", words) == HUNG
+    monkeypatch.setattr(staging, "PATIENCE_SEC", 600)
+    releases = threading.Timer(0.5, held.close)
+    releases.start()
+    assert cli.run("prepare", words) == 0
+    assert "another process of part 8 of 9 is writing here: waiting up to 600 s" in capsys.readouterr().err
 
 
 def start(table: Path, out: Path, more: list[str]) -> "subprocess.Popen[bytes]":

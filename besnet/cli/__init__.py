@@ -1,6 +1,7 @@
 """The command line: finds the verb, runs it, and turns errors into one line and an exit code."""
 
 import difflib
+import errno
 import os
 import sys
 from typing import NoReturn
@@ -10,6 +11,8 @@ from besnet.cli.parsing import one_line
 from besnet.cli.process import WRONG_USE, complain, leave, set_up
 from besnet.cli.verbs import VERBS, usage
 from besnet.version import revision
+
+AWAY = (errno.ESTALE, errno.ETIMEDOUT)  # a file server's, which may come back
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -62,13 +65,11 @@ def run(verb: str, words: list[str]) -> int:
 
 def explained(error: Exception) -> int:
     """The exit code of an error that one line explains; any other is raised again."""
-    if isinstance(error, OSError):
-        from besnet.data.fetching import Unreachable
+    if isinstance(error, OSError) and (getattr(error, "passing", False) or error.errno in AWAY):
         from besnet.watchdog import HUNG
 
-        if isinstance(error, Unreachable) and error.passing:
-            print(f"besnet: {error}", file=sys.stderr, flush=True)
-            return HUNG
+        print(f"besnet: {error}", file=sys.stderr, flush=True)
+        return HUNG
     if "torch" in sys.modules:  # errors of its loaders and devices
         from besnet.training.exit_codes import RunExit, explain
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -99,22 +99,23 @@ class Bucket(ObjectStorage):
             (self.scratch / name).write_bytes(self.read(name))
         return all(self._is_there(shard, held) for shard in Manifest.load(self.scratch).about.shards)
 
-    def restore(self, staging: Staging, part: Part | None = None) -> None:
-        """Take what the parts have recorded into this machine's journal; a part marks that it has begun."""
+    def restore(self, staging: Staging, shards: Collection[str], part: Part | None = None) -> None:
+        """Take what is recorded of these shards into this machine's journal; a part marks that it has begun."""
         if part is not None:
             self.write(f".work/{part.journal}", b"")
         held = self.held()
         for name in held:
             if name.startswith(".work/outcomes-") and part is None:
                 (staging.folder / Path(name).name).touch()
-            if not name.startswith(".work/shards/"):
+            packed = name.removeprefix(".work/").removesuffix(".json")
+            if not name.startswith(".work/shards/") or packed not in shards:
                 continue
             about = json.loads(self.read(name))
             shard = Shard(**about["shard"]) if about["shard"] else None
             if shard is not None and not self._is_there(shard, held):
                 continue  # it was lost since: its videos are done again
             places = {int(row): offset for row, offset in about["places"].items()}
-            self._packed[name.removeprefix(".work/").removesuffix(".json")] = Packed(shard, places)
+            self._packed[packed] = Packed(shard, places)
             for outcome in about["outcomes"]:
                 if outcome["number"] not in staging:
                     staging.add(Outcome(**outcome))

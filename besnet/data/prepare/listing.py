@@ -87,6 +87,17 @@ def check_ids(entries: Iterable[Entry]) -> None:
         known[entry.id] = entry.where
 
 
+def tell_same_but_case(entries: Iterable[Entry]) -> None:
+    """Print which ids differ only in case: they are one file where a file system does not tell them apart."""
+    spellings: dict[str, list[str]] = {}
+    for entry in entries:
+        spellings.setdefault(entry.id.casefold(), []).append(entry.id)
+    same = [" and ".join(map(repr, several)) for several in spellings.values() if len(several) > 1]
+    if same:
+        more = f" and {len(same) - 5} more" if len(same) > 5 else ""
+        print(f"names that differ only in case: {', '.join(same[:5])}{more}")
+
+
 # The class number of a video, -1 without a label; or those of all its labels, where a source has several a video.
 Numbers = int | tuple[int, ...]
 

@@ -59,6 +59,20 @@ class Packer:
             self._groups = [group for place, group in enumerate(self._groups) if self.part.has(place)]
         return [job for _, group in self._groups for job in group]
 
+    @property
+    def names(self) -> list[str]:
+        """The names of its shards, once the jobs are arranged."""
+        return [name for name, _ in self._groups]
+
+    def forget_lost(self) -> None:
+        """Let those videos be done again whose bytes are neither in a shard nor beside it any more."""
+        for name, group in self._groups:
+            if (self.out / name).exists() or (self.bucket and self.bucket.known(name)):
+                continue
+            for job in group:
+                if self._ready(job) and not self._source(job).exists():
+                    self.staging.forget(job.number)
+
     def jobs_of(self, part: Part) -> list[Job]:
         """The jobs of a part's shards, once they are arranged."""
         return [job for place, (_, group) in enumerate(self._groups) if part.has(place) for job in group]
@@ -117,13 +131,17 @@ class Packer:
                 about["class"] = self.classes[label]
             about |= several
             extension = "mp4"
-            in_place = job.mode == "copy" and not job.at
-            piece = Path(job.path) if in_place else self.staging.piece(job.number)
+            piece = self._source(job)
             if job.mode == "copy":
                 extension = os.path.splitext(job.path)[1].lower().lstrip(".")
                 extension = extension if extension in VIDEO_MEMBERS else "mp4"
-            data = self._inside(job) if in_place and job.size is not None else piece.read_bytes()
+            inside = job.size is not None and piece == Path(job.path)
+            data = self._inside(job) if inside else piece.read_bytes()
             yield {"__key__": f"{job.number:08d}", "json": to_json(about), extension: data}
+
+    def _source(self, job: Job) -> Path:
+        """The file with a video's bytes for its shard."""
+        return Path(job.path) if job.mode == "copy" and not job.at else self.staging.piece(job.number)
 
     def _inside(self, job: Job) -> bytes:
         """A video that is copied from one tar to another."""

@@ -10,7 +10,7 @@ from typing import Any
 from besnet.data.dataset import ClassNames
 from besnet.data.labels import classes_named
 from besnet.data.prepare.encode import settings as encode_settings
-from besnet.data.prepare.listing import Entry, Listing, Numbers, check_ids, number_labels
+from besnet.data.prepare.listing import Entry, Listing, Numbers, check_ids, number_labels, tell_same_but_case
 from besnet.data.prepare.object_storage import address_of
 from besnet.data.prepare.process_video import Job, Mode
 from besnet.data.prepare.sources import list_source
@@ -106,6 +106,7 @@ class Preparation:
 def planned(request: Request, listing: Listing) -> Preparation:
     """What has to be done for a listing. ValueError where it does not fit the request."""
     check_ids(listing.entries)
+    tell_same_but_case(listing.entries)
     if listing.objects and request.mode == "index":
         raise ValueError(f"{listing.root}: videos in object storage are not read in place: leave --index_only out")
     if request.mode != "encode" and any(entry.exact for entry in listing.entries):

@@ -10,16 +10,27 @@ import hashlib
 import json
 import os
 import shutil
+import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from besnet.data.cache_room import lock
 from besnet.data.manifest import Manifest
 from besnet.data.prepare.parts import Part, own_name, part_of_journal
 from besnet.data.prepare.process_video import Job, Outcome
 from besnet.files import Journal, write_text
+
+PATIENCE_SEC = 30.0
+
+
+class Busy(OSError):  # noqa: N818
+    """Another process keeps on writing here; the same command may succeed later."""
+
+    passing = True
 
 
 def plan_of(jobs: Sequence[Job], settings: dict[str, Any]) -> str:
@@ -78,14 +89,20 @@ class Staging:
             raise
 
     def _lock(self, path: Path, kind: int, who: str) -> None:
-        """Take a lock for as long as this process works here. A file system without locks is trusted."""
+        """Take a lock for as long as this process works here. A file system without locks is trusted.
+
+        Busy where another keeps it: one that is being ended, as of a pod that was replaced, is waited for.
+        """
         self._locks.append(file := os.open(path, os.O_CREAT | os.O_RDWR, 0o644))
-        try:
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{self.out}: {who} is writing here") from None
-        except OSError:
-            return
+        until_sec, waits = time.monotonic() + PATIENCE_SEC, False
+        while lock(file, kind | fcntl.LOCK_NB) is False:
+            if time.monotonic() > until_sec:
+                raise Busy(f"{self.out}: {who} is writing here")
+            if not waits:
+                print(f"besnet: {self.out}: {who} is writing here: waiting up to {PATIENCE_SEC:g} s for it to end",
+                      file=sys.stderr, flush=True)  # fmt: skip
+            waits = True
+            time.sleep(0.2)
 
     def _let_go(self) -> None:
         for file in self._locks:
@@ -159,6 +176,10 @@ class Staging:
 
     def __contains__(self, number: int) -> bool:
         return number in self._lines
+
+    def forget(self, number: int) -> None:
+        """What a job made is lost: it is done again."""
+        self._lines.pop(number, None)
 
     def outcome(self, number: int) -> Outcome | None:
         """What became of a job; None while it is not done."""

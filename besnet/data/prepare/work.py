@@ -39,10 +39,9 @@ def do_all(request: Request) -> Manifest:
     staging = Staging(request.out, preparation.plan)
     finished = False
     try:
-        if bucket:
-            bucket.restore(staging)
         packer = packer_of(request, preparation, staging, bucket=bucket)
         jobs = packer.arrange(preparation.jobs) if packer else preparation.jobs
+        restore(staging, packer, bucket)
         tell_unfinished(preparation.jobs, staging, packer)
         work(jobs, request, preparation, staging, packer)
         fault = staging.first_fault()
@@ -83,10 +82,9 @@ def do_part(request: Request, part: Part) -> None:
         return
     staging = Staging(request.out, preparation.plan, part)
     try:
-        if bucket:
-            bucket.restore(staging, part)
         packer = packer_of(request, preparation, staging, part, bucket)
         own = packer.arrange(preparation.jobs) if packer else [j for j in preparation.jobs if part.has(j.number)]
+        restore(staging, packer, bucket, part)
         work(own, request, preparation, staging, packer)
     finally:
         staging.close(finished=False)
@@ -119,6 +117,14 @@ def packer_of(
         staging.folder, preparation.entries, preparation.labels, preparation.classes, staging,
         request.videos_per_shard, part, bucket,
     )  # fmt: skip
+
+
+def restore(staging: Staging, packer: "Packer | None", bucket: Bucket | None, part: Part | None = None) -> None:
+    """Take over what is done, and nothing whose bytes are lost."""
+    if bucket and packer:
+        bucket.restore(staging, set(packer.names), part)
+    if packer:
+        packer.forget_lost()
 
 
 def work(
