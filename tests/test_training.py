@@ -1,5 +1,6 @@
 """Training runs: exact, resumable, the same whatever the workers; and they do learn."""
 
+import copy
 import os
 import signal
 import time
@@ -297,3 +298,23 @@ def test_biases_and_norms_do_not_decay() -> None:
     assert decaying["weight_decay"] == 0.1
     assert len(others["params"]) == 3
     assert others["weight_decay"] == 0
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_fused_update_is_the_one_by_one_one(optimizer: Any) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.BatchNorm1d(7), torch.nn.Linear(7, 3))
+    twin = copy.deepcopy(network)
+    recipe = Recipe(optimizer=optimizer, lr=0.001, weight_decay=0.05)
+    fused, plain = (recipe.build_optimizer(one) for one in (network, twin))
+    assert all(group["fused"] for group in fused.param_groups)
+    for group in plain.param_groups:
+        group.update(fused=False, foreach=False)
+    for _ in range(5):
+        x = torch.randn(16, 5)
+        for one, optimiser in ((network, fused), (twin, plain)):
+            optimiser.zero_grad()
+            one(x).square().mean().backward()
+            optimiser.step()
+    for own, other in zip(network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-6)
