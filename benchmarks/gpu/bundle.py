@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu.bundle ../shared/data/jhmdb build/gpu
 
-wheels/ for Python 3.12 that a host with PyTorch lacks, shards/ (and raw/, an index of files in videos/) of some J-HMDB
-videos at 128 pixels, and the weights of EfficientNet-Lite0. There:
+wheels/ for Python 3.11 and later that a host with PyTorch lacks, shards/ (and raw/, an index of files in videos/) of
+some J-HMDB videos at 128 pixels, and the weights of EfficientNet-Lite0. There:
 
     python3 -m pip install --no-index --no-deps --target site build/gpu/wheels/*.whl; export PYTHONPATH=site
 """
@@ -45,12 +45,12 @@ def main() -> None:
 
 
 def download(folder: Path) -> None:
-    """The wheels of what is installed here, for Python 3.12 on x86-64."""
+    """The wheels of what is installed here, for Python 3.11 and later on x86-64."""
     names = [f"{name}=={version(name)}" for name in WHEELS]
     platforms = [f"--platform={name}" for name in PLATFORMS]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     subprocess.run(
-        [*command, "--python-version=3.12", "--implementation=cp", *platforms, "--dest", str(folder), *names],
+        [*command, "--python-version=3.11", "--implementation=cp", *platforms, "--dest", str(folder), *names],
         check=True,
     )
 

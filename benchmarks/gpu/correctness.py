@@ -81,6 +81,8 @@ def evaluated(options: Options) -> Found:
         lines.append(
             promise(f"probabilities, GPU - CPU, {precision}, {bits} products", apart, said, holds, options.tiny)
         )
+    if not options.tiny:
+        lines.append(Line("peak memory of the evaluations", f"{torch.cuda.max_memory_allocated() / 2**20:.0f} MB"))
     return Found(lines)
 
 
