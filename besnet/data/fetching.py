@@ -15,6 +15,7 @@ from besnet.data.remote_transfer import Answer, Range, RemoteFile, Transfer, Unr
 
 ATTEMPTS = 5
 FIRST_PAUSE_SEC = 1.0  # doubled after each attempt, with jitter: hosts that failed together do not return together
+LONG_ANSWER_SEC, SHORT_ANSWER_SEC = 600.0, 60.0  # a list of a million names, or one fact
 GONE = (404, 410)
 PASSING = (408, 425, 429)  # of the codes that blame the request
 
@@ -63,10 +64,10 @@ def download_range(file: RemoteFile, offset: int, size: int, total: int, tally: 
     return bytes(transfer.data)
 
 
-def answer(file: RemoteFile, ask: Callable[[Any, str], Any]) -> Any:
+def answer(file: RemoteFile, ask: Callable[[Any, str], Any], within_sec: float = LONG_ANSWER_SEC) -> Any:
     """What `ask` returns, which is called with fsspec's file system and the path on it. Unreachable where no attempt
     succeeds."""
-    transfer = _fetch(file, lambda: Answer(file, ask), lambda _: True, Tally())
+    transfer = _fetch(file, lambda: Answer(file, ask, within_sec), lambda _: True, Tally())
     assert isinstance(transfer, Answer)
     return transfer.result
 

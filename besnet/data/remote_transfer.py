@@ -10,7 +10,6 @@ from typing import Any
 
 WINDOW_SEC = 30.0
 SLOWEST = 20_000  # bytes per second, over every window
-ANSWER_SEC = 600.0  # for what is no transfer of a known size: a list of a million names comes in many answers
 BLOCK = 1 << 20
 PIECE = 4 << 20  # of a range, where a file system returns all bytes or none: progress has to be seen
 
@@ -151,14 +150,14 @@ class Range(Transfer):
 class Answer(Transfer):
     """What a file system says."""
 
-    def __init__(self, file: RemoteFile, ask: Callable[[Any, str], Any]) -> None:
+    def __init__(self, file: RemoteFile, ask: Callable[[Any, str], Any], within_sec: float) -> None:
         super().__init__(file, 0)
-        self.ask = ask
+        self.ask, self.within_sec = ask, within_sec
         self.result: Any = None
 
     def wait(self) -> str:
-        self.thread.join(ANSWER_SEC)
-        return f"no answer within {ANSWER_SEC:g} s" if self.thread.is_alive() else ""
+        self.thread.join(self.within_sec)
+        return f"no answer within {self.within_sec:g} s" if self.thread.is_alive() else ""
 
     def get(self, path: str) -> None:
         self.result = self.ask(self.system, path)

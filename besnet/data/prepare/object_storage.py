@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from besnet.data.cache import PROTOCOLS
-from besnet.data.fetching import Unreachable, answer
+from besnet.data.fetching import SHORT_ANSWER_SEC, Unreachable, answer
 from besnet.data.remote_transfer import RemoteFile, opened
 
 
@@ -59,7 +59,7 @@ class ObjectStorage:
             system.invalidate_cache(path.rpartition("/")[0])
             return system.info(path)
 
-        return held(answer(RemoteFile(self.address, name), ask))
+        return held(answer(RemoteFile(self.address, name), ask, SHORT_ANSWER_SEC))
 
     def has(self, name: str) -> bool:
         """Whether there is such an object."""
@@ -68,7 +68,7 @@ class ObjectStorage:
             system.invalidate_cache(path.rpartition("/")[0])
             return system.exists(path)
 
-        return bool(answer(RemoteFile(self.address, name), ask))
+        return bool(answer(RemoteFile(self.address, name), ask, SHORT_ANSWER_SEC))
 
     def create(self, name: str, data: bytes) -> bool:
         """Write an object unless there is one, which storage decides for one of several writers; whether it was, also
@@ -82,7 +82,7 @@ class ObjectStorage:
             return True
 
         try:
-            return bool(answer(RemoteFile(self.address, name), ask))
+            return bool(answer(RemoteFile(self.address, name), ask, SHORT_ANSWER_SEC))
         except Unreachable:
             return True
 

@@ -45,10 +45,14 @@ class RemoteFolder:
         """Whether it is the address of one file."""
         return "" in self.objects
 
-    @property
-    def inventory(self) -> str:
-        """A hash of all that lies there."""
-        facts = [(name, held.size, held.tag) for name, held in self.objects.items()]
+    def inventory(self, out: Path | None) -> str:
+        """A hash of all that lies there but for `out`, which grows."""
+        written = f"{address_of(out) if out else ''}/"
+        facts = [
+            (name, held.size, held.tag)
+            for name, held in self.objects.items()
+            if not f"{self.root}/{name}".startswith(written)
+        ]
         return hashlib.blake2b(json.dumps([self.root, facts]).encode(), digest_size=16).hexdigest()
 
     def absent(self, path: str) -> str:

@@ -39,7 +39,7 @@ def list_source(
     remote = RemoteFolder(address)
     inside = RemoteFolder(address.rpartition("/")[0]) if remote.is_file else remote
     place = place_of(videos) if videos else inside
-    inventory = f"{remote.inventory} {place.inventory}" if isinstance(place, RemoteFolder) else ""
+    inventory = f"{remote.inventory(out)} {place.inventory(out)}" if isinstance(place, RemoteFolder) else ""
     if kept and inventory and kept.inventory == inventory:
         return kept
     with remote.lists() as lists:  # their copies; what is said of them is said of the address
