@@ -1,5 +1,6 @@
 """A preparation into object storage: the bytes of a local one, whatever is killed, lost or served wrong."""
 
+import errno
 import hashlib
 import shutil
 from collections.abc import Callable
@@ -9,11 +10,14 @@ from typing import Any
 import pytest
 
 from besnet.data import fetching
+from besnet.data.dataset import Shard
+from besnet.data.fetching import Unreachable
 from besnet.data.manifest import Manifest
 from besnet.data.prepare import bucket as buckets
 from besnet.data.prepare import prepare, prepare_part
 from besnet.data.prepare.bucket import Bucket
 from besnet.data.prepare.object_storage import address_of
+from besnet.data.row import hash_bytes
 from tests.prepared import SIZES, bytes_of
 from tests.s3_server import S3
 
@@ -100,6 +104,42 @@ def test_bytes_that_arrive_wrong_are_uploaded_again(
     assert len(times) == len(set(times)) + 1
     assert "; upload 2 of 2" in capsys.readouterr().err
     assert bytes_of(tmp_path / "bucket") == whole
+
+
+def test_a_refused_upload_is_tried_once_more_with_fresh_credentials(
+    tmp_path: Path, machine: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a full disk here is said at once."""
+    from fsspec.implementations.local import LocalFileSystem
+
+    shard = tmp_path / "0.tar"
+    shard.write_bytes(b"shard")
+    about, bucket = Shard("0.tar", 1, 5, hash_bytes(b"shard")), Bucket(f"file://{tmp_path}/bucket")
+    put, times = LocalFileSystem.put_file, []
+
+    def refused(self: Any, path1: str, path2: str, **more: Any) -> None:
+        times.append(path2)
+        if len(times) % 3:
+            raise PermissionError("expired")
+        put(self, path1, path2, **more)
+
+    monkeypatch.setattr(LocalFileSystem, "put_file", refused)
+    with pytest.raises(Unreachable, match="expired"):
+        bucket._upload(shard, "0.tar", about)
+    assert len(times) == 2
+    times.append("")
+    times.append("")
+    bucket._upload(shard, "0.tar", about)
+    assert (tmp_path / "bucket" / "0.tar").read_bytes() == b"shard"
+
+    def full(self: Any, *_: Any, **__: Any) -> None:
+        times.append("full")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(LocalFileSystem, "get_file", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*copy"):
+        fetching.download(f"file://{shard}", tmp_path / "copy", 5, about.hash, fetching.Tally())
+    assert times.count("full") == 1
 
 
 def test_another_preparation_there_is_not_overwritten(

@@ -1,6 +1,7 @@
 """Fetches one remote file, or a range of its bytes, or asks for an answer: every attempt ends, is tried again a few
 times with a line, and counts only with the bytes that are expected."""
 
+import errno
 import os
 import random
 import sys
@@ -17,6 +18,7 @@ ATTEMPTS = 5
 FIRST_PAUSE_SEC = 1.0  # doubled after each attempt, with jitter: hosts that failed together do not return together
 LONG_ANSWER_SEC, SHORT_ANSWER_SEC = 600.0, 60.0  # a list of a million names, or one fact
 GONE = (404, 410)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the disk here, which no attempt changes
 PASSING = (408, 425, 429)  # of the codes that blame the request
 
 
@@ -86,6 +88,9 @@ def _fetch(file: RemoteFile, begin: Callable[[], Transfer], fits: Callable[[Tran
         error = transfer.error
         if isinstance(error, Unranged):
             raise error
+        if isinstance(error, OSError) and error.errno in FULL:
+            transfer.discard()
+            raise OSError(error.errno, error.strerror, str(transfer.to))
         if not why and fits(transfer):
             return transfer
         transfer.discard()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from besnet.data import fetching
 from besnet.data.dataset import Shard
+from besnet.data.fetching import LONG_ANSWER_SEC
 from besnet.data.manifest import Manifest
 from besnet.data.prepare.copies import scratch_folder
 from besnet.data.prepare.listing import Listing
@@ -23,6 +24,7 @@ from besnet.data.prepare.parts import Part, listing_name, listing_text, read_lis
 from besnet.data.prepare.process_video import Outcome
 from besnet.data.prepare.request import Request
 from besnet.data.prepare.staging import Staging
+from besnet.data.remote_transfer import SLOWEST, RemoteFile
 
 BEGUN = "begun"  # ending of the mark of the part that lists the source
 LISTED_SEC, LOOK_AGAIN_SEC = 120.0, 5.0
@@ -146,16 +148,17 @@ class Bucket(ObjectStorage):
         return shard.path in held and held[shard.path].size == shard.size
 
     def _upload(self, path: Path, name: str, shard: Shard) -> None:
-        """Write an object until its bytes read back are those of the shard."""
-        check = path.with_name(f"{path.name}.check")
+        """Write an object until its bytes read back are those of the shard. Unreachable where no attempt succeeds."""
+        check, file = path.with_name(f"{path.name}.check"), RemoteFile(self.address, name)
         for attempt in range(1, fetching.ATTEMPTS + 1):
             try:
-                with self.named():
-                    self.system.put_file(str(path), f"{self.root}/{name}")
-                fetching.download(f"{self.address}/{name}", check, shard.size, shard.hash, fetching.Tally())
+                fetching.answer(
+                    file, lambda system, to: system.put_file(str(path), to), LONG_ANSWER_SEC + shard.size / SLOWEST
+                )
+                fetching.download(file.address, check, shard.size, shard.hash, fetching.Tally())
                 return
-            except OSError as error:
-                if attempt == fetching.ATTEMPTS:
+            except fetching.Unreachable as error:
+                if attempt == fetching.ATTEMPTS or not error.passing:
                     raise
                 print(f"besnet: {error}; upload {attempt + 1} of {fetching.ATTEMPTS}", file=sys.stderr, flush=True)
                 time.sleep(fetching.FIRST_PAUSE_SEC * 2 ** (attempt - 1))

@@ -1,8 +1,7 @@
 """A place in object storage, by its address: what lies there, reading and writing it. OSError names it."""
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +34,11 @@ class ObjectStorage:
         self.address = address.rstrip("/")
         if "::" in self.address:
             raise ValueError(f"{self.address}: not the address of one place")
-        with self.named():
-            try:
-                self.system, self.root = opened(self.address)
-            except ImportError as error:
-                hint = ": pip install 'besnet[s3]'" if address.startswith("s3:") else ""
-                raise ValueError(f"{self.address}: {error}{hint}") from None
+        try:
+            _, self.root = opened(self.address)
+        except ImportError as error:
+            hint = ": pip install 'besnet[s3]'" if address.startswith("s3:") else ""
+            raise ValueError(f"{self.address}: {error}{hint}") from None
 
     def held(self) -> dict[str, Held]:
         """All objects below by their names; the one object named "" where the address is that of an object."""
@@ -97,20 +95,12 @@ class ObjectStorage:
 
     def remove(self, names: Sequence[str]) -> None:
         """Remove objects."""
-        with self.named():
-            self.system.invalidate_cache()
-            self.system.rm([f"{self.root}/{name}" for name in names])
 
-    @contextmanager
-    def named(self) -> Iterator[None]:
-        """OSError with the address for whatever a file system of fsspec raises."""
-        try:
-            yield
-        except ValueError:
-            raise
-        except Exception as error:
-            line = (str(error).strip().splitlines() or [""])[0]
-            raise OSError(f"{self.address}: {type(error).__name__}: {line:.300}") from None
+        def rm(system: Any, path: str) -> None:
+            system.invalidate_cache()
+            system.rm([f"{path}/{name}" for name in names])
+
+        answer(RemoteFile(self.address), rm)
 
 
 def held(about: dict[str, Any]) -> Held:
