@@ -84,7 +84,8 @@ class Copies:
     """
 
     def __init__(self, jobs: Sequence[Job], workers: int, folder: Path) -> None:
-        self.folder, self.ahead, self.bound = folder, max(2, workers), cache_bytes()
+        self.folder, self.ahead = folder, max(2, workers)
+        self.bound = cache_bytes() if any(job.at for job in jobs) else 0
         self.tally, self.fetched = Tally(), 0
         self._copies: dict[tuple[str, int], Copy] = {}
         self._of: dict[int, tuple[str, int]] = {}
