@@ -16,6 +16,8 @@ from torch.utils.data import get_worker_info
 
 ALIGNED = 64  # bytes: any type of numbers may begin there
 
+Place = tuple[int, torch.dtype, tuple[int, ...]]  # of a tensor in a block: where it begins, its type and shape
+
 
 class Parcel:
     """Any object of plain values and tensors, packed; what arrives in the other process is the object itself."""
@@ -24,16 +26,14 @@ class Parcel:
         self.tensors: list[tuple[int, Tensor]] = []  # with where each begins
         self.size = 0
         stream = io.BytesIO()
-        pickler = pickle.Pickler(stream, protocol=pickle.HIGHEST_PROTOCOL)
-        pickler.persistent_id = self._place_of  # type: ignore[method-assign]
-        pickler.dump(content)
+        Packer(stream, self._place_of).dump(content)
         self.content = stream.getvalue()
         self.block = shared_block(self.size)
         for start, tensor in self.tensors:
             self.block[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape).copy_(tensor)
         self.tensors = []
 
-    def _place_of(self, value: object) -> tuple[int, torch.dtype, tuple[int, ...]] | None:
+    def _place_of(self, value: object) -> Place | None:
         """Where a tensor will lie in the block, its type and shape."""
         if not isinstance(value, Tensor):
             return None
@@ -45,17 +45,35 @@ class Parcel:
         return unpacked, (self.content, self.block)
 
 
-def unpacked(content: bytes, block: Tensor) -> object:
-    """The object of a parcel; its tensors are views of the block."""
+class Packer(pickle.Pickler):
+    """Pickles all but the tensors, of which it keeps what `place_of` gives."""
 
-    def tensor_at(place: tuple[int, torch.dtype, tuple[int, ...]]) -> Tensor:
+    def __init__(self, stream: io.BytesIO, place_of: Callable[[object], Place | None]) -> None:
+        super().__init__(stream, protocol=pickle.HIGHEST_PROTOCOL)
+        self.place_of = place_of
+
+    def persistent_id(self, value: object) -> Place | None:
+        """What stands for a value; None for what is pickled itself."""
+        return self.place_of(value)
+
+
+class Unpacker(pickle.Unpickler):
+    """The reverse; tensors are views of the block."""
+
+    def __init__(self, content: bytes, block: Tensor) -> None:
+        super().__init__(io.BytesIO(content))
+        self.block = block
+
+    def persistent_load(self, place: Place) -> Tensor:
+        """The tensor that lies there."""
         start, dtype, shape = place
         size = dtype.itemsize * torch.Size(shape).numel()
-        return block[start : start + size].view(dtype).view(shape)
+        return self.block[start : start + size].view(dtype).view(shape)
 
-    unpickler = pickle.Unpickler(io.BytesIO(content))
-    unpickler.persistent_load = tensor_at  # type: ignore[method-assign]
-    return unpickler.load()
+
+def unpacked(content: bytes, block: Tensor) -> object:
+    """The object of a parcel; its tensors are views of the block."""
+    return Unpacker(content, block).load()
 
 
 def shared_block(size: int) -> Tensor:
