@@ -51,7 +51,7 @@ def main() -> int:
         "--frame_interval_scales=[1]",
         "--variants=[]",
     ]
-    ran("lab", f"--config={written}", f"--out={asked.out}", "--variants=[]", *plan)
+    ran("lab", f"--config={written}", f"--out={asked.out}", *plan)
     results = json.loads((asked.out / "results.json").read_text())
     found = {control["name"]: control["top1"] for control in results["controls"]}
     for name, top1 in found.items():
