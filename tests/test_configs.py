@@ -31,9 +31,10 @@ def test_a_config_takes_a_step(config: Path, squares: Path, tmp_path: Path) -> N
     checkpoint = store.load(tmp_path)
     assert checkpoint["global_step"] == 1
     trained = rebuild(checkpoint)
-    # two blocks: one temporal layer in a basic block, two in a bottleneck
-    layers = {"basic": 2, "bottleneck": 4}[trained.config["model"].get("block", "bottleneck")]
-    assert trained.network.num_temporal_layers == (10 if backbone else layers), "the 1x1 layers of 5 blocks"
+    model = trained.config["model"]
+    # of Lite0's 16 blocks, the later ones have two 1x1 layers each; of a ResNet's two, one in a basic block
+    layers = 2 * (16 - model["taps_after"]) if backbone else {"basic": 2, "bottleneck": 4}[model["block"]]
+    assert trained.network.num_temporal_layers == layers
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
