@@ -91,7 +91,8 @@ def test_the_seeds_that_the_plan_asks_for_are_those_of_power() -> None:
     told = " ".join(EVIDENCE.split())
     assert f"spreads over seeds by {spread} points" in told
     assert f"5 seeds find {table[5][0]} points in 80 % of trials, 10 seeds find {table[10][0]}." in told
-    assert f"upper bound from three seeds ({upper} points), 10 seeds find {table[10][1]}, which" in told
+    assert f"80 % upper bound is {upper} points. With that spread, 10 seeds detect only differences" in told
+    assert f"differences of {table[10][1]} points or more" in told
 
 
 def test_how_often_the_statistics_are_wrong_is_what_was_simulated() -> None:
