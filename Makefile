@@ -3,8 +3,7 @@
 	bench-overhead gpu-bundle bench-gpu bench-gpu-small bench-statistics evidence \
 	evidence-durations evidence-small jhmdb jhmdb-fine-tuned weizmann prove-resume prove-networks prove-hosts \
 	prove-slurm prove-parts prove-stream prove-windowed bench-rare prove-doubts prove-loggers prove-learn prove-labels \
-	prove-spans prove-lab \
-	smoke-container api-docs
+	prove-spans prove-lab smoke-container api-docs
 
 PYTHON ?= python3
 JHMDB := ../shared/data/jhmdb
@@ -79,7 +78,7 @@ prove-hosts: .venv/ready ## two hosts (network namespaces), one killed or cut of
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_hosts --faults $(FAULTS)
 
 WEIZMANN ?= ../shared/data/weizmann
-prove-learn: .venv/ready ## besnet learn with no options on Weizmann as class folders; fails below 90 % on unseen people (half an hour; WEIZMANN=folder)
+prove-learn: .venv/ready ## besnet learn with no options on Weizmann as class folders; fails below 90 % on unseen people (half an hour)
 	$(BIN)/python -m benchmarks.prove_learn $(WEIZMANN)
 
 prove-labels: .venv/ready ## two figures in one picture, two labels: fails below a mAP of 90 % (an hour on two cores)
@@ -103,7 +102,7 @@ prove-slurm: .venv/ready ## Slurm on this machine warns a job and queues it agai
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_slurm_arrays
 
 CLIPS ?= 0
-prove-parts: .venv/ready ## prepare in parts, 20 of them killed, and from and to S3 (moto): the same bytes; two parts on two cores against one
+prove-parts: .venv/ready ## prepare in parts, 30 processes killed, and from and to S3 (moto): the same bytes; two parts on two cores against one
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_parts.py tests/test_bucket.py tests/test_remote_source.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.prove_parts --jhmdb $(JHMDB) --clips $(CLIPS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.parts_speed
@@ -138,7 +137,7 @@ jhmdb-fine-tuned: jhmdb ## BesNet on the same network, fine-tuned: an hour on on
 	$(BIN)/besnet evaluate --ckpt_path runs/jhmdb_lite0 --baseline runs/jhmdb_probe
 
 FOLDS := daria,denis,eli ido,ira,lena lyova,moshe,shahar
-weizmann: .venv/ready ## three folds of three unseen people, fine-tuned from ImageNet weights: prints top-1; fails below 92 %
+weizmann: .venv/ready ## three folds of three unseen people, fine-tuned from ImageNet weights: prints top-1; fails below 92 % (half an hour)
 	for people in $(FOLDS); do $(BIN)/besnet prepare $(WEIZMANN)/index.csv data/weizmann/$$people --copy \
 	  --group person --test person=$$people || exit 1; done
 	$(BIN)/python -m benchmarks.folds --config configs/weizmann_lite0.yaml --data $(addprefix data/weizmann/,$(FOLDS)) \

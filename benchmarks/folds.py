@@ -2,8 +2,9 @@
 
     python -m benchmarks.folds --config configs/weizmann_lite0.yaml --data data/weizmann/fold* --out runs/weizmann
 
-A run that is finished is not trained again, and one that was killed resumes. With --baselines, one evaluation for each
-fold, it prints the paired difference to them, too. Every test video is in one fold alone.
+A run that is finished is not trained again, one that was killed resumes, and other settings need another --out. With
+--baselines, one evaluation for each fold, it prints the paired difference to them, too. Every test video is in one fold
+alone.
 """
 
 import argparse
@@ -18,12 +19,13 @@ from besnet.evaluation.stored import RESULTS, read_evaluation
 
 
 def evaluated(run: Path, words: list[str]) -> Path:
-    """The evaluation of a run that is trained if it is not yet."""
+    """The evaluation of a run. A finished one is not trained again; other settings are refused."""
     results = run / "results"
-    if not (results / RESULTS).exists():
-        code = cli.run("train", [*words, f"--out={run}"])
-        if code or (code := cli.run("evaluate", [f"--ckpt_path={run}", f"--out={results}"])):
-            raise SystemExit(code)
+    code = cli.run("train", [*words, f"--out={run}"])
+    if not code and not (results / RESULTS).exists():
+        code = cli.run("evaluate", [f"--ckpt_path={run}", f"--out={results}"])
+    if code:
+        raise SystemExit(code)
     return results
 
 

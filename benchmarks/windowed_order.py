@@ -1,7 +1,7 @@
 """The demo's network trained in the windowed order of remote shards, and in the global one: is the accuracy the same?
 
     make prove-windowed                                     # three seeds each: half an hour on two cores
-    python -m benchmarks.windowed_order --quick             # one epoch of two seeds, to see that every step runs
+    python -m benchmarks.windowed_order --quick             # one epoch, to see that every step runs
 
 The stick figures lie in shards of 12 videos, of which the windowed order mixes 4 at a time. A lab trains both. Exit
 code 1 unless the mean of the windowed order differs from that of the global one by at most the spread of its seeds.
