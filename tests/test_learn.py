@@ -107,12 +107,19 @@ def test_left_and_right_are_never_mirrored(squares: Path) -> None:
     assert reads_left_and_right(Manifest.load(squares))
 
 
-def test_the_most_right_answers_win_and_ties_go_to_the_simpler(monkeypatch: pytest.MonkeyPatch) -> None:
-    shares = {"first": 0.5, "second": 0.5, "third": 0.75}
-    monkeypatch.setattr(Candidate, "top1", property(lambda self: shares[self.name]))
-    made = [Candidate(name, Path(), lambda split, folder: None, lambda: None) for name in shares]  # type: ignore[arg-type,return-value]
-    assert better(made[:2]).name == "first"
+def test_the_most_right_answers_win_and_of_equal_ones_the_more_probable(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = {"first": (0.5, 1.0), "second": (0.5, 0.9), "third": (0.75, 2.0)}
+    monkeypatch.setattr(Candidate, "top1", property(lambda self: figures[self.name][0]))
+    monkeypatch.setattr(Candidate, "nll", property(lambda self: figures[self.name][1]))
+    made = [Candidate(name, Path(), lambda split, folder: None, lambda: None) for name in figures]  # type: ignore[arg-type,return-value]
+    assert better(made[:2]).name == "second"
     assert better(made).name == "third"
+
+
+@pytest.mark.parametrize(("length_sec", "interval"), [(0.3, 1), (1.33, 2), (2.4, 3), (60.0, 3)])
+def test_clips_fit_into_the_videos(length_sec: float, interval: int) -> None:
+    made = Choices(Path("a"), Path("b"), Path("c"), Path("d"), True, 1, 20, 100, 20, length_sec, True)
+    assert yaml.safe_load(config_text(made))["data"]["clip"]["frame_interval"] == interval
 
 
 @pytest.fixture(scope="module")
@@ -157,8 +164,8 @@ def test_the_config_is_whole_and_commented(learned: Path) -> None:
     config = yaml.safe_load(text)
     assert config["trainer"]["max_epochs"] == 2
     assert config["data"]["crop"]["flip"] == 0, "left and right are not mirrored"
-    for start in (None, Path("probe/model")):
-        made = Choices(Path("a"), Path("b"), Path("c"), Path("d's"), start, 1, 20, 100, 20, True, False, 7)
+    for lite in (False, True):
+        made = Choices(Path("a"), Path("b"), Path("c"), Path("d's"), lite, 1, 20, 100, 20, 2.5, True, 7)
         parsed = yaml.safe_load(config_text(made))
         assert parsed["out"] == "d's"
         assert parsed["data"]["val_videos"] == 20
@@ -216,7 +223,7 @@ def test_a_probe_is_learned_from_pretrained_features_and_a_split_is_obeyed(
     assert given.temperature is not None
     assert given.trained.model["backbone"] == candidates.BACKBONE
     config = yaml.safe_load((out / "config.yaml").read_text())
-    assert config["pretrained"] in {str(out / "probe" / name / "model") for name in candidates.LOOKS}
+    assert config["pretrained"] == "lite"
     assert "linear probe on whole" in said
     assert "linear probe on crops" in said
     assert cli.run("learn", [*words, "--all"]) == 0

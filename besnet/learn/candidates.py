@@ -15,7 +15,7 @@ from besnet.evaluation.average_precision import average_precisions, mean_of_know
 from besnet.evaluation.evaluate import evaluate
 from besnet.evaluation.probabilities import SMALLEST
 from besnet.evaluation.stored import Evaluation, read_evaluation
-from besnet.evaluation.tempering import fit_temperature
+from besnet.evaluation.tempering import fit_temperature, tempered
 from besnet.evaluation.thresholds import best_thresholds
 from besnet.evaluation.views import settings
 from besnet.predict.export import contract, metrics
@@ -73,13 +73,15 @@ class Candidate:
 
     @property
     def nll(self) -> float:
-        """The mean of -log(probability) of the validation videos; of all their classes where they have several."""
+        """The mean of -log(probability) of the validation videos, after calibration on them; of all their classes where
+        they have several."""
         if self.results.multi_label:
             shares = self.results.probabilities.mean(axis=1)
             right = np.where(self.results.labels > 0, shares, 1 - shares)
             return float(-np.log(np.maximum(right, SMALLEST)).mean())
         probabilities, labels = self.results.labelled()
-        own = np.take_along_axis(probabilities, labels[:, None], axis=1)
+        calibrated = tempered(probabilities, fit_temperature(probabilities, labels))
+        own = np.take_along_axis(calibrated, labels[:, None], axis=1)
         return float(-np.log(np.maximum(own, SMALLEST)).mean())
 
 
@@ -130,12 +132,12 @@ def trained(run: Path, data: Path, workers: int) -> Candidate:
 
 
 def better(candidates: Sequence[Candidate], what: str = "top-1") -> Candidate:
-    """The one with the highest top-1 (or mAP) on the validation videos; of equal ones the first, which is the
-    simplest."""
-    chosen = max(candidates, key=lambda candidate: candidate.top1)
+    """The one with the highest top-1 (or mAP) on the validation videos; of equal ones that with the lowest
+    -log(probability)."""
+    chosen = max(candidates, key=lambda candidate: (candidate.top1, -candidate.nll))
     if len(candidates) > 1:
-        told = ", ".join(f"{one.name} {percent(one.top1)}" for one in candidates)
-        print(f"\n{what} on the validation videos: {told}: the {chosen.name} is kept")
+        told = ", ".join(f"{one.name} {percent(one.top1)} ({one.nll:.3f})" for one in candidates)
+        print(f"\n{what} on the validation videos (-log(probability)): {told}: the {chosen.name} is kept")
     return chosen
 
 

@@ -5,29 +5,31 @@ from pathlib import Path
 
 from besnet.text import visible
 
-FRAMES = 8
-FROZEN = 11  # blocks: those at a sixteenth of the picture's size and above
+FRAMES = 8  # from scratch
+FROZEN = 5  # blocks of the pretrained network: those that work at an eighth of the picture's size, or above
+CLIP_FRAMES, CLIP_FPS = 12, 25
+LARGEST_INTERVAL = 3  # frames at CLIP_FPS: a clip of 1.4 s
 
 
 @dataclass(frozen=True)
 class Choices:
     """What is chosen for one data set.
 
-    start: model folder that the training starts from; None from scratch. frames that are mirrored where nothing in the
-    names of the classes speaks of left and right.
+    lite: whether the training starts from ImageNet's EfficientNet-Lite0; otherwise from scratch. length_sec: the median
+    of the training videos. mirror: whether half of the clips are mirrored.
     """
 
     source: Path
     out: Path
     data: Path
     run: Path
-    start: Path | None
+    lite: bool
     seed: int
     minutes: float
     train_videos: int
     val_videos: int
+    length_sec: float
     mirror: bool
-    whole: bool = True
     epochs: int = 1
     multi_label: bool = False
 
@@ -35,6 +37,11 @@ class Choices:
     def batch_size(self) -> int:
         """Clips of a step: at least one step per epoch, and several where there are videos for it."""
         return max(1, min(8, self.train_videos // 4))
+
+    @property
+    def frame_interval(self) -> int:
+        """The distance of the frames of a clip, counted at CLIP_FPS: a clip fits into half of the videos."""
+        return max(1, min(LARGEST_INTERVAL, int(self.length_sec * CLIP_FPS / CLIP_FRAMES)))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -53,7 +60,7 @@ out: {quoted(choices.run)}
     flip = f"{0.5 if choices.mirror else 0.0}  # {'' if choices.mirror else 'none: '}" + (
         "half of the clips are mirrored" if choices.mirror else "a class speaks of left or right"
     )
-    body = fine_tuning(choices, flip) if choices.start is not None else from_scratch(choices, flip)
+    body = fine_tuning(choices, flip) if choices.lite else from_scratch(choices, flip)
     every = max(1, choices.epochs // 10)
     return f"""{head}{body}
 saving: {{every_steps: 100, every_minutes: 2, keep: 2, keep_best: 1}}  # the best validation: folder best
@@ -67,43 +74,47 @@ trainer:
 
 
 def fine_tuning(choices: Choices, flip: str) -> str:
-    """From the linear probe: the upper half of the network learns, its last layer is the probe's."""
-    whole, crops = "kind: whole  # nothing at the edge is cut off", "kind: jitter  # squares; `whole` cuts nothing off"
-    crop = whole if choices.whole else f"{crops}\n    short_side: [1.0, 1.25]"
-    views = "{num_clips: 2, num_crops: 1}" if choices.whole else "{num_clips: 1, num_crops: 3}"
+    """From ImageNet: the upper blocks learn, with taps in time, and a new last layer learns faster."""
     return f"""\
-pretrained: {quoted(choices.start)}  # ImageNet's features with a last layer for these classes
+pretrained: lite  # ImageNet's EfficientNet-Lite0
 
 model:
   backbone: tf_efficientnet_lite0
   inflation: centre  # starts as the 2D network on every frame, and learns to look at its neighbours
   dilations: [1, 2]
   temporal_padding: replicate
-  taps_after: {FROZEN}  # what is frozen sees single frames, at a third of the cost
+  taps_after: {FROZEN}  # what is frozen sees single frames
   frozen_bn: true  # a few videos have no statistics of their own
+  dropout: 0.5
 
 data:
   folder: {quoted(choices.data)}
-  clip: {{num_frames: {FRAMES}, sampling: uniform}}  # frames spread over the whole video
+  clip:  # {CLIP_FRAMES * choices.frame_interval / CLIP_FPS:.1f} s; more where what happens takes longer
+    num_frames: {CLIP_FRAMES}
+    frame_interval: {choices.frame_interval}
+    target_fps: {CLIP_FPS}
+    speed: [0.8, 1.25]  # a clip is shown slower or faster
   crop:
-    {crop}
+    kind: whole  # nothing at the edge is cut off
     flip: {flip}
-  crop_size: {224 if choices.whole else 192}
+  crop_size: 192  # pixels of the longer side
   batch_size: {choices.batch_size}
   workers: 2
   val_videos: {choices.val_videos}
 
 recipe:
   optimizer: adamw
-  lr: 0.0001
+  lr: 0.0005
+  lr_batch: {choices.batch_size}  # the batch that this learning rate is for
   weight_decay: 0.05
-  warmup_epochs: 1
+  warmup_epochs: {max(1, choices.epochs // 10)}
   label_smoothing: {0.0 if choices.multi_label else 0.1}
-  freeze: {FROZEN}  # the stem and {FROZEN} of 16 blocks stay; fewer: slower, and better with many videos
+  freeze: {FROZEN}  # the stem and {FROZEN} of 16 blocks stay; more: faster, fewer: better with many videos
   layer_decay: 0.8
+  head_lr: 5
   ema: 0.98  # the average of the last weights is evaluated
 
-evaluation: {views}
+evaluation: {{num_clips: 5, num_crops: 1}}
 """
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import yaml
 
 from besnet.checkpoints import model_folder
@@ -63,8 +64,8 @@ def learn(
     """Train a network on your own videos, with one command.
 
     Holds out validation by recording where the source has no split, prepares the videos, fits a linear probe on
-    pretrained features, fine-tunes from it within the minutes, keeps the better of both by validation, calibrates it,
-    evaluates it on the test split, and writes a page and a model folder. A killed command resumes.
+    pretrained features, fine-tunes the network within the minutes, keeps the better of both by validation, calibrates
+    it, evaluates it on the test split, and writes a page and a model folder. A killed command resumes.
 
     Args:
         source: class folders, with or without train, val, test; or a table label,path[,split][,group].
@@ -149,27 +150,26 @@ class Learning:
         if config.exists():
             print(f"\n{config} is there: it is used as it stands")
         else:
-            write_text(config, config_text(self.choices(candidates[0] if candidates else None)))
+            write_text(config, config_text(self.choices()))
             print(f"wrote {config}")
         if yaml.safe_load(config.read_text())["trainer"]["max_epochs"] < LEAST_EPOCHS and candidates:
             print(f"no fine-tuning: less than {LEAST_EPOCHS} epochs fit into what is left of {self.minutes:g} minutes")
             return 0
-        print(f"\n{'2. fine-tuning, from the probe' if candidates else 'training'}", flush=True)
+        print(f"\n{'2. fine-tuning' if candidates else 'training'}", flush=True)
         code = self.train([f"--config={config}", f"--out={run}"])
         if not code:
             candidates.append(trained_network(run, self.manifest.folder, self.workers))
             candidates[-1].evaluate("val", candidates[-1].validation)
         return code
 
-    def choices(self, probe: Candidate | None) -> Choices:
-        """The settings of a training that starts from a probe or from scratch, as long as the minutes allow."""
-        start = probe.validation / "model" if probe else None
-        whole = probe is None or probe.look is None or bool(probe.look.input.whole)
-        train, val = (len(self.manifest.select(split)) for split in ("train", "val"))
-        flip = not reads_left_and_right(self.manifest)
+    def choices(self) -> Choices:
+        """The settings of a training from Lite0 or from scratch, as long as the minutes allow."""
+        rows = self.manifest.select("train")
+        length_sec = float(np.median([self.manifest[int(row)].duration_sec for row in rows]))
         made = Choices(
-            self.source, self.out, self.manifest.folder, self.out / "run", start, self.seed, self.minutes, train, val,
-            flip, whole, multi_label=self.manifest.multi_label,
+            self.source, self.out, self.manifest.folder, self.out / "run", self.lite, self.seed, self.minutes,
+            len(rows), len(self.manifest.select("val")), length_sec, not reads_left_and_right(self.manifest),
+            multi_label=self.manifest.multi_label,
         )  # fmt: skip
         if not self.minutes:
             return made
@@ -192,7 +192,7 @@ def figure_of(manifest: Manifest) -> str:
 
 def finish(out: Path, candidates: list[Candidate], manifest: Manifest, root: Path) -> None:
     """Calibrate and evaluate the better network, write the model folder and say what comes next."""
-    chosen, first = better(candidates, figure_of(manifest)), candidates[0]
+    chosen = better(candidates, figure_of(manifest))
     fitted = fitted_on(chosen)
     split = "test" if len(manifest.select("test", state=None)) else "val"
     notes = {"test": "\n3. test", "val": "\nNo test split: these are the validation videos, which chose the settings:"}
@@ -202,8 +202,8 @@ def finish(out: Path, candidates: list[Candidate], manifest: Manifest, root: Pat
     write_model(model_folder.read(refitted) if refitted.is_dir() else chosen.load(), out / "model", fitted)
     about: dict[str, Any] = {"tuned": chosen.look is None, **fitted, "root": str(root)}
     about |= {"look": None, "strength": None, "name": manifest.name}
-    if first.look is not None:
-        about |= {"look": first.look.name, "strength": first.load().trained.config["probe"]["strength"]}
+    if chosen.look is not None:
+        about |= {"look": chosen.look.name, "strength": chosen.load().trained.config["probe"]["strength"]}
     write_json(out / DONE, stamp("learn") | about)
     print(f"""
 calibrated on the validation videos: {said_of(fitted)}
@@ -225,21 +225,19 @@ def retrained(out: Path, train: Train, seed: int, workers: int) -> int:
     manifest = prepare(folder / "index.csv", folder / "data", root, chosen["name"],
                        multi_label=Manifest.load(out / "data").multi_label, short_side=SHORT_SIDE)  # fmt: skip
     split = "test" if len(manifest.select("test", state=None)) else None
-    mirror = Learning(out, out, manifest, True, 0, seed, workers, train).mirror
-    network = trained_network(folder / "run", manifest.folder, workers)
-    words = [f"--data.folder={manifest.folder}", f"--out={folder / 'run'}", *UNVALIDATED]
-    if chosen["look"] is not None:
-        view, strengths = LOOKS[chosen["look"]], [chosen["strength"]]
-        probe = linear_probe(manifest.folder, folder / "probe", view, mirror, workers, strengths)
-        probe.evaluate(split, probe.validation)
-        words.append(f"--pretrained={probe.validation / 'model'}")
-        network = network if chosen["tuned"] else probe
-    if network.look is None:
+    if chosen["tuned"]:
+        network = trained_network(folder / "run", manifest.folder, workers)
+        words = [f"--data.folder={manifest.folder}", f"--out={folder / 'run'}", *UNVALIDATED]
         code = train([f"--config={out / 'config.yaml'}", *words])
         if code:
             return code
         if split:
             network.evaluate(split, folder / "results")
+    else:
+        mirror = Learning(out, out, manifest, True, 0, seed, workers, train).mirror
+        view, strengths = LOOKS[chosen["look"]], [chosen["strength"]]
+        network = linear_probe(manifest.folder, folder / "probe", view, mirror, workers, strengths)
+        network.evaluate(split, network.validation)
     fitted: Fitted = {"thresholds": chosen["thresholds"]} if "thresholds" in chosen else {}
     write_model(network.load(), folder / "model", fitted or {"temperature": chosen["temperature"]})
     if not split:
