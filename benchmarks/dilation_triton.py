@@ -12,8 +12,9 @@ ROWS, OUTPUTS, INPUTS = 64, 64, 32  # of a block
 
 @triton.jit
 def _kernel(  # type: ignore[no-untyped-def]  # triton reads the arguments
-    x, weight, y, dilations, shares, rows, frames, pixels, inputs, outputs, count,
-    replicate: tl.constexpr, block_rows: tl.constexpr, block_outputs: tl.constexpr, block_inputs: tl.constexpr,
+    x, weight, y, dilations, shares, rows, frames, pixels, outputs,
+    inputs: tl.constexpr, count: tl.constexpr, replicate: tl.constexpr,
+    block_rows: tl.constexpr, block_outputs: tl.constexpr, block_inputs: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0) * block_rows + tl.arange(0, block_rows)
     output = tl.program_id(1) * block_outputs + tl.arange(0, block_outputs)
@@ -56,7 +57,8 @@ def gathered_product(x: Tensor, weight: Tensor, terms: Terms, padding: TemporalP
     shares = torch.tensor([float(a) for _, a in terms], dtype=torch.float32, device=x.device)
     grid = (triton.cdiv(len(flat), ROWS), triton.cdiv(outputs, OUTPUTS))
     _kernel[grid](
-        flat, taps, y, dilations, shares, len(flat), frames, height * width, inputs, outputs, len(terms),
-        replicate=padding == "replicate", block_rows=ROWS, block_outputs=OUTPUTS, block_inputs=INPUTS,
+        flat, taps, y, dilations, shares, len(flat), frames, height * width, outputs,
+        inputs=inputs, count=len(terms), replicate=padding == "replicate",
+        block_rows=ROWS, block_outputs=OUTPUTS, block_inputs=INPUTS,
     )  # fmt: skip
     return y.view(batch, frames, height, width, outputs).permute(0, 4, 1, 2, 3)

@@ -43,9 +43,6 @@ def prove(folder: Path, runs: Path, draw: list[str], train: list[str]) -> tuple[
     for name, data in (("several", "prepared"), ("one", "prepared_one")):
         besnet("train", "--config", CONFIG, "--out", runs / name, "--data.folder", folder / data, *train)
     data = ["--data", folder / "prepared"]
-    besnet(
-        "evaluate", "--ckpt_path", runs / "several", *data, "--split", "val", "--out", runs / "several" / "validation"
-    )
     several = runs / "several"
     besnet("evaluate", "--ckpt_path", several, *data, "--split", "val", "--out", several / "validation")
     besnet("evaluate", "--ckpt_path", several, *data, "--out", several / "test")
