@@ -8,7 +8,7 @@ WORKDIR /src
 RUN python -m venv /opt/besnet
 COPY constraints.txt pyproject.toml ./
 RUN mkdir besnet && touch besnet/__init__.py README.md \
-    && /opt/besnet/bin/pip install --no-cache-dir --constraint constraints.txt '.[export]' \
+    && /opt/besnet/bin/pip install --no-cache-dir --constraint constraints.txt '.[export,s3,gcs]' \
     && /opt/besnet/bin/pip uninstall --yes besnet
 
 FROM ${BASE_IMAGE} AS code

@@ -17,8 +17,8 @@ import pytest  # noqa: E402
 from besnet.data import fetching  # noqa: E402
 from besnet.data.prepare import prepare  # noqa: E402
 from tests import moving_squares  # noqa: E402
+from tests.bucket_servers import RUNNING, BucketServer  # noqa: E402
 from tests.prepared import SIZES, bytes_of  # noqa: E402
-from tests.s3_server import S3, running  # noqa: E402
 
 # They take minutes, and start first: else one process waits for the other at the end.
 LONGEST = ("test_prove_resume.py", "test_docs.py", "test_exit_codes.py", "test_gpu_benchmark.py", "test_lab.py")
@@ -57,10 +57,10 @@ def whole(table: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, st
     return bytes_of(out)
 
 
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[S3]:
-    """A bucket of an S3 server on the loopback."""
-    with running() as server:
+@pytest.fixture(scope="session", params=RUNNING)
+def bucket_server(request: pytest.FixtureRequest) -> Iterator[BucketServer]:
+    """A bucket of a server on the loopback, of each kind."""
+    with RUNNING[request.param]() as server:
         yield server
 
 

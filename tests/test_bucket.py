@@ -3,11 +3,12 @@
 import errno
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from besnet.data import fetching
 from besnet.data.dataset import Shard
@@ -18,8 +19,8 @@ from besnet.data.prepare import prepare, prepare_part
 from besnet.data.prepare.bucket import Bucket
 from besnet.data.prepare.object_storage import address_of
 from besnet.data.row import hash_bytes
+from tests.bucket_servers import BucketServer
 from tests.prepared import SIZES, bytes_of
-from tests.s3_server import S3
 
 
 def stored(address: str) -> dict[str, str]:
@@ -33,8 +34,10 @@ def stored(address: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def s3(s3_server: S3) -> str:
-    return s3_server.address
+def memory() -> Iterator[str]:
+    """A third file system of fsspec, which is in no way special here."""
+    yield "memory://videos"
+    MemoryFileSystem.store.clear()
 
 
 def test_an_address_is_known_by_its_protocol() -> None:
@@ -43,21 +46,32 @@ def test_an_address_is_known_by_its_protocol() -> None:
     assert [address_of(Path(name)) for name in ("data/x", "/data/s3:/x", "c:/x", "ftp://x")] == [None] * 4
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_what_was_prepared_there_is_trained_from_there(
-    s3: str, table: Path, machine: Callable[[str], None], tmp_path: Path
-) -> None:
-    prepare(table, Path(f"{s3}/one"), **SIZES)  # type: ignore[arg-type]
-    place = Bucket(f"{s3}/one")
-    folder = tmp_path / "data"
+def check_round_trip(address: str, table: Path, folder: Path, shards: Path, whole: dict[str, str]) -> None:
+    """What is prepared there is trained from there."""
+    prepare(table, Path(f"{address}/one"), **SIZES)  # type: ignore[arg-type]
+    assert stored(f"{address}/one") == whole
+    place = Bucket(f"{address}/one")
     folder.mkdir()
     for name in buckets.MANIFEST:
-        (folder / name).write_bytes(place.read(name).replace(b'"root": "."', f'"root": "{s3}/one"'.encode()))
+        (folder / name).write_bytes(place.read(name).replace(b'"root": "."', f'"root": "{address}/one"'.encode()))
     manifest = Manifest.load(folder)
     for alone in (False, True):
-        shutil.rmtree(tmp_path / "first" / "shards", ignore_errors=True)
+        shutil.rmtree(shards, ignore_errors=True)
         with manifest.open(3, alone=alone) as reader:
             assert len(reader) == 16
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_was_prepared_there_is_trained_from_there(
+    bucket_server: BucketServer, table: Path, machine: Callable[[str], None], tmp_path: Path, whole: dict[str, str]
+) -> None:
+    check_round_trip(bucket_server.address, table, tmp_path / "data", tmp_path / "first" / "shards", whole)
+
+
+def test_any_file_system_of_fsspec_will_do(
+    memory: str, table: Path, machine: Callable[[str], None], tmp_path: Path, whole: dict[str, str]
+) -> None:
+    check_round_trip(memory, table, tmp_path / "data", tmp_path / "first" / "shards", whole)
 
 
 def test_the_last_call_says_what_is_left_and_lost_shards_are_made_again(

@@ -19,12 +19,12 @@ from pathlib import Path
 from besnet.data import cache_room
 from besnet.data.cache_room import Full, lock, locked, make_room
 from besnet.data.fetching import Tally, Unreachable, download, download_range
+from besnet.data.file_systems import PROTOCOLS
 from besnet.data.remote_transfer import RemoteFile, Unranged
 from besnet.data.row import MAX_FILE_BYTES, Row, hash_bytes
 
 FAILURE_SEC = 300.0  # for which a shard that could not be fetched is not requested again
 _failures: dict[Path, tuple[float, str]] = {}
-PROTOCOLS = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "hf", "file", "memory")
 
 
 def cache_folder() -> Path:

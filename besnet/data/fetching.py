@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from besnet.data.file_systems import status_of
 from besnet.data.paths import hash_file
 from besnet.data.remote_transfer import Answer, Range, RemoteFile, Transfer, Unranged, WholeFile
 
@@ -95,9 +96,9 @@ def _fetch(file: RemoteFile, begin: Callable[[], Transfer], fits: Callable[[Tran
             return transfer
         transfer.discard()
         why = why or f"is not {file.expected} (size or hash differ)"
-        code = _status(error)
-        refused = isinstance(error, PermissionError) or (400 <= code < 500 and code not in PASSING)
-        if isinstance(error, FileNotFoundError) or code in GONE or (refused and reopened):
+        code = status_of(error)
+        refused = 400 <= code < 500 and code not in PASSING
+        if isinstance(error, ImportError) or code in GONE or (refused and reopened):
             passing = False
             break
         if refused:  # credentials expire
@@ -105,17 +106,3 @@ def _fetch(file: RemoteFile, begin: Callable[[], Transfer], fits: Callable[[Tran
             reopened = True
     tally.failed += 1
     raise Unreachable(f"{file.address}: {why}", passing)
-
-
-def _status(error: BaseException | None) -> int:
-    """The HTTP status that a file system's error stands for (aiohttp's, gcsfs's, that behind s3fs's); 0 without one."""
-    for found in (getattr(error, "status", None), getattr(error, "code", None) if _of("gcsfs", error) else None):
-        if isinstance(found, int):
-            return found
-    answer = getattr(error.__cause__ if error else None, "response", None)
-    found = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(answer, dict) else None
-    return found if isinstance(found, int) else 0
-
-
-def _of(package: str, error: BaseException | None) -> bool:
-    return type(error).__module__.partition(".")[0] == package

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from besnet.data.file_systems import fetch_options, opened
+
 WINDOW_SEC = 30.0
 SLOWEST = 20_000  # bytes per second, over every window
 BLOCK = 1 << 20
@@ -16,14 +18,6 @@ PIECE = 4 << 20  # of a range, where a file system returns all bytes or none: pr
 
 class Unranged(ValueError):  # noqa: N818
     """A server that sends whole files only."""
-
-
-def opened(address: str) -> tuple[Any, str]:
-    """fsspec's file system for an address, and the path on it."""
-    from fsspec.core import url_to_fs
-
-    found: tuple[Any, str] = url_to_fs(address, **({"auto_mkdir": True} if address.startswith("file:") else {}))
-    return found
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ class Transfer:
         self.file, self.size = file, size
         self.data = bytearray()
         self.to = Path(os.devnull)
-        self.count = 0
+        self.count = self.before = 0
         self.stopped = False
         self.error: Exception | None = None
         self.system: Any = None
@@ -75,6 +69,7 @@ class Transfer:
     def run(self) -> None:
         try:
             self.system, root = opened(self.file.place)
+            self.system.invalidate_cache()  # others write there, too
             self.get(f"{root}/{self.file.name}" if self.file.name else root)
         except Exception as error:  # every file system of fsspec raises its own
             self.error = error
@@ -92,12 +87,16 @@ class Transfer:
         if self.system is not None:
             type(self.system).clear_instance_cache()
 
+    def begins(self) -> None:
+        """Called when the file's first byte comes next: a library may try again by itself."""
+        self.before = self.count
+
     def arrived(self, more: int) -> None:
         """Called with every piece; an error here ends the transfer."""
         self.count += more
         if self.stopped:
             raise TimeoutError("too slow")
-        if self.count > self.size:
+        if self.count - self.before > self.size:
             raise ValueError(f"is not {self.file.expected}: it is larger")
 
 
@@ -114,10 +113,13 @@ class WholeFile(Transfer):
         transfer = self
 
         class Watch(Callback):
+            def set_size(self, size: int | None) -> None:
+                transfer.begins()
+
             def relative_update(self, inc: int = 1) -> None:
                 transfer.arrived(inc)
 
-        self.system.get_file(path, str(self.to), callback=Watch())
+        self.system.get_file(path, str(self.to), callback=Watch(), **fetch_options(self.system))
 
     def discard(self) -> None:
         self.to.unlink(missing_ok=True)

@@ -41,7 +41,8 @@ def prepare(
             folder with UCF101's or HMDB51's official split files, the folder with Something-Something's JSON files, a
             folder of WebDataset tars, or a folder of class folders with or without train, val, test (whose own videos
             have no label).
-        out: folder to write to, or an address in object storage (s3://bucket/name) that the shards are uploaded to.
+        out: folder to write to, or an address in object storage (s3://bucket/name, gs://bucket/name) that the shards
+            are uploaded to.
         videos: folder with the videos of a table or of annotations, or its address; by default the folder of the table.
         name: name of the data in results; by default the source's name.
         classes: class list that numbers the labels: a known data set such as kinetics400, or a text file with one class

@@ -16,10 +16,11 @@ from pathlib import Path
 from besnet.data import fetching
 from besnet.data.dataset import Shard
 from besnet.data.fetching import LONG_ANSWER_SEC
+from besnet.data.file_systems import Held
 from besnet.data.manifest import Manifest
 from besnet.data.prepare.copies import scratch_folder
 from besnet.data.prepare.listing import Listing
-from besnet.data.prepare.object_storage import Held, ObjectStorage, address_of
+from besnet.data.prepare.object_storage import ObjectStorage, address_of
 from besnet.data.prepare.parts import Part, listing_name, listing_text, read_listing
 from besnet.data.prepare.process_video import Outcome
 from besnet.data.prepare.request import Request

@@ -23,7 +23,8 @@ from pathlib import Path
 from besnet.data.cache import cache_folder
 from besnet.data.cache_room import cache_bytes, lock
 from besnet.data.fetching import Tally, download_file, download_range
-from besnet.data.prepare.object_storage import Held, ObjectStorage
+from besnet.data.file_systems import Held
+from besnet.data.prepare.object_storage import ObjectStorage
 from besnet.data.prepare.process_video import Job
 from besnet.data.remote_transfer import RemoteFile
 

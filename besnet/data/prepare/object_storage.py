@@ -2,21 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from besnet.data.cache import PROTOCOLS
 from besnet.data.fetching import SHORT_ANSWER_SEC, Unreachable, answer
-from besnet.data.remote_transfer import RemoteFile, opened
-
-
-@dataclass(frozen=True)
-class Held:
-    """An object: its bytes, and the ETag (or the date) by which it is known from later ones of its name."""
-
-    size: int
-    tag: str = ""
+from besnet.data.file_systems import PROTOCOLS, Held, held, opened
+from besnet.data.remote_transfer import RemoteFile
 
 
 def address_of(path: Path) -> str | None:
@@ -37,34 +29,26 @@ class ObjectStorage:
         try:
             _, self.root = opened(self.address)
         except ImportError as error:
-            hint = ": pip install 'besnet[s3]'" if address.startswith("s3:") else ""
-            raise ValueError(f"{self.address}: {error}{hint}") from None
+            raise ValueError(f"{self.address}: {error}") from None
 
     def held(self) -> dict[str, Held]:
         """All objects below by their names; the one object named "" where the address is that of an object."""
-
-        def find(system: Any, path: str) -> Any:
-            system.invalidate_cache()
-            return system.find(path, detail=True)
-
-        found = answer(RemoteFile(self.address), find)
+        found = answer(RemoteFile(self.address), lambda system, path: system.find(path, detail=True))
         return {path[len(self.root) + 1 :]: held(about) for path, about in found.items() if not path.endswith("/")}
 
     def now(self, name: str) -> Held:
         """An object as it is now."""
-
-        def ask(system: Any, path: str) -> Any:
-            system.invalidate_cache(path.rpartition("/")[0])
-            return system.info(path)
-
-        return held(answer(RemoteFile(self.address, name), ask, SHORT_ANSWER_SEC))
+        return held(answer(RemoteFile(self.address, name), lambda system, path: system.info(path), SHORT_ANSWER_SEC))
 
     def has(self, name: str) -> bool:
         """Whether there is such an object."""
 
-        def ask(system: Any, path: str) -> Any:
-            system.invalidate_cache(path.rpartition("/")[0])
-            return system.exists(path)
+        def ask(system: Any, path: str) -> bool:
+            try:
+                system.info(path)  # `exists` of some file systems is false where the network fails
+            except FileNotFoundError:
+                return False
+            return True
 
         return bool(answer(RemoteFile(self.address, name), ask, SHORT_ANSWER_SEC))
 
@@ -94,16 +78,10 @@ class ObjectStorage:
         answer(RemoteFile(self.address, name), lambda system, path: system.pipe_file(path, data))
 
     def remove(self, names: Sequence[str]) -> None:
-        """Remove objects."""
+        """Remove objects; another process may have done so before."""
 
         def rm(system: Any, path: str) -> None:
-            system.invalidate_cache()
-            system.rm([f"{path}/{name}" for name in names])
+            with suppress(FileNotFoundError):
+                system.rm([f"{path}/{name}" for name in names])
 
         answer(RemoteFile(self.address), rm)
-
-
-def held(about: dict[str, Any]) -> Held:
-    """What a file system says of an object."""
-    tags = (about.get(key) for key in ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created"))
-    return Held(int(about["size"]), next((str(tag).strip('"') for tag in tags if tag), ""))

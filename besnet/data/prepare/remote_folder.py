@@ -10,10 +10,11 @@ from functools import cached_property
 from pathlib import Path
 
 from besnet.data.fetching import Tally, download_file
+from besnet.data.file_systems import Held
 from besnet.data.paths import MAX_LIST_BYTES
 from besnet.data.prepare.copies import own_folder
 from besnet.data.prepare.files import Files, Place
-from besnet.data.prepare.object_storage import Held, ObjectStorage, address_of
+from besnet.data.prepare.object_storage import ObjectStorage, address_of
 from besnet.data.remote_transfer import RemoteFile
 
 LISTS = ("*.csv", "*.txt", "*labels.json", "*train.json", "*validation.json", "*test.json")  # of the sources we know
