@@ -102,7 +102,7 @@ prove-slurm: .venv/ready ## Slurm on this machine warns a job and queues it agai
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_slurm_arrays
 
 CLIPS ?= 0
-prove-parts: .venv/ready ## prepare in parts, 30 processes killed, and from and to S3 (moto): the same bytes; two parts on two cores against one
+prove-parts: .venv/ready ## prepare in parts, 30 processes killed, and from and to s3:// and gs:// (emulators): the same bytes; two parts on two cores against one
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_parts.py tests/test_bucket.py tests/test_remote_source.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.prove_parts --jhmdb $(JHMDB) --clips $(CLIPS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.parts_speed

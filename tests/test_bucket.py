@@ -165,3 +165,33 @@ def test_another_preparation_there_is_not_overwritten(
         prepare(table, out, copy=True, videos_per_shard=4, workers=1)
     with pytest.raises(ValueError, match="leave --index_only out"):
         prepare(table, out, index_only=True)
+
+
+def test_two_writers_there_are_harmless(
+    memory: str, table: Path, whole: dict[str, str], machine: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine does the same part, and then the last call, in the middle of this one's."""
+    out: Any = Path(f"{memory}/two")
+    upload, publish, begun = Bucket._upload, Bucket.publish, []
+
+    def beside(kind: str, do: Callable[[], object]) -> None:
+        if kind not in begun:
+            begun.append(kind)
+            machine(kind)
+            do()
+            machine("first")
+
+    def uploaded(self: Bucket, *about: Any) -> None:
+        beside("part", lambda: prepare_part("0/1", source=table, out=out, **SIZES))
+        upload(self, *about)
+
+    def published(self: Bucket, plan: str) -> None:
+        beside("last", lambda: prepare(table, out, **SIZES))
+        publish(self, plan)
+
+    monkeypatch.setattr(Bucket, "_upload", uploaded)
+    monkeypatch.setattr(Bucket, "publish", published)
+    prepare_part("0/1", source=table, out=out, **SIZES)
+    prepare(table, out, **SIZES)
+    assert begun == ["part", "last"]
+    assert stored(f"{memory}/two") == whole

@@ -1,5 +1,6 @@
 """A preparation in parts, on several machines: the bytes of one machine's, whatever is killed."""
 
+import errno
 import fcntl
 import os
 import random
@@ -16,7 +17,7 @@ import pytest
 
 from besnet import cli
 from besnet.data.manifest import Manifest
-from besnet.data.prepare import prepare, prepare_part, staging
+from besnet.data.prepare import packer, prepare, prepare_part, staging
 from besnet.data.prepare.parts import Part
 from besnet.watchdog import HUNG
 from tests.prepared import SIZES, bytes_of
@@ -52,17 +53,60 @@ def test_the_end_says_what_is_left_and_does_it(
     assert bytes_of(tmp_path) == whole
 
 
-def test_what_was_lost_is_encoded_again(squares: Path, tmp_path: Path) -> None:
-    """A shard that is gone before the last call: the bytes of its videos are gone, too."""
-    few = tmp_path / "few.csv"
-    few.write_text("label,path\n" + "".join(f"a,train/{name}_{number}.mp4\n" for number, name in
-                                            enumerate(("left", "right", "up", "down"))))  # fmt: skip
-    settings: Any = {"videos": squares.parent, "videos_per_shard": 2, "workers": 1, "short_side": 32}
-    prepare(few, tmp_path / "whole", **settings)
-    prepare_part("0/1", source=few, out=tmp_path / "out", **settings)
-    sorted((tmp_path / "out" / ".work" / "shards").glob("*.tar"))[0].unlink()
-    prepare(few, tmp_path / "out", **settings)
-    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
+FEW: Any = {"videos_per_shard": 2, "workers": 1, "short_side": 32}  # encoded
+
+
+@pytest.fixture(scope="module")
+def few(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A table of four videos, and what one machine makes of them."""
+    folder = tmp_path_factory.mktemp("few")
+    table = folder / "few.csv"
+    names = enumerate(("left", "right", "up", "down"))
+    table.write_text("label,path\n" + "".join(f"a,{squares.parent}/train/{name}_{n}.mp4\n" for n, name in names))
+    prepare(table, folder / "whole", videos=squares.parent, **FEW)
+    return table, bytes_of(folder / "whole")
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_what_was_lost_is_encoded_again(
+    few: tuple[Path, dict[str, str]], squares: Path, tmp_path: Path, gone: bool
+) -> None:
+    """A shard that is gone or damaged before the last call: the bytes of its videos are gone, too."""
+    table, whole = few
+    prepare_part("0/1", source=table, out=tmp_path, videos=squares.parent, **FEW)
+    first, second = sorted((tmp_path / ".work" / "shards").glob("*.tar"))
+    if gone:
+        first.unlink()
+    else:
+        first.write_bytes(first.read_bytes()[:700])
+        second.write_bytes(bytes(second.stat().st_size))
+    prepare(table, tmp_path, videos=squares.parent, **FEW)
+    assert bytes_of(tmp_path) == whole
+
+
+def test_two_writers_of_a_part_without_locks_are_harmless(
+    few: tuple[Path, dict[str, str]], squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pod that was replaced does all of the part while the old one is about to write its first shard."""
+    table, whole = few
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    write, times = packer.write_shard, []
+
+    def late(path: Path, samples: Any, name: str) -> None:
+        times.append(path)
+        if len(times) == 1:
+            prepare_part("0/1", source=table, out=tmp_path, videos=squares.parent, **FEW)
+        write(path, samples, name)
+
+    monkeypatch.setattr(packer, "write_shard", late)
+    prepare_part("0/1", source=table, out=tmp_path, videos=squares.parent, **FEW)
+    assert len(times) > 2
+    prepare(table, tmp_path, videos=squares.parent, **FEW)
+    assert bytes_of(tmp_path) == whole
 
 
 def test_a_part_lists_the_source_once_for_all(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from besnet.data.evaluation_clips import EvaluationClips
 from besnet.data.fetching import Unreachable
 from besnet.data.loading import loader_settings
 from besnet.data.manifest import Manifest
+from besnet.data.row import hash_bytes
 from besnet.data.verify import verify
 from besnet.video.sampling import ClipShape
 from tests.shard_server import Server, served
@@ -248,6 +250,43 @@ def test_refusals_are_asked_once_more_and_what_is_gone_never(
     assert server.asked == requests
     assert capsys.readouterr().err.count("; attempt ") == requests - 1
     assert cache.fetched().failed == requests
+
+
+def test_pauses_grow_and_differ_between_hosts(
+    remote: Manifest, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[list[float]] = []
+    monkeypatch.setattr(fetching, "FIRST_PAUSE_SEC", 1.0)
+    monkeypatch.setattr(fetching, "time", SimpleNamespace(sleep=lambda sec: pauses[-1].append(sec)))
+    server.answer = lambda handler, data: handler.send_error(503) or True
+    for _ in range(2):
+        pauses.append([])
+        cache._failures.clear()
+        with pytest.raises(Unreachable, match="503"):
+            remote.open(0)
+        assert len(pauses[-1]) == fetching.ATTEMPTS - 1
+        assert all(0.5 <= sec / 2**n <= 1.5 for n, sec in enumerate(pauses[-1]))
+    assert pauses[0] != pauses[1]
+
+
+@pytest.mark.parametrize("size", [remote_transfer.BLOCK, 2 * remote_transfer.PIECE])
+def test_files_of_whole_blocks_arrive_whole(size: int, tmp_path: Path) -> None:
+    data = np.random.default_rng(size).bytes(size)
+    (tmp_path / "a").write_bytes(data)
+    server = Server(tmp_path)
+    for address in (f"{server.address}/a", f"file://{tmp_path}/a"):
+        tally = fetching.Tally()
+        fetching.download(address, tmp_path / "to", size, hash_bytes(data), tally)
+        assert (tmp_path / "to").read_bytes() == data
+        assert fetching.download_range(remote_transfer.RemoteFile(address), 0, size, size, tally) == data
+        assert tally.failed == 0
+    server.close()
+
+
+def test_copies_of_different_shards_have_different_names() -> None:
+    places = [("http://a/b/c.tar", "0"), ("http://a/b_c.tar", "0"), ("http://a/b/c.tar", "1"), ("s3://a/b/c.tar", "0"),
+              ("http://a/B/c.tar", "0"), ("http://a/b/c.tar 0", "")]  # fmt: skip
+    assert len({cache._place(address, digest).name.lower() for address, digest in places}) == len(places)
 
 
 def test_a_few_videos_are_fetched_alone_and_many_by_the_shard(remote: Manifest, server: Server) -> None:

@@ -71,6 +71,36 @@ def test_machines_that_divide_the_groups_read_their_own_shards_only() -> None:
     assert len(read[0] | read[1]) == 40
 
 
+@pytest.mark.parametrize(("world_size", "machines"), [(2, 1), (4, 2), (3, 3)])
+def test_ranks_make_equal_numbers_of_steps_whatever_the_shards(world_size: int, machines: int) -> None:
+    counts = np.random.default_rng(1).permutation([1, 1, 2, 3, 5, 8, 13, 40, 100, 307])
+    shards = np.random.default_rng(2).permutation(np.repeat(np.arange(len(counts)), counts))
+    ranks = [TrainingOrder(ROWS, 7, 3, rank, world_size) for rank in range(world_size)]
+    for rank in ranks:
+        rank.mix_shards(ShardWindow(shards, 3, machines, machines))
+    assert {len(batch) for rank in ranks for batch in rank} == {7}
+    assert {len(list(rank)) for rank in ranks} == {480 // (7 * world_size)}
+
+
+def test_no_worker_and_no_machine_keeps_one_subset_of_the_shards() -> None:
+    """Batch n is worker n mod 3's; two machines divide the shards, each epoch anew."""
+    workers: list[set[int]] = [set(), set(), set()]
+    machines: list[list[set[int]]] = [[], []]
+    for epoch in range(16):
+        whole = order()
+        whole.epoch = epoch
+        for number, batch in enumerate(whole):
+            workers[number % 3] |= {SHARDS[row - 1000] for _, row, _ in batch}
+        for machine, found in enumerate(machines):
+            own = order(machine, 2, 6, 2, 2)
+            own.epoch = epoch
+            found.append({SHARDS[row - 1000] for batch in own for _, row, _ in batch})
+    assert all(len(seen) == 40 for seen in workers)
+    for found in machines:
+        assert all(len(shards) <= 21 for shards in found)
+        assert len(set.union(*found)) == 40
+
+
 def test_a_resumed_epoch_is_the_rest_of_the_undisturbed_one() -> None:
     whole, rest = order(1, 2), order(1, 2)
     rest.samples = 12 * 7

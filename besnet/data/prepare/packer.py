@@ -65,13 +65,26 @@ class Packer:
         return [name for name, _ in self._groups]
 
     def forget_lost(self) -> None:
-        """Let those videos be done again whose bytes are neither in a shard nor beside it any more."""
+        """Let those videos be done again whose bytes are neither in a whole shard nor beside it any more."""
         for name, group in self._groups:
-            if (self.out / name).exists() or (self.bucket and self.bucket.known(name)):
+            if (self.bucket and self.bucket.known(name)) or self._is_whole(self.out / name, group):
                 continue
             for job in group:
                 if self._ready(job) and not self._source(job).exists():
                     self.staging.forget(job.number)
+
+    def _is_whole(self, path: Path, group: list[Job]) -> bool:
+        """Whether a shard is there with its videos; one that was damaged since is removed."""
+        if not path.exists():
+            return False
+        try:
+            if sum(found.extension in VIDEO_MEMBERS for found in members(path)) >= sum(map(self._ready, group)):
+                return True
+        except ValueError:  # cut short
+            pass
+        print(f"{path}: damaged: its videos are prepared again", flush=True)
+        path.unlink(missing_ok=True)
+        return False
 
     def jobs_of(self, part: Part) -> list[Job]:
         """The jobs of a part's shards, once they are arranged."""
