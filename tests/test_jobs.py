@@ -265,6 +265,31 @@ def test_the_train_job_is_one_that_kubeflow_knows(tmp_path: Path, capsys: pytest
     assert "PET_" not in json.dumps(job), "these variables are Kubeflow's"
 
 
+@pytest.mark.parametrize("code", [0, 1, None])
+def test_kubectl_is_given_the_file_and_its_code_is_the_result(
+    code: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [
+        f"--job_file={tmp_path / 'job.yaml'}",
+        "--launcher=kubernetes",
+        "--parts=2",
+        "--submit",
+        "prepare",
+        "a",
+        "b",
+    ]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if code is None:
+        with pytest.raises(SystemExit):
+            cli.run("launch", words)
+        assert "no kubectl on this machine" in capsys.readouterr().err
+        return
+    (tmp_path / "kubectl").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/given\nexit {code}\n')
+    (tmp_path / "kubectl").chmod(0o755)
+    assert cli.run("launch", words) == code
+    assert (tmp_path / "given").read_text() == f"apply -f {tmp_path / 'job.yaml'}\n"
+
+
 def test_a_preparation_is_an_indexed_job_and_a_last_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     models = pytest.importorskip("kubeflow_trainer_api.models")
     launched(tmp_path, "--launcher=kubernetes --parts=12 prepare /data/list.csv /data/out", capsys)

@@ -4,13 +4,17 @@ import errno
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from besnet import cli
+from besnet.cli.process import WRONG_USE
 from besnet.data.manifest import Manifest
 from besnet.data.prepare import prepare
+from besnet.watchdog import HUNG
 
 
 def index(source: Path, out: Path, **more: object) -> Manifest:
@@ -139,13 +143,16 @@ def test_a_video_that_takes_too_long_or_crashes_is_broken(clips: Path, tmp_path:
     assert found[0].why == "did not finish within 0 s"
 
 
-def test_a_full_disk_is_no_fault_of_the_video(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kind", "code"), [(errno.ENOSPC, WRONG_USE), (errno.ESTALE, HUNG), (errno.ETIMEDOUT, HUNG)])
+def test_a_full_disk_or_a_lost_server_is_no_fault_of_the_video(
+    kind: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The worker says so, and the parent ends: the video is not done."""
     from besnet.data.prepare import pool, worker
     from besnet.data.prepare.process_video import Job
 
     def full(job: Job) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(kind, os.strerror(kind))
 
     monkeypatch.setattr(worker, "process_video", full)
     reply = json.dumps(worker.serve(Job(0, "a.mp4"))).encode() + b"\n"
@@ -153,8 +160,12 @@ def test_a_full_disk_is_no_fault_of_the_video(monkeypatch: pytest.MonkeyPatch) -
     os.write(write, reply)
     busy = SimpleNamespace(process=SimpleNamespace(stdout=os.fdopen(read)), job=Job(0, "a.mp4"), reply=b"")
     os.close(write)
-    with pytest.raises(OSError, match=r"No space left on device, while it was prepared: 'a\.mp4'"):
+    with pytest.raises(OSError, match=rf"{os.strerror(kind)}, while it was prepared: 'a\.mp4'") as caught:
         pool._answer(busy)  # type: ignore[arg-type]
+    with pytest.raises(SystemExit) as end:
+        sys.exit(cli.explained(caught.value))
+    assert end.value.code == code
+    assert capsys.readouterr().err.count("\n") == 1
     busy.process.stdout.close()
 
 
