@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
 	bench-overhead gpu-bundle bench-gpu bench-gpu-small bench-statistics evidence \
-	evidence-durations evidence-small jhmdb jhmdb-fine-tuned weizmann prove-resume prove-networks prove-hosts \
+	evidence-durations evidence-small jhmdb jhmdb-fine-tuned jhmdb-folds weizmann prove-resume prove-networks prove-hosts \
 	prove-slurm prove-parts prove-stream prove-windowed bench-rare prove-doubts prove-loggers prove-learn prove-labels \
 	prove-spans prove-lab smoke-container api-docs
 
@@ -127,7 +127,7 @@ smoke-container: ## build the image and use it without network on a read-only ro
 	docker/smoke.sh
 
 jhmdb: .venv/ready ## J-HMDB split 1 on frozen ImageNet features (EfficientNet-Lite0), in minutes: prints top-1 (JHMDB=folder)
-	$(BIN)/python -m benchmarks.jhmdb_table $(JHMDB)/split1.csv data/jhmdb/split1.csv
+	$(BIN)/python -m benchmarks.jhmdb_table $(JHMDB)/split1.csv data/jhmdb
 	$(BIN)/besnet prepare data/jhmdb/split1.csv data/jhmdb/lite0 --videos $(JHMDB) --copy
 	$(BIN)/besnet probe --data data/jhmdb/lite0 --out runs/jhmdb_probe --network tf_efficientnet_lite0 --weights lite \
 		--input.num_frames 8 --input.sampling uniform --input.crop_size 160
@@ -135,6 +135,16 @@ jhmdb: .venv/ready ## J-HMDB split 1 on frozen ImageNet features (EfficientNet-L
 jhmdb-fine-tuned: jhmdb ## BesNet on the same network, fine-tuned: an hour on one core
 	$(BIN)/besnet train --config configs/jhmdb_lite0.yaml
 	$(BIN)/besnet evaluate --ckpt_path runs/jhmdb_lite0 --baseline runs/jhmdb_probe
+
+JHMDB_FOLDS := fold1 fold2 fold3
+jhmdb-folds: .venv/ready ## the same on three folds without a film in two of them, beside the frozen features: three hours on one core
+	$(BIN)/python -m benchmarks.jhmdb_table $(JHMDB)/split1.csv data/jhmdb --folds 3
+	for fold in $(JHMDB_FOLDS); do \
+	  $(BIN)/besnet prepare data/jhmdb/$$fold.csv data/jhmdb/$$fold --videos $(JHMDB) --copy && \
+	  $(BIN)/besnet probe --data data/jhmdb/$$fold --out runs/jhmdb_folds/probe-$$fold --network tf_efficientnet_lite0 \
+	    --weights lite --input.num_frames 8 --input.sampling uniform --input.crop_size 160 || exit 1; done
+	$(BIN)/python -m benchmarks.folds --config configs/jhmdb_lite0.yaml --data $(addprefix data/jhmdb/,$(JHMDB_FOLDS)) \
+	  --out runs/jhmdb_folds --baselines $(addprefix runs/jhmdb_folds/probe-,$(JHMDB_FOLDS))
 
 FOLDS := daria,denis,eli ido,ira,lena lyova,moshe,shahar
 weizmann: .venv/ready ## three folds of three unseen people, fine-tuned from ImageNet weights: prints top-1; fails below 92 % (half an hour)

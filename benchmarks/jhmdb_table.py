@@ -1,24 +1,54 @@
-"""J-HMDB's table with the film of each clip, which its file's name begins with: FILM_<label>_....mp4.
+"""J-HMDB's tables with the film of each clip, which its file's name begins with: FILM_<label>_....mp4.
 
-python -m benchmarks.jhmdb_table .../jhmdb/split1.csv data/jhmdb/split1.csv
+    python -m benchmarks.jhmdb_table .../jhmdb/split1.csv data/jhmdb             # split1.csv, the official split
+    python -m benchmarks.jhmdb_table .../jhmdb/split1.csv data/jhmdb --folds 3   # fold1.csv to fold3.csv
+
+The folds test every clip once. A film is in one of them alone, which does not hold for the official split.
 """
 
+import argparse
 import csv
-import sys
 from pathlib import Path
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
 
 from besnet.files import write_table
 
 
-def main(source: Path, out: Path) -> None:
-    """Add the column `group`."""
-    with open(source, newline="") as file:
+def fold_splits(labels: np.ndarray, films: np.ndarray, folds: int) -> dict[str, np.ndarray]:
+    """The split of each clip in each fold: classes spread evenly, films kept whole."""
+    found = {}
+    dealt = StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(labels, labels, films)
+    for number, (_, tested) in enumerate(dealt, start=1):
+        found[f"fold{number}"] = np.full(len(labels), "train", dtype=object)
+        found[f"fold{number}"][tested] = "test"
+    return found
+
+
+def main() -> None:
+    """Write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--folds", type=int, default=0, help="0: the official split")
+    given = parser.parse_args()
+    with open(given.source, newline="") as file:
         rows = list(csv.DictReader(file))
-    films = [Path(row["path"]).name.partition(f"_{row['label']}_")[0] for row in rows]
-    lines = [[row["label"], row["path"], row["split"], film] for row, film in zip(rows, films, strict=True)]
-    write_table(out, [["label", "path", "split", "group"], *lines])
-    print(f"{out}: {len(rows)} clips of {len(set(films))} films")
+    labels = np.array([row["label"] for row in rows])
+    films = np.array([Path(row["path"]).name.partition(f"_{row['label']}_")[0] for row in rows])
+    tables = {"split1": np.array([row["split"] for row in rows])}
+    if given.folds:
+        tables = fold_splits(labels, films, given.folds)
+    for name, split in tables.items():
+        lines = [[row["label"], row["path"], own, film] for row, own, film in zip(rows, split, films, strict=True)]
+        write_table(given.out / f"{name}.csv", [["label", "path", "split", "group"], *lines])
+        tested, learned = (set(films[split == one]) for one in ("test", "train"))
+        shared = len(tested & learned)
+        print(f"{given.out / name}.csv: {(split == 'test').sum()} of {len(rows)} clips to test, of {len(tested)} films")
+        if shared:
+            print(f"  {shared} of these films have clips to learn from, too")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()
