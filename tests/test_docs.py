@@ -18,6 +18,7 @@ import yaml
 from besnet import cli
 from besnet.data.prepare import prepare
 from tests import moving_squares
+from tests.command import LIMIT_SEC
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -166,7 +167,7 @@ def run_ranks(words: list[str]) -> None:
         command = [sys.executable, "-W", "ignore", "-m", *start, *own]
         jobs.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     for job in jobs:
-        out, _ = job.communicate(timeout=240)
+        out, _ = job.communicate(timeout=LIMIT_SEC)
         assert job.returncode == 0, out[-3000:]
 
 

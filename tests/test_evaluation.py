@@ -37,7 +37,7 @@ def test_results_are_the_same_at_one_two_and_three_ranks(trained: Path, tmp_path
         out = tmp_path / str(ranks)
         words = [f"--ckpt_path={trained}", f"--out={out}", "--workers=0", "--num_crops=3"]
         process = command.start("evaluate", *words, ranks=ranks)
-        printed, err = process.communicate(timeout=240)
+        printed, err = process.communicate(timeout=command.LIMIT_SEC)
         assert process.returncode == 0, err
         assert printed.count("expected 9  evaluated 9  missing 0") == 1
         files[ranks] = out

@@ -21,6 +21,7 @@ from besnet.lab.controls import CONTROLS, find_control
 from besnet.lab.plan import Plan, chunk_file
 from besnet.lab.results import gather
 from besnet.models.besnet import BesNet
+from tests.command import LIMIT_SEC
 
 CONFIG = {
     "out": "unused", "compile": False,
@@ -166,7 +167,7 @@ def test_a_killed_lab_ends_with_the_same_figures(small: Path, config: Path, tmp_
         process = subprocess.Popen(
             [sys.executable, "-m", "besnet", "lab", *arguments], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
-        deadline_sec = time.monotonic() + 200
+        deadline_sec = time.monotonic() + LIMIT_SEC
         while not (out / file).exists():
             assert time.monotonic() < deadline_sec
             assert process.poll() is None

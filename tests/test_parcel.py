@@ -93,7 +93,9 @@ def test_a_small_shared_memory_ends_the_run_with_a_line(squares: Path, tmp_path:
         words = [f"--ckpt_path={tmp_path}", "--num_clips=200", "--workers=1"]
     besnet = shlex.join([sys.executable, "-W", "ignore", "-m", "besnet", verb, *words])
     inside = f"mount -t tmpfs -o size=1m tmpfs /dev/shm && exec {besnet}"
-    process = subprocess.run(["unshare", "-m", "sh", "-c", inside], text=True, capture_output=True, timeout=240)
+    process = subprocess.run(
+        ["unshare", "-m", "sh", "-c", inside], text=True, capture_output=True, timeout=command.LIMIT_SEC
+    )
     assert process.returncode == OUT_OF_MEMORY, process.stderr
     assert "no shared memory" in process.stderr.splitlines()[-1]
 
@@ -127,7 +129,7 @@ def test_a_batch_that_cannot_be_sent_ends_its_worker() -> None:
         "queue.put(threading.Lock())\n"
         "threading.Event().wait()\n"
     )
-    worker = subprocess.run([sys.executable, "-c", script], text=True, capture_output=True, timeout=240)
+    worker = subprocess.run([sys.executable, "-c", script], text=True, capture_output=True, timeout=command.LIMIT_SEC)
     assert worker.returncode == 1
     assert "a batch could not be sent: cannot pickle" in worker.stderr
 

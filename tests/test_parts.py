@@ -20,6 +20,7 @@ from besnet.data.manifest import Manifest
 from besnet.data.prepare import packer, prepare, prepare_part, staging
 from besnet.data.prepare.parts import Part
 from besnet.watchdog import HUNG
+from tests.command import LIMIT_SEC
 from tests.prepared import SIZES, bytes_of
 
 
@@ -205,8 +206,8 @@ def test_parts_beside_each_other_under_kills_end_with_the_same_bytes(
         time.sleep(rng.uniform(0.5, 6))
         os.kill(rng.choice(running).pid, signal.SIGKILL)
         for process in running:
-            process.wait(timeout=300)
+            process.wait(timeout=LIMIT_SEC)
         if rng.random() < 0.4:
             shutil.rmtree(tmp_path / ".work", ignore_errors=True)  # begin anew: all kills have something to hit
-    assert start(table, tmp_path, []).wait(timeout=300) == 0
+    assert start(table, tmp_path, []).wait(timeout=LIMIT_SEC) == 0
     assert bytes_of(tmp_path) == whole

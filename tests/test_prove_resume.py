@@ -4,10 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 
-
-@pytest.mark.timeout(900)
 def test_four_kills_change_nothing() -> None:
     words = [sys.executable, "-m", "benchmarks.prove_resume", "--kills=4", "--seed=1"]
     root = Path(__file__).resolve().parents[1]

@@ -156,7 +156,7 @@ def test_what_torchrun_started_is_what_trains(monkeypatch: pytest.MonkeyPatch) -
 def test_ranks_that_no_config_names_train_together(squares: Path, tmp_path: Path) -> None:
     words = ["--data.batch_size=2", "--trainer.max_epochs=1"]
     process = command.start("train", *command.train_words(squares, tmp_path / "run", *words), ranks=2)
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=command.LIMIT_SEC)
     assert process.returncode == 0, err
     assert out.count("2 ranks x 2 clips") == 1
     assert store.load(tmp_path / "run")["global_step"] == 6

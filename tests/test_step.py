@@ -73,7 +73,6 @@ def test_frozen_batchnorm_stays_as_it_was(squares: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # the inductor's own use of it
 def test_compiled_it_learns_the_same(squares: Path, tmp_path: Path) -> None:
     losses = []

@@ -101,7 +101,6 @@ def test_the_doctor_says_what_an_epoch_fetches_and_whether_the_cache_holds_it(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_the_proof_small() -> None:
     import subprocess
     import sys

@@ -24,7 +24,7 @@ EVERYTHING = ["--recipe.ema=0.95", "--recipe.mixup=0.4", "--recipe.cutmix=1", "-
 
 def train_on_two_ranks(squares: Path, run: Path, *words: str) -> None:
     process = command.start("train", *command.train_words(squares, run, *TWO_RANKS, *words), ranks=2)
-    _, err = process.communicate(timeout=240)
+    _, err = process.communicate(timeout=command.LIMIT_SEC)
     assert process.returncode == 0, err
 
 
