@@ -135,6 +135,7 @@ ARGUMENTS: dict[str, dict[str, Range]] = {
     "doubts": {"seed": SEED, "workers": WORKERS, "watchdog_minutes": WATCHDOG, **OF_INPUT},
     "prepare": {"official_split": count(3), "short_side": SIDE, "videos_per_shard": VIDEOS, "workers": PROCESSES,
                 "timeout_sec": SECONDS},
+    "maps": {"watchdog_minutes": WATCHDOG},
     "verify": {"decode": SHARE, "workers": PROCESSES, "timeout_sec": SECONDS},
     "evaluate": {"num_clips": CLIPS, "num_crops": CROPS, "dilations": DILATIONS, "workers": WORKERS,
                  "recalibrate": VIDEOS, "watchdog_minutes": WATCHDOG, **OF_INPUT},

@@ -51,6 +51,16 @@ def load_pretrained(network: Network, source: str, model: Mapping[str, Any], cla
     return from_library(network, resolve(source, library_network(model)), classes)
 
 
+def settle_normalisation(network: Network, model: Mapping[str, Any], start: Start | None) -> dict[str, list[float]]:
+    """Give the network the mean and the std of what it starts from, where the config leaves them open; returns both."""
+    if start is not None and start.normalisation is not None:
+        if model.get("mean") is None:
+            network.mean = start.normalisation.mean
+        if model.get("std") is None:
+            network.std = start.normalisation.std
+    return {"mean": list(network.mean), "std": list(network.std)}
+
+
 def from_library(network: Network, weights: Weights, classes: Sequence[str]) -> Start:
     """Start from weights under the names of the network's library."""
     about, state = weights.published, weights.state

@@ -86,6 +86,15 @@ def prepare(verb: str, words: list[str]) -> int:
     return finish(VERBS["coverage"].load()(folder_of(settings["out"])))
 
 
+def maps(verb: str, words: list[str]) -> int:
+    """Check the config as a training would, then keep the maps of its frozen layers."""
+    from besnet.cli.training import train_parser
+
+    settings = arguments(verb, words)
+    parse(train_parser("train"), ["--config", str(settings["config"]), "--out", str(settings["out"])], "train")
+    return finish(VERBS[verb].load()(**settings))
+
+
 def lab(verb: str, words: list[str]) -> int:
     """Check the config as a training would, then start the lab; or say what a lab can find:
     `besnet lab --power PILOT --effect 4`."""

@@ -124,6 +124,12 @@ VERBS = {
         "besnet.report.coverage_page:coverage_page",
         positional=True,
     ),
+    "maps": Verb(
+        DATA,
+        "keep what a config's frozen layers put out for every frame, to fine-tune the others on",
+        "besnet.predict.kept_maps:maps",
+        reader="besnet.cli.commands:maps",
+    ),
     "train": Verb(
         TRAIN,
         "train a network from a config; resumes an interrupted run",

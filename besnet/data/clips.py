@@ -1,6 +1,7 @@
 """Training clips: one drawn clip of a video, and batches of them.
 
-Frames stay uint8 (T, H, W, 3); resizing, flips and normalisation happen on the device (besnet.data.transforms).
+Frames stay uint8 (T, H, W, 3); resizing, flips and normalisation happen on the device (besnet.data.transforms). Kept
+maps may be in their place, float32 (T, 2, h, w, C).
 """
 
 from collections.abc import Sequence

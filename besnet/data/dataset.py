@@ -30,6 +30,23 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class Maps:
+    """What a data set keeps instead of videos: maps (see besnet.data.maps) of the whole pictures, their long side
+    resized to crop_size pixels, with a border to a square.
+
+    network: the name of the 2D network. blocks: they are what its stem and so many blocks put out. weights: a hash of
+    these layers' weights. mean, std: of the pixels.
+    """
+
+    network: str
+    blocks: Count
+    weights: Hash
+    crop_size: Count
+    mean: list[float]
+    std: list[float]
+
+
+@dataclass(frozen=True)
 class DataSet:
     """What dataset.json holds."""
 
@@ -42,6 +59,11 @@ class DataSet:
     encode: dict[str, Any] = field(default_factory=dict)
     multi_label: bool = False  # a video has a set of labels
     shards: list[Shard] = field(default_factory=list)
+
+    @property
+    def maps(self) -> Maps | None:
+        """What is kept instead of the videos; None where the videos are read."""
+        return checked(self.encode["maps"], Maps, f"{self.name}: dataset.json: maps") if "maps" in self.encode else None
 
 
 def read_dataset(folder: Path) -> DataSet:

@@ -10,13 +10,14 @@ from torch.utils.data import Dataset
 from besnet.data.by_shard import wanted_alone
 from besnet.data.fetching import Unreachable
 from besnet.data.manifest import Manifest
+from besnet.data.maps import MapsReader
 from besnet.video.reader import Backend, Reader
 from besnet.video.sampling import ClipShape, is_short, uniform_clips
 
 
 @dataclass(frozen=True)
 class VideoClips:
-    """All clips of one video, or the reason for None: `frames` uint8 (num_clips, T, H, W, 3)."""
+    """All clips of one video, or the reason for None: `frames` as of `read_clips`."""
 
     row: int
     frames: Tensor | None
@@ -58,8 +59,9 @@ class EvaluationClips(Dataset[VideoClips]):
         return VideoClips(row, frames, looped)
 
 
-def read_clips(reader: Reader, numbers: np.ndarray) -> Tensor:
-    """Clips of these frame numbers, int64 (num_clips, T): uint8 (num_clips, T, H, W, 3), each frame decoded once.
+def read_clips(reader: Reader | MapsReader, numbers: np.ndarray) -> Tensor:
+    """Clips of these frame numbers, int64 (num_clips, T): uint8 (num_clips, T, H, W, 3), each frame decoded once; of
+    kept maps float32 (num_clips, T, 2, h, w, C).
 
     Frames that together exceed the limit of one read (ten clips of 16 in 4K) are reduced by a whole factor.
     """

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from besnet.data.cache import check_address, discard, pinned, video_alone
-from besnet.data.dataset import DataSet, Passport, Shard, read_dataset
+from besnet.data.dataset import DataSet, Maps, Passport, Shard, read_dataset
+from besnet.data.maps import MapsReader
 from besnet.data.paths import check_size, hash_file, inside, read_range
 from besnet.data.row import SPLITS, STATES, Row, State, hash_bytes, parse
 from besnet.video.opening import open_video
@@ -88,6 +89,11 @@ class Manifest:
     def multi_label(self) -> bool:
         return self.about.multi_label
 
+    @cached_property
+    def maps(self) -> Maps | None:
+        """What is kept instead of the videos; None where the videos are read."""
+        return self.about.maps
+
     @property
     def passport(self) -> Passport:
         return self.about.passport
@@ -145,8 +151,8 @@ class Manifest:
         facts = [self[int(row)] for row in rows]
         return [row.group or row.id for row in facts]
 
-    def open(self, row: int, backend: Backend = "pyav", alone: bool = False) -> Reader:
-        """Open a video for reading. VideoError (a ValueError) or OSError where that fails.
+    def open(self, row: int, backend: Backend = "pyav", alone: bool = False) -> Reader | MapsReader:
+        """Open a video, or its kept maps, for reading. VideoError (a ValueError) or OSError where that fails.
 
         The first time in a process, its bytes must have the row's hash. alone: of its shard few other videos are
         wanted, so that its bytes alone are fetched, not the shard.
@@ -161,7 +167,8 @@ class Manifest:
                     source = self._source(path, row, facts)
         if source is None:
             raise ValueError(f"{facts.id}: {path} does not hold the prepared bytes: run `besnet verify`")
-        return open_video(source, backend, name=facts.id if facts.in_shard else path)
+        name = facts.id if facts.in_shard else path
+        return open_video(source, backend, name=name) if self.maps is None else MapsReader(source, name)
 
     def _source(self, path: str, row: int, facts: Row) -> Path | bytes | None:
         """What a row's reader opens; None for a damaged copy in the cache, now removed. ValueError for wrong bytes."""

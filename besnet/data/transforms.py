@@ -49,8 +49,12 @@ def training_batch(batch: ClipBatch, crop_size: int, normalisation: Normalisatio
 
     whole: the box keeps its shape, and is put in the middle of the square.
 
-    list of uint8 (T, h, w, 3) → float32 (B, 3, T, crop_size, crop_size).
+    list of uint8 (T, h, w, 3) → float32 (B, 3, T, crop_size, crop_size); of kept maps, float32 (T, 2, h, w, C) → (B, C,
+    T, h, w), those of the picture or of its mirror image.
     """
+    if batch.frames[0].is_floating_point():
+        sides = zip(batch.frames, batch.flips, strict=True)
+        return torch.stack([maps[:, int(flip)] for maps, flip in sides]).movedim(-1, 1)
     clips = []
     for frames, flip in zip(batch.frames, batch.flips, strict=True):
         size = letterboxed(frames.shape[1], frames.shape[2], crop_size) if whole else [crop_size, crop_size]
@@ -78,8 +82,11 @@ def evaluation_views(
 
     uint8 (num_clips, T, H, W, 3) → float32 (num_clips * num_crops, 3, T, crop_size, crop_size); clip-major.
     One crop is the centre; three are left, centre, right (or top, centre, bottom). whole: instead of crops the whole
-    frames, see `bordered`.
+    frames, see `bordered`. Of kept maps, which are of whole frames: float32 (num_clips, T, 2, h, w, C) → (num_clips, C,
+    T, h, w).
     """
+    if frames.is_floating_point():
+        return frames[:, :, 0].movedim(-1, 1)
     height, width = frames.shape[2:4]
     if whole:
         size = letterboxed(height, width, crop_size)

@@ -43,6 +43,8 @@ def verify(
     if not 0 <= decode <= 1:
         raise ValueError(f"--decode {decode}: give a share from 0 to 1")
     manifest = Manifest.load(data)
+    if decode and manifest.maps is not None:
+        raise ValueError(f"--decode: {data} keeps maps, and no videos to decode: leave it out")
     count = workers or os.cpu_count() or 1
     wrong = list(wrong_rows(manifest))
     wrong += wrong_bytes(manifest, sizes_only, not wrong, count)

@@ -18,6 +18,7 @@ from besnet.data.manifest_writing import load_checked
 from besnet.evaluation.comparison import check_comparable
 from besnet.evaluation.forward import Precision
 from besnet.evaluation.inference import InferenceSettings, run_inference
+from besnet.evaluation.kept_maps import take_maps
 from besnet.evaluation.opening import describe, opened, weights_line
 from besnet.evaluation.ranks import Ranks, choose_device, joined
 from besnet.evaluation.recalibration import recalibrated
@@ -109,6 +110,9 @@ def evaluate(
     shape = config["data"]["clip"]
     crop_size = evaluation_crop_size(config)
     trained.network.check_clip(shape.num_frames, crop_size)
+    take_maps(trained.network, manifest, crop_size, bool(plan.whole))
+    if cuda_graph and manifest.maps is not None:
+        raise ValueError(f"--cuda_graph: {manifest.folder} keeps maps: leave it out")
     if recalibrate and not norm_channels(trained.network):
         raise ValueError(f"--recalibrate: the network of {given.name} has no BatchNorm: leave it out")
     rows = manifest.select(split, state=None)

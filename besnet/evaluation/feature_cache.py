@@ -49,6 +49,8 @@ class FeatureCache:
         settings: InferenceSettings,
         mirrored: bool,
     ) -> None:
+        if manifest.maps is not None:
+            raise ValueError(f"{manifest.folder}: keeps maps: features are computed of the prepared videos: name these")
         self.network, self.manifest, self.settings, self.mirrored = network, manifest, settings, mirrored
         identity: dict[str, Any] = {
             "passport": asdict(manifest.passport),

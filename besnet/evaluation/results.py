@@ -139,8 +139,9 @@ def summarize(
 def worst_mistakes(
     manifest: Manifest, arrays: dict[str, np.ndarray], rows: np.ndarray, classes: list[str]
 ) -> list[tuple[str, np.ndarray]]:
-    """The wrong predictions with the highest probability: a line and eight small frames of each video."""
-    if not len(arrays["ids"]):
+    """The wrong predictions with the highest probability: a line and eight small frames of each video; none
+    where maps are kept and not pictures."""
+    if not len(arrays["ids"]) or manifest.maps is not None:
         return []
     numbers = {manifest[int(row)].id: int(row) for row in rows}
     mean = arrays["probabilities"].mean(axis=1)

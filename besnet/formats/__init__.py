@@ -29,7 +29,7 @@ Migration = Callable[[dict[str, Any]], dict[str, Any]]
 MIGRATIONS: dict[str, list[Migration]] = {
     "checkpoint": [unchanged, unchanged, multi_label],  # the entry `besnet` of a checkpoint
     "run": [unchanged],  # run.json, config.yaml, metrics.csv
-    "dataset": [unchanged, dataset_2, dataset_3, unchanged],  # dataset.json, manifest.jsonl, manifest.npy
+    "dataset": [unchanged, dataset_2, dataset_3, unchanged, unchanged],  # dataset.json, manifest.jsonl, manifest.npy
     # model.json, model.safetensors, trained_on.safetensors; the JSON beside an exported file
     "model": [unchanged, unchanged, multi_label, trained_on],
     "evaluation": [evaluation_1, multi_label],  # results.json, predictions.npz

@@ -11,7 +11,9 @@ from besnet.checkpoints import store
 from besnet.checkpoints.arrays import read_arrays
 from besnet.checkpoints.header import header_of, rebuild
 from besnet.checkpoints.weights import check_finite
-from besnet.lab.plan import Checkpoint, Family
+from besnet.data.manifest import Manifest
+from besnet.evaluation.kept_maps import take_maps
+from besnet.lab.plan import Checkpoint, Family, Plan
 from besnet.models.folding import fold
 from besnet.models.network import Network
 from besnet.models.recalibration import set_statistics
@@ -86,15 +88,22 @@ def network_for(checkpoint: dict[str, Any], variant: InferenceVariant, named: st
     return rebuild(checkpoint | {"besnet": entry | {"model": model}, "state_dict": weights}, named=named).network
 
 
+def seeing(plan: Plan, network: Network) -> Network:
+    """The network, which takes what the plan's data holds: maps, where these are kept."""
+    take_maps(network, Manifest.load(Path(plan.folder)), plan.crop_size, plan.whole)
+    return network
+
+
 def ready_network(
     checkpoint: dict[str, Any],
     variant: InferenceVariant,
     statistics: Path,
     device: torch.device,
+    plan: Plan,
     named: str | None = None,
 ) -> Network:
     """The folded network of a variant; statistics: the file of its BatchNorm statistics, if it is recalibrated."""
-    network = network_for(checkpoint, variant, named)
+    network = seeing(plan, network_for(checkpoint, variant, named))
     if variant.recalibrated:
         found = read_arrays(statistics, read_bytes(statistics, LARGEST))
         set_statistics(network, torch.from_numpy(found["measured"]), torch.from_numpy(found["clips"]))

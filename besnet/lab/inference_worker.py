@@ -29,6 +29,7 @@ from besnet.lab.inference_variants import (
     loaded,
     network_for,
     ready_network,
+    seeing,
 )
 from besnet.lab.plan import CHUNK, Checkpoint, Plan, chunk_file, chunks
 from besnet.models.network import Network, Normalisation
@@ -106,7 +107,7 @@ def recalibrate(plan: Plan, root: Path, worker: int, workers: int, pulse: Pulse)
     batches = [[clips[number] for number in batch] for batch in equal_batches(len(clips))]
     for checkpoint, variant, path in todo:
         pulse(f"recalibration of {checkpoint.run}")
-        network = network_for(loaded(checkpoint), variant, checkpoint.network).to(device)
+        network = seeing(plan, network_for(loaded(checkpoint), variant, checkpoint.network)).to(device)
         own = network.normalisation
         measured = [
             measure_batch(
@@ -197,7 +198,8 @@ def built(
         first[variant] = name
         at_one = InferenceVariant(variant.dilations, variant.padding, variant.recalibrated)
         if at_one not in made:
-            made[at_one] = ready_network(content, at_one, statistics_file(place, variant), device, checkpoint.network)
+            file = statistics_file(place, variant)
+            made[at_one] = ready_network(content, at_one, file, device, plan, checkpoint.network)
         found[name] = (variant, made[at_one])
     return found
 

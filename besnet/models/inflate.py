@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from besnet.models.anatomy import Anatomy, anatomy
 from besnet.models.depth import depths
 from besnet.models.dilation import DilationConv, Mixture, TemporalPadding
+from besnet.models.kept_maps import check_passing, first_modules, passed_by
 from besnet.models.network import Network
 from besnet.models.recomputation import recompute_blocks
 
@@ -151,12 +152,20 @@ class InflatedNetwork(Network):
     def frame_features(self, x: Tensor, dilations: Tensor | None = None) -> Tensor:
         """(B, T, num_features): what the backbone pools of every frame."""
         num_frames = x.shape[2]
-        # Channels-last throughout: then a clip is its frames one after the other, and no layer has to copy it.
-        frames = x.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        passed = self.passed if x.shape[1] != 3 else ()
+        # Channels-last throughout: then a clip is its frames one after the other, and no layer has to copy it. Kept
+        # maps are copied: a layer may work in place.
+        lay = Tensor.clone if passed else Tensor.contiguous
+        frames = lay(x.transpose(1, 2).flatten(0, 1), memory_format=torch.channels_last)
         spacing = self.in_frames(dilations)
         layers = [self.backbone.get_submodule(name) for name in self.anatomy.temporal] if self.dilations else []
-        with settled(layers, num_frames, spacing or [None] * len(layers)):
+        with settled(layers, num_frames, spacing or [None] * len(layers)), passed_by(self, passed):
             return self.backbone(frames).unflatten(0, (-1, num_frames))
+
+    def take_maps(self, blocks: int) -> None:
+        """Take kept maps as well as clips. See Network."""
+        self.passed = first_modules(self, blocks)
+        check_passing(self)
 
     def compile_blocks(self) -> None:
         """Compile every residual block by itself. See Network."""

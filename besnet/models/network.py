@@ -30,6 +30,7 @@ class Network(nn.Module):
         mean, std: of pixels in 0..1, which clips are normalised with.
         frozen_bn: BatchNorm's statistics and parameters stay as loaded.
         for_inference: a folded copy, which never trains.
+        passed: the modules that kept maps pass by; empty where the network takes clips alone.
     """
 
     num_classes: int
@@ -42,6 +43,7 @@ class Network(nn.Module):
     std: tuple[float, float, float] = IMAGENET.std
     frozen_bn: bool = False
     for_inference: bool = False
+    passed: tuple[str, ...] = ()
 
     @property
     def normalisation(self) -> Normalisation:
@@ -74,6 +76,11 @@ class Network(nn.Module):
     def compile_blocks(self) -> None:
         """Compile every residual block by itself: equal blocks share one compiled form. ValueError if none is known."""
         raise ValueError("compile blocks: this network has no residual blocks that besnet knows: use compile true")
+
+    def take_maps(self, blocks: int) -> None:
+        """Take kept maps (B, C, T, h, w), which the stem and so many blocks put out, as well as clips: see
+        besnet.models.kept_maps. ValueError where the network cannot go on from them."""
+        raise ValueError("the network takes no kept maps: only 2D networks that besnet inflates do")
 
     def check_clip(self, num_frames: int, crop_size: int) -> None:
         """ValueError where clips of this shape do not go into the network. Nothing is computed but shapes."""

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from besnet.models.network import Network
+
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     return [module for module in model.modules() if isinstance(module, _BatchNorm)]
@@ -20,18 +22,23 @@ def norm_channels(model: nn.Module) -> int:
 
 
 @torch.no_grad()
-def measure_batch(model: nn.Module, clips: Tensor) -> Tensor:
-    """Statistics of one batch of clips (B, 3, T, H, W) → float64 (2, channels of all BatchNorms) on the CPU.
+def measure_batch(model: Network, clips: Tensor) -> Tensor:
+    """Statistics of one batch of clips (B, 3, T, H, W), or of kept maps → float64 (2, channels of all BatchNorms), CPU.
 
     Row 0 holds the means, row 1 the mean squares. Every BatchNorm normalises with the batch's own statistics meanwhile,
     everything else is in evaluation mode; the model is left as it was found. At least two values a channel are needed.
+    BatchNorms that kept maps pass by have their own statistics as the outcome.
     """
     norms = batch_norms(model)
+    passed = [model.get_submodule(name) for name in model.passed] if clips.shape[1] != 3 else []
+    own_norms = {norm for module in passed for norm in batch_norms(module)}
     training = {module: module.training for module in model.modules()}
     kept = [(norm.momentum, norm.running_mean, norm.running_var, norm.num_batches_tracked) for norm in norms]
     try:
         model.eval()
         for norm in norms:
+            if norm in own_norms:
+                continue
             norm.train()
             own = norm.running_mean
             assert own is not None

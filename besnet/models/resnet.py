@@ -41,6 +41,8 @@ class ResNet(nn.Module):
             raise ValueError(f"width of at least 1 is expected, not {width}")
         self.conv1 = convolution(3, width, 7, 2)
         self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         make = Bottleneck if block == "bottleneck" else BasicBlock
         channels = width
         self.stages = [f"layer{number}" for number in range(1, len(blocks) + 1)]
@@ -57,7 +59,7 @@ class ResNet(nn.Module):
                 module.erase_relu = True
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu_(self.bn1(self.conv1(x))), kernel_size=3, stride=2, padding=1)
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         for name in self.stages:
             x = self.get_submodule(name)(x)
         return self.fc(x.mean((2, 3)))

@@ -5,7 +5,8 @@ import os
 from typing import Any
 
 from besnet.environment import refuse_bare_srun, started_as
-from besnet.evaluation.views import settings
+from besnet.evaluation.kept_maps import check_pictures
+from besnet.evaluation.views import evaluation_crop_size, settings
 from besnet.models.network import Network
 from besnet.models.recalibration import norm_channels
 from besnet.ranges import shown
@@ -68,11 +69,30 @@ def check_devices(devices: Any) -> None:
 def check_network(network: Network, data: VideoData, config: dict[str, Any]) -> None:
     """ValueError, before anything is decoded, if a config's clips do not go into the network or have views that no
     evaluation can have, or its recipe needs layers that the network has not."""
-    settings(config, "training")
+    views = settings(config, "training")
+    if data.manifest.maps is not None:
+        check_maps(data, config, data.manifest.maps.blocks)
+        check_pictures(data.manifest, evaluation_crop_size(views), bool(views["evaluation"].whole))
+        network.take_maps(data.manifest.maps.blocks)
     if config["recipe"]["precise_bn"] is not None and not norm_channels(network):
         raise ValueError("recipe.precise_bn: the network has no BatchNorm: leave it out")
     for size in {data.crop_size, config["evaluation"]["crop_size"] or data.crop_size}:
         network.check_clip(data.clip.num_frames, size)
+
+
+def check_maps(data: VideoData, config: dict[str, Any], blocks: int) -> None:
+    """ValueError if a config trains what kept maps have passed by, or changes pictures that are no longer there."""
+    check_pictures(data.manifest, data.crop_size, data.crop.kind == "whole")
+    recipe, kept = config["recipe"], f"{data.folder}: keeps maps after {blocks} blocks"
+    freeze = recipe["freeze"]
+    if freeze is None or (freeze != "backbone" and freeze < blocks):
+        raise ValueError(f"recipe.freeze must be at least {blocks}, not {shown(freeze)}: {kept}, which cannot learn")
+    for name, value in {"data.augmentation": data.augmentation, "recipe.mixup": recipe["mixup"],
+                        "recipe.cutmix": recipe["cutmix"]}.items():  # fmt: skip
+        if value is not None:
+            raise ValueError(f"{name} changes pictures: {kept}: leave it out, or train on the prepared videos")
+    if config["compile"] is True:
+        raise ValueError(f"compile true: {kept}, which pass by a part of the network: use compile blocks, or false")
 
 
 def check_fits(

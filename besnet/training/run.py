@@ -15,11 +15,10 @@ from besnet.checkpoints import store
 from besnet.checkpoints.best import folder_of
 from besnet.checkpoints.header import header, united
 from besnet.checkpoints.lock import only_writer
-from besnet.checkpoints.pretrained import Start, load_pretrained
+from besnet.checkpoints.pretrained import load_pretrained, settle_normalisation
 from besnet.data.failures import FailureLog
 from besnet.data.known import fingerprints
 from besnet.models.build import applicable, build
-from besnet.models.network import Network
 from besnet.supervision import start_fork_server
 from besnet.training.best import metric_of, patience_is_over
 from besnet.training.config_checks import as_launched, check_network
@@ -158,16 +157,6 @@ def train(
             best = folder_of(out, 1) if saving.keep_best else out
             print(f"finished at step {engine.global_step}: besnet evaluate --ckpt_path {best}")
         return 0
-
-
-def settle_normalisation(network: Network, model: dict[str, Any], start: Start | None) -> dict[str, list[float]]:
-    """Give the network the mean and the std of what it starts from, where the config leaves them open; returns both."""
-    if start is not None and start.normalisation is not None:
-        if model.get("mean") is None:
-            network.mean = start.normalisation.mean
-        if model.get("std") is None:
-            network.std = start.normalisation.std
-    return {"mean": list(network.mean), "std": list(network.std)}
 
 
 def fit(engine: pl.Trainer, task: ActionTraining, data: VideoData, checkpoint: Path | None, saving: Saving) -> int:

@@ -18,6 +18,7 @@ from besnet.data.targets import targets
 from besnet.data.transfer import to_device
 from besnet.data.transforms import evaluation_views, training_batch
 from besnet.evaluation.forward import forward
+from besnet.evaluation.kept_maps import check_weights
 from besnet.evaluation.views import evaluation_crop_size, settings
 from besnet.models.network import Network
 from besnet.training.batch_preview import draw_batch_preview
@@ -76,7 +77,9 @@ class ActionTraining(ActionModule):
         return self.length.steps_left(self.epoch, self.data.order.behind(self.samples), self.trainer.global_step)
 
     def on_fit_start(self) -> None:
-        """Point the order of the data at this run's position, before the first loader is opened."""
+        """Point the order of the data at this run's position, before the first loader is opened. ValueError where the
+        data keeps maps of other weights than those that are now loaded."""
+        check_weights(self.network, self.data.manifest)
         self.seen_losses = Losses(self.device, self.trainer.accumulate_grad_batches)
         self.on_train_epoch_start()
 
@@ -98,7 +101,7 @@ class ActionTraining(ActionModule):
         """
         clips = training_batch(batch, self.data.crop_size, self.network.normalisation, self.data.crop.kind == "whole")
         clips, wanted = self.mixed(clips, batch.labels)
-        if not self.micro_batch and self.global_rank == 0:
+        if not self.micro_batch and self.global_rank == 0 and self.data.manifest.maps is None:
             sheet = Path(self.trainer.default_root_dir) / "contact_sheet.png"
             draw_batch_preview(sheet, clips, wanted, self.data.manifest.classes, self.network.normalisation)
         number = self.micro_batch

@@ -50,7 +50,7 @@ class TensorBoardPictures(pl.Callback):
         """After the first micro-batch of a run: the contact sheet that the module has drawn."""
         assert isinstance(pl_module, ActionTraining)
         writer = writer_of(trainer)
-        if pl_module.micro_batch == 1 and writer is not None:
+        if pl_module.micro_batch == 1 and writer is not None and pl_module.data.manifest.maps is None:
             with Image.open(Path(trainer.default_root_dir) / "contact_sheet.png") as sheet:
                 add_picture(writer, "Train/first batch", sheet, 0)
 
@@ -80,7 +80,7 @@ class TensorBoardPictures(pl.Callback):
     ) -> None:
         """Keep the hardest videos so far, and in the last validation the features of the first videos."""
         assert isinstance(pl_module, ActionTraining)
-        if outputs is None or writer_of(trainer) is None:
+        if outputs is None or writer_of(trainer) is None or pl_module.data.manifest.maps is not None:
             return
         for views, loss, answer in zip(
             outputs["views"], outputs["losses"].tolist(), outputs["answers"].tolist(), strict=True
