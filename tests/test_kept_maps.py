@@ -26,7 +26,7 @@ from besnet.models.inflate import InflatedNetwork
 from besnet.models.kept_maps import kept_maps
 from besnet.models.network import Network
 from besnet.models.recalibration import measure_batch
-from besnet.predict import kept_maps as writing
+from besnet.training import kept_maps as writing
 from besnet.video.sampling import ClipShape
 from tests import command, moving_squares
 from tests.prepared import bytes_of

@@ -127,7 +127,7 @@ VERBS = {
     "maps": Verb(
         DATA,
         "keep what a config's frozen layers put out for every frame, to fine-tune the others on",
-        "besnet.predict.kept_maps:maps",
+        "besnet.training.kept_maps:maps",
         reader="besnet.cli.commands:maps",
     ),
     "train": Verb(

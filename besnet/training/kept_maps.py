@@ -26,6 +26,7 @@ from besnet.models.kept_maps import kept_maps, passed_hash
 from besnet.models.network import Network
 from besnet.progress import Meter
 from besnet.settings import data_folder, read_settings
+from besnet.training.memory import keep_freed_memory
 from besnet.video.reader import Reader
 from besnet.watchdog import watched
 
@@ -63,7 +64,10 @@ def maps(
     if out.resolve() == manifest.folder.resolve():
         raise ValueError(f"--out {out}: the prepared videos are there: choose another folder")
     network, about = frozen_network(config, settings)
-    network.to(choose_device(device))
+    where = choose_device(device)
+    network.to(where)
+    if where.type == "cpu":
+        keep_freed_memory()
     known = hash_bytes(repr(about).encode())[:16]
     place = (cache or out / "maps") / known
     inside = place.parent.resolve().is_relative_to(out.resolve())
