@@ -48,7 +48,7 @@ def taking_maps(model: dict[str, object], blocks: int) -> Network:
 def test_a_network_goes_on_from_maps_as_from_the_frames(model: dict[str, object], blocks: int) -> None:
     network = taking_maps(model, blocks)
     first = [network.get_submodule(name) for name in network.passed]
-    clips, draws = torch.randn(2, 3, 4, 64, 64), torch.arange(network.num_temporal_layers) % 2
+    clips, draws = torch.randn(2, 3, 4, 48, 64), torch.arange(network.num_temporal_layers) % 2
     maps = kept_maps(network.eval(), clips)
     before = maps.clone()
     for mode in (True, False):
@@ -137,7 +137,7 @@ def config(folder: Path) -> dict[str, object]:
     return {
         "seed": 3, "out": "unused", "pretrained": str(folder / "start"), "model": MODEL,
         "data": {"folder": str(folder / "prepared"), "clip": {"num_frames": 4, "frame_interval": 2},
-                 "crop": {"kind": "whole", "flip": 0.5}, "crop_size": 32, "batch_size": 4, "workers": 0,
+                 "crop": {"kind": "borderless", "flip": 0.5}, "crop_size": 32, "batch_size": 4, "workers": 0,
                  "val_videos": 4, "val_split": "test"},
         "recipe": {"optimizer": "adamw", "lr": 0.005, "freeze": 1, "ema": 0.9},
         "evaluation": {"num_clips": 2, "num_crops": 1},
@@ -212,7 +212,7 @@ def test_a_lab_predicts_on_maps_what_it_predicts_on_videos(place: Path, runs: Pa
             folder=str(place / data), passport=asdict(manifest.passport), split="test", clip=asdict(ClipShape(4, 2)),
             crop_size=32, num_clips=2, num_crops=1, fixed=[1, 2], factors=[1.0, 2.0],
             families=["dilations", "padding", "recalibrated"], recalibration_videos=8, backend="pyav",
-            checkpoints=[checkpoint], whole=True,
+            checkpoints=[checkpoint], whole="borderless",
         )  # fmt: skip
         for stage in (inference_worker.recalibrate, inference_worker.predict):
             stage(plan, tmp_path / data, 0, 1, lambda what: None)  # type: ignore[arg-type]
@@ -232,9 +232,10 @@ def test_a_lab_predicts_on_maps_what_it_predicts_on_videos(place: Path, runs: Pa
         (["--recipe.freeze=0"], "recipe.freeze must be at least 1, not 0"),
         (["--recipe.freeze=null"], "recipe.freeze must be at least 1, not None"),
         (["--model.taps_after=0"], "model.taps_after must be at least 1"),
-        (["--data.crop_size=48"], "keeps maps of whole pictures of 32 pixels"),
-        (["--evaluation.crop_size=48"], "keeps maps of whole pictures of 32 pixels"),
-        (["--data.crop.kind=jitter"], "or of crops: take the prepared videos"),
+        (["--data.crop_size=48"], "and data.crop_size 32, not borderless and 48"),
+        (["--evaluation.crop_size=48"], "and data.crop_size 32, not borderless and 48"),
+        (["--data.crop.kind=jitter"], "data.crop.kind borderless and data.crop_size 32, not crops and 32"),
+        (["--evaluation.whole=true"], "data.crop.kind borderless and data.crop_size 32, not whole and 32"),
         (["--recipe.mixup=0.5"], "recipe.mixup changes pictures"),
         (["--data.augmentation.erase=0.5"], "data.augmentation changes pictures"),
         (["--compile=true"], "use compile blocks"),
@@ -262,7 +263,12 @@ def test_other_uses_of_maps_are_refused_in_a_line(
             [f"--data={place / 'prepared'}", file, f"--out={place / 'prepared'}"],
             "the prepared videos are there",
         ),
-        ("evaluate", [data, f"--ckpt_path={place / 'other'}", f"--out={tmp_path / 'e'}"], "of whole pictures"),
+        ("export", [str(runs / "kept"), "--to=onnx"], "export it --to folder"),
+        (
+            "evaluate",
+            [data, f"--ckpt_path={place / 'other'}", f"--out={tmp_path / 'e'}"],
+            "of pictures with data.crop.kind",
+        ),
     ):
         with pytest.raises(SystemExit, match="2"):
             cli.run(verb, words)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from besnet.checkpoints import model_folder
 from besnet.data.clips import Clip, collate
 from besnet.data.crop import RandomCrop
 from besnet.data.transforms import evaluation_views, training_batch
-from besnet.evaluation.views import ViewPlan, settings
+from besnet.evaluation.views import ViewPlan, check_shapes, settings
 from besnet.models.network import IMAGENET
 from tests import command, moving_squares
 
@@ -41,6 +42,10 @@ def test_every_edge_is_seen_and_the_border_is_the_mean(height: int, width: int) 
     for places in (rows, columns):
         assert abs(int(places.min()) - (31 - int(places.max()))) <= 1, "the picture is in the middle"
     picture = evaluated[0, 0, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    (borderless,) = evaluation_views(clip[None], 32, 1, IMAGENET, whole="borderless")
+    (learned,) = training_batch(collate([Clip(0, 0, clip, False, False)]), 32, IMAGENET, whole="borderless")
+    assert torch.equal(borderless, learned)
+    assert torch.equal(borderless[0, 0], picture)
     if min(inside) > 4:
         middle = picture[inside[0] // 2, inside[1] // 2]
         for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
@@ -51,6 +56,20 @@ def test_a_whole_box_is_the_frame_and_only_the_mirror_is_drawn() -> None:
     drawn = [RandomCrop("whole", flip=0.5).draw(30, 40, np.random.default_rng(seed)) for seed in range(20)]
     assert {box for box, _ in drawn} == {(0, 0, 30, 40)}
     assert {flip for _, flip in drawn} == {False, True}
+
+
+def test_borderless_videos_have_one_shape() -> None:
+    class Videos(dict[int, SimpleNamespace]):
+        folder = "here"
+
+    sizes = {0: (240, 320), 1: (480, 640), 2: (120, 320)}
+    some = Videos({row: SimpleNamespace(id=f"v{row}", height=h, width=w) for row, (h, w) in sizes.items()})
+    check_shapes(some, np.arange(2), "borderless", 128)  # type: ignore[arg-type]
+    check_shapes(some, np.arange(3), True, 128)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="here: borderless, v2 has 128 x 48 pixels and v0 128 x 96"):
+        check_shapes(some, np.arange(3), "borderless", 128)  # type: ignore[arg-type]
+    drawn = RandomCrop("borderless").draw(30, 40, np.random.default_rng(0))
+    assert drawn == RandomCrop("whole").draw(30, 40, np.random.default_rng(0))
 
 
 def test_clips_of_different_shapes_make_one_batch_and_are_mirrored() -> None:
@@ -65,6 +84,8 @@ def test_an_evaluation_follows_the_training_and_more_crops_are_refused() -> None
     data = {"folder": "", "clip": {}, "crop_size": 32, "crop": {"kind": "whole"}}
     assert settings({"data": data, "evaluation": {"num_crops": 1}}, "here")["evaluation"].whole
     assert settings({"data": data, "evaluation": {"num_crops": 1, "whole": False}}, "here")["evaluation"].whole is False
+    data["crop"] = {"kind": "borderless"}
+    assert settings({"data": data, "evaluation": {"num_crops": 1}}, "here")["evaluation"].whole == "borderless"
     with pytest.raises(ValueError, match=r"here.*num_crops to 1"):
         settings({"data": data, "evaluation": {"num_crops": 3}}, "here")
     with pytest.raises(ValueError, match="num_crops to 1"):

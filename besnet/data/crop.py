@@ -8,6 +8,8 @@ import numpy as np
 from besnet.ranges import check_section
 from besnet.video.reader import Box
 
+Whole = bool | Literal["borderless"]  # whether whole frames are seen, and that without a border
+
 
 @dataclass(frozen=True)
 class RandomCrop:
@@ -16,14 +18,15 @@ class RandomCrop:
     Args:
         kind: `jitter` takes a square of crop_size after scaling the short side to a drawn length;
             `resized` takes a rectangle of a drawn area and aspect ratio; `whole` takes the whole frame, which keeps its
-            shape inside the square, between borders of the network's mean. Evaluations then take the whole frame too.
+            shape inside the square, between borders of the network's mean, and `borderless` without these: all videos
+            then need one shape. Evaluations take the whole frame too.
         short_side: smallest and largest short side that `jitter` draws, in multiples of crop_size.
         area: smallest and largest share of the frame that `resized` draws.
         aspect: smallest and largest width / height that `resized` draws.
         flip: probability of a left-right mirror image.
     """
 
-    kind: Literal["jitter", "resized", "whole"] = "jitter"
+    kind: Literal["jitter", "resized", "whole", "borderless"] = "jitter"
     short_side: tuple[float, float] = (256 / 224, 320 / 224)
     area: tuple[float, float] = (0.3, 1.0)
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
@@ -36,9 +39,14 @@ class RandomCrop:
             if low > high:
                 raise ValueError(f"data.crop.{name}: two rising numbers are expected, not {[low, high]}")
 
+    @property
+    def whole(self) -> Whole:
+        """Whether whole frames are seen."""
+        return whole_of(self.kind)
+
     def draw(self, height: int, width: int, rng: np.random.Generator) -> tuple[Box, bool]:
         """A box (top, left, height, width) inside a frame, and whether to mirror it."""
-        if self.kind == "whole":
+        if self.whole:
             box_height, box_width = height, width
         elif self.kind == "jitter":
             side = min(height, width) / rng.uniform(*self.short_side)
@@ -58,3 +66,8 @@ class RandomCrop:
                 return box_height, box_width
         side = min(height, width)
         return side, side
+
+
+def whole_of(kind: str | None) -> Whole:
+    """Whether a `kind` of crop shows whole frames."""
+    return "borderless" if kind == "borderless" else kind == "whole"

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
+from besnet.data.crop import Whole
 from besnet.reading import read_json
 from besnet.schema import Count, Distinct, Hash, Length, Name, checked
 
@@ -32,7 +33,7 @@ class Shard:
 @dataclass(frozen=True)
 class Maps:
     """What a data set keeps instead of videos: maps (see besnet.data.maps) of the whole pictures, their long side
-    resized to crop_size pixels, with a border to a square.
+    resized to crop_size pixels, with a border to a square or (whole) borderless.
 
     network: the name of the 2D network. blocks: they are what its stem and so many blocks put out. weights: a hash of
     these layers' weights. mean, std: of the pixels.
@@ -42,6 +43,7 @@ class Maps:
     blocks: Count
     weights: Hash
     crop_size: Count
+    whole: Whole
     mean: list[float]
     std: list[float]
 

@@ -9,6 +9,7 @@ from torchvision.transforms.v2 import functional
 
 from besnet.data.changes import changed
 from besnet.data.clips import ClipBatch
+from besnet.data.crop import Whole
 from besnet.models.network import Normalisation
 
 
@@ -38,16 +39,19 @@ def letterboxed(height: int, width: int, side: int) -> list[int]:
     return [max(1, round(height * scale)), max(1, round(width * scale))]
 
 
-def bordered(clips: Tensor, side: int) -> Tensor:
-    """Normalised clips (..., H, W) in the middle of squares (..., side, side); the border is the mean, which is 0."""
+def bordered(clips: Tensor, side: int, whole: Whole) -> Tensor:
+    """Normalised clips (..., H, W) in the middle of squares (..., side, side), unless they are to be borderless; the
+    border is the mean, which is 0."""
+    if whole == "borderless":
+        return clips
     rows, columns = side - clips.shape[-2], side - clips.shape[-1]
     return pad(clips, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
 
 
-def training_batch(batch: ClipBatch, crop_size: int, normalisation: Normalisation, whole: bool = False) -> Tensor:
+def training_batch(batch: ClipBatch, crop_size: int, normalisation: Normalisation, whole: Whole = False) -> Tensor:
     """Resize every clip's box to crop_size, mirror the drawn ones, make the drawn changes and normalise.
 
-    whole: the box keeps its shape, and is put in the middle of the square.
+    whole: the box keeps its shape, and is put in the middle of the square or, borderless, left as it is.
 
     list of uint8 (T, h, w, 3) → float32 (B, 3, T, crop_size, crop_size); of kept maps, float32 (T, 2, h, w, C) → (B, C,
     T, h, w), those of the picture or of its mirror image.
@@ -65,7 +69,7 @@ def training_batch(batch: ClipBatch, crop_size: int, normalisation: Normalisatio
     else:
         clips = changed(clips, batch.changes)
     if whole:
-        return torch.stack([bordered(normalise(clip, normalisation), crop_size) for clip in clips])
+        return torch.stack([bordered(normalise(clip, normalisation), crop_size, whole) for clip in clips])
     return normalise(torch.stack(clips), normalisation)
 
 
@@ -75,7 +79,7 @@ def evaluation_views(
     num_crops: int,
     normalisation: Normalisation,
     short_side: int | None = None,
-    whole: bool = False,
+    whole: Whole = False,
 ) -> Tensor:
     """Square crops of a video's clips: short side resized to short_side, or else to crop_size; crops evenly along the
     longer side, and in the middle of the shorter one.
@@ -91,7 +95,7 @@ def evaluation_views(
     if whole:
         size = letterboxed(height, width, crop_size)
         fitted = [functional.resize(clip.permute(0, 3, 1, 2), size, antialias=True) for clip in frames]
-        return bordered(normalise(torch.stack(fitted), normalisation), crop_size)
+        return bordered(normalise(torch.stack(fitted), normalisation), crop_size, whole)
     short = short_side or crop_size
     scale = short / min(height, width)
     size = [max(short, round(height * scale)), max(short, round(width * scale))]

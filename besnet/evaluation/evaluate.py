@@ -110,7 +110,7 @@ def evaluate(
     shape = config["data"]["clip"]
     crop_size = evaluation_crop_size(config)
     trained.network.check_clip(shape.num_frames, crop_size)
-    take_maps(trained.network, manifest, crop_size, bool(plan.whole))
+    take_maps(trained.network, manifest, crop_size, plan.whole or False)
     if cuda_graph and manifest.maps is not None:
         raise ValueError(f"--cuda_graph: {manifest.folder} keeps maps: leave it out")
     if recalibrate and not norm_channels(trained.network):

@@ -21,7 +21,7 @@ from besnet.data.transforms import evaluation_views
 from besnet.evaluation.forward import VIEWS_PER_CHUNK, Chunks, Precision, forward, in_precision, recorded
 from besnet.evaluation.probabilities import check_probabilities, probabilities
 from besnet.evaluation.ranks import Ranks
-from besnet.evaluation.views import ViewPlan
+from besnet.evaluation.views import ViewPlan, check_shapes
 from besnet.files import sync_folder, write_arrays
 from besnet.models.network import Network, Normalisation
 from besnet.progress import Meter
@@ -139,13 +139,14 @@ def outputs(
     loader = DataLoader(clips, batch_size=None, **loader_settings(min(settings.workers, len(rows)), device))
     together: Chunks[VideoClips] = Chunks(run)
     size, plan = settings.crop_size, settings.plan
+    check_shapes(manifest, rows, plan.whole, size)
     for video in loader:
         beat()
         if video.frames is None:
             yield video, None
             continue
         (frames,) = to_device([video.frames], device)
-        views = evaluation_views(frames, size, plan.num_crops, normalisation, plan.short_side, bool(plan.whole))
+        views = evaluation_views(frames, size, plan.num_crops, normalisation, plan.short_side, plan.whole or False)
         if device.type == "cpu":  # nothing is gained there by more views at once
             yield replace(video, frames=None), forward(run, views)
         else:

@@ -1,11 +1,12 @@
 """Whether the kept maps of a data set are what a network computes itself: checked before any use of them."""
 
+from besnet.data.crop import Whole
 from besnet.data.manifest import Manifest
 from besnet.models.kept_maps import passed_hash
 from besnet.models.network import Network
 
 
-def take_maps(network: Network, manifest: Manifest, crop_size: int, whole: bool) -> None:
+def take_maps(network: Network, manifest: Manifest, crop_size: int, whole: Whole) -> None:
     """Let a network take the kept maps of a data set, if that is what it has. See `check_pictures`, `check_weights`."""
     if manifest.maps is not None:
         check_pictures(manifest, crop_size, whole)
@@ -13,14 +14,15 @@ def take_maps(network: Network, manifest: Manifest, crop_size: int, whole: bool)
         check_weights(network, manifest)
 
 
-def check_pictures(manifest: Manifest, crop_size: int, whole: bool) -> None:
+def check_pictures(manifest: Manifest, crop_size: int, whole: Whole) -> None:
     """ValueError where kept maps are of other pictures than a network is to see."""
     maps = manifest.maps
-    if maps is not None and not (whole and crop_size == maps.crop_size):
+    if maps is not None and (whole, crop_size) != (maps.whole, maps.crop_size):
+        kinds = {True: "whole", "borderless": "borderless", False: "crops"}
         raise ValueError(
-            f"{manifest.folder}: keeps maps of whole pictures of {maps.crop_size} pixels (data.crop.kind whole, "
-            f"data.crop_size {maps.crop_size}), not of {crop_size} pixels{'' if whole else ' or of crops'}: take the "
-            "prepared videos, or keep other maps with `besnet maps`"
+            f"{manifest.folder}: keeps maps of pictures with data.crop.kind {kinds[maps.whole]} and data.crop_size "
+            f"{maps.crop_size}, not {kinds[whole]} and {crop_size}: take the prepared videos, or keep other maps with "
+            "`besnet maps`"
         )
 
 

@@ -26,6 +26,7 @@ from besnet.data.order import sample
 from besnet.data.transforms import evaluation_views
 from besnet.evaluation.inference import InferenceSettings
 from besnet.evaluation.ranks import Ranks
+from besnet.evaluation.views import check_shapes
 from besnet.files import replacing
 from besnet.models.network import Network
 from besnet.models.recalibration import load_statistics, mean_of_batches, measure_batch, norm_channels
@@ -50,6 +51,7 @@ def recalibrate(
     channels of all BatchNorms), and the number of videos measured.
     """
     rows = drawn_rows(manifest, videos)
+    check_shapes(manifest, rows, settings.plan.whole, settings.crop_size)
     batches = equal_batches(len(rows))
     mine = range(ranks.rank, len(batches), ranks.world_size)
     clips_of = EvaluationClips(manifest, rows, settings.shape, num_clips=1, backend=settings.backend)
@@ -59,7 +61,7 @@ def recalibrate(
     size, plan, own = settings.crop_size, settings.plan, network.normalisation
     for number, batch in zip(mine, loader, strict=True):
         clips = [
-            evaluation_views(v.frames.to(ranks.device), size, 1, own, plan.short_side, bool(plan.whole))
+            evaluation_views(v.frames.to(ranks.device), size, 1, own, plan.short_side, plan.whole or False)
             for v in batch
             if v.frames is not None
         ]
@@ -122,7 +124,7 @@ def recalibrated(
     if settings.plan.short_side is not None:
         about["short_side"] = settings.plan.short_side
     if settings.plan.whole:
-        about["whole"] = True
+        about["whole"] = settings.plan.whole
     path = checkpoint.path
     known = ranks.broadcast(find(path, about, norm_channels(trained.network)) if ranks.rank == 0 else None)
     if known is not None:

@@ -3,6 +3,11 @@
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, NotRequired, TypedDict
 
+import numpy as np
+
+from besnet.data.crop import Whole, whole_of
+from besnet.data.manifest import Manifest
+from besnet.data.transforms import letterboxed
 from besnet.ranges import check_section
 from besnet.schema import Within, checked
 from besnet.video.reader import Backend
@@ -20,8 +25,8 @@ class ViewPlan:
         num_crops: squares along the longer side of every clip; 1 is the centre.
         crop_size: side of the square, pixels. None: as in training.
         short_side: what the frame's short side is resized to before, pixels. None: to crop_size.
-        whole: the whole frame instead of crops, between borders of the network's mean. None: where training takes
-            the whole frame (data.crop.kind).
+        whole: the whole frame instead of crops, between borders of the network's mean; or borderless, where all videos
+            have one shape. None: as training takes the whole frame (data.crop.kind).
         pairs: pairs of classes whose pairwise accuracy is reported, such as time reversals.
     """
 
@@ -29,7 +34,7 @@ class ViewPlan:
     num_crops: int = 3
     crop_size: int | None = None
     short_side: int | None = None
-    whole: bool | None = None
+    whole: Whole | None = None
     pairs: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -75,9 +80,10 @@ def settings(config: dict[str, Any], where: str) -> Settings:
     """These parts of a config. ValueError that names `where` it was read and the wrong field."""
     found: Settings = checked(config, Settings, f"{where}: config")
     plan = found["evaluation"]
-    if plan.whole is None and found["data"].get("crop", {}).get("kind") == "whole":
+    whole = whole_of(found["data"].get("crop", {}).get("kind"))
+    if plan.whole is None and whole:
         try:
-            found["evaluation"] = replace(plan, whole=True)
+            found["evaluation"] = replace(plan, whole=whole)
         except ValueError as error:
             raise ValueError(f"{where}: config: {error}, or data.crop.kind to another one") from None
     frames, crop_size = found["data"]["clip"].num_frames, evaluation_crop_size(found)
@@ -92,3 +98,19 @@ def settings(config: dict[str, Any], where: str) -> Settings:
 def evaluation_crop_size(config: Settings) -> int:
     """The side of an evaluation's squares, pixels: its own where the config sets one, else that of the training."""
     return config["evaluation"].crop_size or config["data"]["crop_size"]
+
+
+def check_shapes(manifest: Manifest, rows: np.ndarray, whole: Whole | None, crop_size: int) -> None:
+    """ValueError where videos are to be seen borderless and have different shapes: they fit into no batch."""
+    if whole != "borderless":
+        return
+    first = None
+    for row in rows.tolist():
+        facts = manifest[row]
+        shape = letterboxed(facts.height, facts.width, crop_size)
+        first = first or (facts.id, shape)
+        if shape != first[1]:
+            raise ValueError(
+                f"{manifest.folder}: borderless, {facts.id} has {shape[1]} x {shape[0]} pixels and {first[0]} "
+                f"{first[1][1]} x {first[1][0]}: one shape is needed: set data.crop.kind to whole"
+            )

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
+from besnet.data.crop import Whole
 from besnet.data.manifest import Manifest
 from besnet.data.transforms import evaluation_views
 from besnet.files import write_json
@@ -60,7 +61,7 @@ class Plan:
     backend: Backend
     checkpoints: list[Checkpoint]
     short_side: int | None = None
-    whole: bool = False
+    whole: Whole = False
 
     def views(self, clips: Tensor, num_crops: int, normalisation: Normalisation) -> Tensor:
         """What the networks see of a video's clips, see besnet.data.transforms.evaluation_views."""

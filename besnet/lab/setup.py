@@ -175,7 +175,7 @@ def view_plan(
         clip=asdict(data["clip"]),
         crop_size=evaluation_crop_size(configs[0]),
         short_side=views.short_side,
-        whole=bool(views.whole),
+        whole=views.whole or False,
         num_clips=views.num_clips,
         num_crops=views.num_crops,
         fixed=sorted({dilation for entry in entries for dilation in entry["model"].get("dilations", ())}),

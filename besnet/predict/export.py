@@ -75,6 +75,8 @@ def export(
         raise ValueError(f"--out {target}: the name of a file for --to {to} must end with {SUFFIX[to]}")
     target.parent.mkdir(parents=True, exist_ok=True)
     config = settings(given.trained.config, given.name)
+    if config["evaluation"].whole == "borderless" and to != "folder":
+        raise ValueError(f"{given.name}: sees frames of any shape (data.crop.kind borderless): export it --to folder")
     num_frames = config["data"]["clip"].num_frames
     crop_size = evaluation_crop_size(config)
     exported = given.trained.network
@@ -157,6 +159,8 @@ def contract(given: model_folder.LoadedModel, config: Settings) -> dict[str, Any
 
 def resized(plan: ViewPlan, crop_size: int) -> str:
     """How a frame becomes the squares that the network takes."""
+    if plan.whole == "borderless":
+        return f"long side to {crop_size} pixels, bilinear and antialiased"
     if plan.whole:
         return (
             f"long side to {crop_size} pixels, bilinear and antialiased; then put in the middle of a square of "

@@ -158,7 +158,7 @@ class Model:
         """uint8 (num_clips, T, H, W, 3) → float32 (num_clips * num_crops, 3, T, crop_size, crop_size)."""
         plan, own = self.plan, self.network.normalisation
         return evaluation_views(
-            clips.to(self.device), self.crop_size, plan.num_crops, own, plan.short_side, bool(plan.whole)
+            clips.to(self.device), self.crop_size, plan.num_crops, own, plan.short_side, plan.whole or False
         )
 
 

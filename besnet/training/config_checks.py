@@ -4,9 +4,11 @@ import difflib
 import os
 from typing import Any
 
+import numpy as np
+
 from besnet.environment import refuse_bare_srun, started_as
 from besnet.evaluation.kept_maps import check_pictures
-from besnet.evaluation.views import evaluation_crop_size, settings
+from besnet.evaluation.views import check_shapes, evaluation_crop_size, settings
 from besnet.models.network import Network
 from besnet.models.recalibration import norm_channels
 from besnet.ranges import shown
@@ -70,9 +72,11 @@ def check_network(network: Network, data: VideoData, config: dict[str, Any]) -> 
     """ValueError, before anything is decoded, if a config's clips do not go into the network or have views that no
     evaluation can have, or its recipe needs layers that the network has not."""
     views = settings(config, "training")
+    every = np.concatenate([data.train_rows, data.val_rows])
+    check_shapes(data.manifest, every, data.crop.whole, data.crop_size)
     if data.manifest.maps is not None:
         check_maps(data, config, data.manifest.maps.blocks)
-        check_pictures(data.manifest, evaluation_crop_size(views), bool(views["evaluation"].whole))
+        check_pictures(data.manifest, evaluation_crop_size(views), views["evaluation"].whole or False)
         network.take_maps(data.manifest.maps.blocks)
     if config["recipe"]["precise_bn"] is not None and not norm_channels(network):
         raise ValueError("recipe.precise_bn: the network has no BatchNorm: leave it out")
@@ -82,7 +86,7 @@ def check_network(network: Network, data: VideoData, config: dict[str, Any]) -> 
 
 def check_maps(data: VideoData, config: dict[str, Any], blocks: int) -> None:
     """ValueError if a config trains what kept maps have passed by, or changes pictures that are no longer there."""
-    check_pictures(data.manifest, data.crop_size, data.crop.kind == "whole")
+    check_pictures(data.manifest, data.crop_size, data.crop.whole)
     recipe, kept = config["recipe"], f"{data.folder}: keeps maps after {blocks} blocks"
     freeze = recipe["freeze"]
     if freeze is None or (freeze != "backbone" and freeze < blocks):

@@ -12,6 +12,7 @@ from besnet.checkpoints.lock import only_writer
 from besnet.checkpoints.pretrained import load_pretrained, settle_normalisation
 from besnet.checkpoints.weights_source import library_network
 from besnet.data.clips import Clip, collate
+from besnet.data.crop import whole_of
 from besnet.data.dataset import Maps
 from besnet.data.manifest import Manifest
 from besnet.data.manifest_writing import load_checked, write_manifest
@@ -50,7 +51,7 @@ def maps(
     `evaluate`, take in place of the prepared videos. A killed command resumes.
 
     Args:
-        config: of a training with pretrained, recipe.freeze and data.crop.kind whole.
+        config: of a training with pretrained, recipe.freeze and data.crop.kind whole or borderless.
         out: folder for the data set.
         data: prepared data set; by default that of the config.
         cache: folder of the maps, which several data sets of the same videos may share; by default `maps` in --out.
@@ -105,8 +106,9 @@ def frozen_network(config: Path, settings: dict[str, Any]) -> tuple[Network, Map
         raise ValueError(f"{config}: recipe.freeze: a number of blocks is expected, whose maps are kept")
     if source is None:
         raise ValueError(f"{config}: pretrained is expected: maps are kept of the weights that a training starts from")
-    if own.get("crop", {}).get("kind") != "whole":
-        raise ValueError(f"{config}: data.crop.kind whole is expected: maps are kept of whole pictures")
+    whole = whole_of(own.get("crop", {}).get("kind"))
+    if not whole:
+        raise ValueError(f"{config}: data.crop.kind whole or borderless is expected: maps are kept of whole pictures")
     arguments = applicable(settings.get("model", {}) | {"num_classes": 1})
     network = build(arguments)
     start = load_pretrained(network, source, arguments, ["any"])
@@ -114,7 +116,7 @@ def frozen_network(config: Path, settings: dict[str, Any]) -> tuple[Network, Map
     network.eval().take_maps(blocks)
     crop_size = own.get("crop_size", 224)
     name = library_network(arguments) or "besnet"
-    return network, Maps(name, blocks, passed_hash(network), crop_size, list(network.mean), list(network.std))
+    return network, Maps(name, blocks, passed_hash(network), crop_size, whole, list(network.mean), list(network.std))
 
 
 def kept(place: Path, there: dict[str, Path], network: Network, about: Maps, manifest: Manifest, number: int) -> Path:
@@ -154,7 +156,7 @@ def maps_of(reader: Reader, network: Network, about: Maps) -> np.ndarray:
         filled = np.resize(numbers, max(len(numbers), LEAST_FRAMES))
         frames = torch.from_numpy(reader.read(filled))
         sides = collate([Clip(0, 0, frames, mirrored, False) for mirrored in (False, True)]).to(device)
-        clips = training_batch(sides, about.crop_size, network.normalisation, whole=True)
+        clips = training_batch(sides, about.crop_size, network.normalisation, about.whole)
         some = kept_maps(network, clips).permute(2, 0, 3, 4, 1)
         found.append(some[: len(numbers)].cpu().numpy())
     return np.concatenate(found)

@@ -12,6 +12,7 @@ from torch import Tensor, optim
 
 from besnet.checkpoints.header import Validation
 from besnet.data.clips import ClipBatch
+from besnet.data.crop import Whole
 from besnet.data.evaluation_clips import VideoClips
 from besnet.data.failures import FailureLog
 from besnet.data.targets import targets
@@ -99,7 +100,7 @@ class ActionTraining(ActionModule):
         Lightning divides it by accumulate_grad_batches, also in a step of fewer micro-batches. The factor corrects
         that: a step is always that of one batch of all its clips.
         """
-        clips = training_batch(batch, self.data.crop_size, self.network.normalisation, self.data.crop.kind == "whole")
+        clips = training_batch(batch, self.data.crop_size, self.network.normalisation, self.data.crop.whole)
         clips, wanted = self.mixed(clips, batch.labels)
         if not self.micro_batch and self.global_rank == 0 and self.data.manifest.maps is None:
             sheet = Path(self.trainer.default_root_dir) / "contact_sheet.png"
@@ -120,12 +121,12 @@ class ActionTraining(ActionModule):
         return self.data.order.behind(self.samples) % self.trainer.accumulate_grad_batches == 0
 
     @cached_property
-    def evaluation_view(self) -> tuple[int, int | None, bool]:
+    def evaluation_view(self) -> tuple[int, int | None, Whole]:
         """The side of the squares that an evaluation sees, that of the frames that it takes them from, pixels, and
         whether it sees whole frames."""
         config = settings(self.header["config"], "this run")
         plan = config["evaluation"]
-        return evaluation_crop_size(config), plan.short_side, bool(plan.whole)
+        return evaluation_crop_size(config), plan.short_side, plan.whole or False
 
     def new_tally(self) -> Tally | SetsTally:
         """What counts a validation."""
