@@ -140,6 +140,7 @@ def config(folder: Path) -> dict[str, object]:
                  "crop": {"kind": "borderless", "flip": 0.5}, "crop_size": 32, "batch_size": 4, "workers": 0,
                  "val_videos": 4, "val_split": "test"},
         "recipe": {"optimizer": "adamw", "lr": 0.005, "freeze": 1, "ema": 0.9},
+        "saving": {"every_steps": 1, "keep": 9},
         "evaluation": {"num_clips": 2, "num_crops": 1},
         "trainer": {"accelerator": "cpu", "max_epochs": 1, "log_every_n_steps": 1},
     }  # fmt: skip
@@ -180,6 +181,11 @@ def test_the_maps_are_those_of_every_frame_and_its_mirror_image(place: Path) -> 
 
 def test_a_training_on_maps_is_that_on_the_videos_bit_by_bit(runs: Path) -> None:
     assert command.weights_hash(runs / "kept") == command.weights_hash(runs / "prepared")
+    whole, last = command.weights_hash(runs / "kept"), store.by_age(runs / "kept" / "checkpoints")[0]
+    assert last.name.startswith("step_000000002")
+    last.unlink()
+    assert train(runs.parent, "kept", f"--out={runs / 'kept'}") == 0, "it resumes"
+    assert command.weights_hash(runs / "kept") == whole
     tables = [(runs / data / "metrics.csv").read_text().splitlines() for data in ("kept", "prepared")]
     assert tables[0][0] == tables[1][0]
     assert len(tables[0]) == len(tables[1])
@@ -203,7 +209,7 @@ def test_an_evaluation_on_maps_is_that_on_the_videos(place: Path, runs: Path) ->
 
 
 def test_a_lab_predicts_on_maps_what_it_predicts_on_videos(place: Path, runs: Path, tmp_path: Path) -> None:
-    (file,) = store.by_age(runs / "kept" / "checkpoints")
+    file = store.by_age(runs / "kept" / "checkpoints")[0]
     checkpoint = Checkpoint("run", str(file), store.file_hash(file))
     found = []
     for data in ("kept", "prepared"):

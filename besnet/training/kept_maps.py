@@ -69,7 +69,7 @@ def maps(
     network.to(where)
     if where.type == "cpu":
         keep_freed_memory()
-    known = hash_bytes(repr(about).encode())[:16]
+    known = hash_bytes(f"{about} {where.type}".encode())[:16]  # a GPU rounds in other places
     place = (cache or out / "maps") / known
     inside = place.parent.resolve().is_relative_to(out.resolve())
     root = os.path.relpath(place.parent, out) if inside else str(place.parent.resolve())
@@ -133,8 +133,6 @@ def kept(place: Path, there: dict[str, Path], network: Network, about: Maps, man
     with manifest.open(number) as reader:
         assert isinstance(reader, Reader)
         content = maps_file(maps_of(reader, network, about), reader.times_sec)
-    if len(content) > MAX_FILE_BYTES:
-        raise ValueError(f"{facts.id}: the maps of its {facts.frames} frames are more than {MAX_FILE_BYTES} bytes")
     path = place / f"{facts.hash}-{hash_bytes(content)}.maps"
     with replacing(path) as file:
         file.write(content)
@@ -149,7 +147,7 @@ def digest_of(path: Path) -> str:
 
 def maps_of(reader: Reader, network: Network, about: Maps) -> np.ndarray:
     """The maps of all frames of a video and of their mirror images, as training sees them: float32 (frames, 2, h, w,
-    C)."""
+    C). ValueError where they would be more than a file of a data set may hold."""
     device = next(network.parameters()).device
     count, found = len(reader), []
     for numbers in np.array_split(np.arange(count), -(-count // MOST_FRAMES)):
@@ -158,5 +156,7 @@ def maps_of(reader: Reader, network: Network, about: Maps) -> np.ndarray:
         sides = collate([Clip(0, 0, frames, mirrored, False) for mirrored in (False, True)]).to(device)
         clips = training_batch(sides, about.crop_size, network.normalisation, about.whole)
         some = kept_maps(network, clips).permute(2, 0, 3, 4, 1)
+        if some[0].nbytes * count > MAX_FILE_BYTES:
+            raise ValueError(f"{reader.name}: the maps of its {count} frames are more than {MAX_FILE_BYTES} bytes")
         found.append(some[: len(numbers)].cpu().numpy())
     return np.concatenate(found)
