@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
+import fsspec
 import pytest
 
 BUCKET = "videos"
@@ -95,6 +96,8 @@ def serving(protocol: str, behind: str, environment: dict[str, str]) -> Iterator
     with pytest.MonkeyPatch.context() as patched:
         for name, value in environment.items():
             patched.setenv(name, value.format(f"http://127.0.0.1:{server.http.server_port}"))
+        # fsspec keeps file systems, and with them the address of the server that another file's tests had
+        fsspec.get_filesystem_class(protocol).clear_instance_cache()
         yield server
     server.http.shutdown()
     server.http.server_close()
