@@ -102,7 +102,7 @@ prove-slurm: .venv/ready ## Slurm on this machine warns a job and queues it agai
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.prove_slurm_arrays
 
 CLIPS ?= 0
-prove-parts: .venv/ready ## prepare in parts, 30 processes killed, and from and to s3:// and gs:// (emulators): the same bytes; two parts on two cores against one
+prove-parts: .venv/ready ## prepare in parts, 30 processes killed, and in s3:// and gs:// (emulators): the same bytes; two parts timed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_parts.py tests/test_bucket.py tests/test_remote_source.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.prove_parts --jhmdb $(JHMDB) --clips $(CLIPS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.parts_speed
@@ -137,7 +137,7 @@ jhmdb-fine-tuned: jhmdb ## BesNet on the same network, fine-tuned: an hour on on
 	$(BIN)/besnet evaluate --ckpt_path runs/jhmdb_lite0 --baseline runs/jhmdb_probe
 
 JHMDB_FOLDS := fold1 fold2 fold3
-jhmdb-folds: .venv/ready ## the same on three folds without a film in two of them, beside the frozen features: three hours on one core
+jhmdb-folds: .venv/ready ## the same on three folds that share no film, against the frozen features: an estimated three hours on one core
 	$(BIN)/python -m benchmarks.jhmdb_table $(JHMDB)/split1.csv data/jhmdb --folds 3
 	for fold in $(JHMDB_FOLDS); do \
 	  $(BIN)/besnet prepare data/jhmdb/$$fold.csv data/jhmdb/$$fold --videos $(JHMDB) --copy && \

@@ -58,9 +58,8 @@ def main() -> int:
 
 def correlation(drawn: np.ndarray) -> float:
     """Rank correlation of the places of two videos of one shard; drawn: int, the shard at each place."""
-    places = np.argsort(
-        drawn + np.random.default_rng(0).random(len(drawn))
-    )  # of one shard after the other, in it mixed
+    # the places of one shard, in random order, then those of the next
+    places = np.lexsort((np.random.default_rng(0).random(len(drawn)), drawn))
     pairs = drawn[places[1:]] == drawn[places[:-1]]
     return float(np.corrcoef(places[1:][pairs], places[:-1][pairs])[0, 1])
 

@@ -40,7 +40,7 @@ class Choices:
 
     @property
     def frame_interval(self) -> int:
-        """The distance of the frames of a clip, counted at CLIP_FPS: a clip fits into half of the videos."""
+        """The distance of the frames of a clip, counted at CLIP_FPS: so that a clip fits into the median video."""
         return max(1, min(LARGEST_INTERVAL, int(self.length_sec * CLIP_FPS / CLIP_FRAMES)))
 
     @property
@@ -89,7 +89,7 @@ model:
 
 data:
   folder: {quoted(choices.data)}
-  clip:  # {CLIP_FRAMES * choices.frame_interval / CLIP_FPS:.1f} s; more where what happens takes longer
+  clip:  # {CLIP_FRAMES * choices.frame_interval / CLIP_FPS:.1f} s; for longer actions raise frame_interval
     num_frames: {CLIP_FRAMES}
     frame_interval: {choices.frame_interval}
     target_fps: {CLIP_FPS}
