@@ -1,7 +1,5 @@
 """What the tests share: where the real videos are."""
 
-import ctypes
-import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -28,14 +26,6 @@ LONGEST = ("test_prove_resume.py", "test_docs.py", "test_exit_codes.py", "test_g
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONGEST)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def memory_given_back() -> Iterator[None]:
-    """A training keeps the memory that it frees, see besnet.training.memory: here after each file it is given back."""
-    yield
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")
