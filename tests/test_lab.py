@@ -217,6 +217,7 @@ def test_controls_are_named_or_described() -> None:
         find_control("fixed")
 
 
+@pytest.mark.slow
 def test_a_lab_in_parts_has_the_figures_of_one_machine(
     config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
