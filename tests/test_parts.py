@@ -110,6 +110,21 @@ def test_two_writers_of_a_part_without_locks_are_harmless(
     assert bytes_of(tmp_path) == whole
 
 
+def test_hosts_with_other_clocks_and_files_without_dates(
+    few: tuple[Path, dict[str, str]], squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clocks that are a year apart, and a file server that gives all files one date."""
+    table, whole = few
+    now = time.time
+    for number, apart_sec in ((1, 3.2e7), (0, -3.2e7)):
+        monkeypatch.setattr(time, "time", lambda apart_sec=apart_sec: now() + apart_sec)
+        prepare_part(f"{number}/2", source=table, out=tmp_path, videos=squares.parent, **FEW)
+        for path in tmp_path.rglob("*"):
+            os.utime(path, (0, 0))
+    prepare(table, tmp_path, videos=squares.parent, **FEW)
+    assert bytes_of(tmp_path) == whole
+
+
 def test_a_part_lists_the_source_once_for_all(
     table: Path, whole: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

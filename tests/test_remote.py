@@ -223,6 +223,20 @@ def test_files_of_others_in_the_folder_stay(remote: Manifest, monkeypatch: pytes
     assert len(list(folder.glob("besnet-*.tar"))) == 1
 
 
+@pytest.mark.parametrize("date_sec", [0, 4e9])
+def test_a_cache_whose_files_all_have_one_date_keeps_its_bound(
+    date_sec: float, remote: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = max(shard.size for shard in remote.about.shards)
+    monkeypatch.setenv("BESNET_CACHE_GB", str((most + 1) / 1e9))
+    for row in (0, 3, 1, 2):
+        with remote.held(remote[row]) as path:
+            assert hash_bytes(Path(path).read_bytes()[remote[row].offset :][: remote[row].size]) == remote[row].hash
+        assert sum(copy.stat().st_size for copy in copies()) <= most
+        for copy in copies():
+            os.utime(copy, (date_sec, date_sec))
+
+
 def test_without_locks_every_video_is_read(remote: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")

@@ -33,6 +33,17 @@ def test_the_newest_that_verifies_is_found(tmp_path: Path) -> None:
         store.load(paths[2])
 
 
+@pytest.mark.parametrize("apart_sec", [0, -3600])
+def test_dates_of_files_decide_nothing(tmp_path: Path, apart_sec: int) -> None:
+    """A file server with coarse dates, and a later host whose clock is an hour behind."""
+    paths = [store.save(some(step), tmp_path, step) for step in (1, 2, 3)]
+    for number, path in enumerate(paths):
+        os.utime(path, (1e9 + number * apart_sec,) * 2)
+    assert store.newest(tmp_path) == (paths[2], [])
+    store.prune(tmp_path, keep=2)
+    assert sorted(tmp_path.iterdir()) == paths[1:]
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
 def test_a_truncated_checkpoint_is_never_taken(tmp_path: Path, share: float) -> None:
     good = store.save(some(1), tmp_path, 1)
