@@ -1,5 +1,6 @@
 """The lab on a handful of tiny videos: what it counts, what it lists, and that a kill changes nothing."""
 
+import csv
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import yaml
 from besnet import cli
 from besnet.checkpoints import store
 from besnet.data.manifest import Manifest
+from besnet.data.prepare import prepare
 from besnet.lab.controls import CONTROLS, find_control
 from besnet.lab.plan import Plan, chunk_file
 from besnet.lab.results import gather
@@ -215,6 +217,55 @@ def test_controls_are_named_or_described() -> None:
     )  # fmt: skip
     with pytest.raises(ValueError, match="unknown control 'fixed'"):
         find_control("fixed")
+
+
+@pytest.fixture(scope="module")
+def second(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second fold: five of the training videos are for testing, and those for testing are for training."""
+    folder = tmp_path_factory.mktemp("folds")
+    with open(squares.parent / "index.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    tested = [row["path"] for row in rows if row["split"] == "train"][::5]
+    lines = [f"{row['label']},{row['path']},{'test' if row['path'] in tested else 'train'}\n" for row in rows]
+    (folder / "index.csv").write_text("label,path,split\n" + "".join(lines))
+    prepare(folder / "index.csv", folder / "second", videos=squares.parent, copy=True, workers=1)
+    return folder / "second"
+
+
+def test_the_figures_of_folds_are_of_the_videos_of_all(
+    small: Path, squares: Path, second: Path, config: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "folds"
+    asked = [*words(config, out, "[none,random_12]", seeds=1), "--variants=[]", f"--folds=[{squares},{second}]"]
+    assert cli.run("lab", asked) == 0
+    found = figures(out)
+    shares = []
+    for run in sorted((out / "runs").glob("*/random_12-0")):
+        cli.run("evaluate", [f"--ckpt_path={run}", f"--out={tmp_path / run.parent.name}", "--workers=0"])
+        by_hand = json.loads((tmp_path / run.parent.name / "results.json").read_text())["accuracy"]["over_evaluated"]
+        shares.append(by_hand["top1"])
+    assert found["coverage"]["expected"] == found["coverage"]["evaluated"] == 9 + 5
+    assert found["controls"][1]["top1"]["mean"] == pytest.approx((9 * shares[0] + 5 * shares[1]) / 14)
+    assert [run["run"] for run in found["runs"]] == [
+        f"{fold.name}/{name}-0" for fold in (squares, second) for name in ("none", "random_12")
+    ]
+    (alone,), (in_fold,) = (
+        folder.glob("none-0-*/chunk_*.npz") for folder in (small / "evaluation", out / "evaluation" / squares.name)
+    )
+    np.testing.assert_array_equal(np.load(alone)["averaged"], np.load(in_fold)["averaged"])
+    (pair,) = found["differences"]
+    assert pair["groups"] == 14
+
+
+def test_folds_that_share_a_test_video_are_refused(
+    squares: Path, second: Path, config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copied = tmp_path / "again"
+    shutil.copytree(second, copied)
+    with pytest.raises(SystemExit):
+        cli.run("lab", [*words(config, tmp_path / "out", "[none]"), f"--folds=[{second},{copied}]"])
+    assert f"is in the split test of {second} and of {copied}" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

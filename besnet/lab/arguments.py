@@ -1,7 +1,7 @@
 """Checks of a lab's arguments before anything is written or trained: an error hours later costs more."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,8 @@ def clip_and_views(config: Path, settings: dict[str, Any], num_clips: int | None
         raise ValueError(f"{config}: data.clip or evaluation: {error}") from error
 
 
-def check_data(manifest: Manifest, split: str, pairs: list[tuple[str, str]]) -> None:
-    """ValueError if there is no video to train or to evaluate on, or none of a pair of classes."""
+def check_data(manifest: Manifest, split: str) -> None:
+    """ValueError if there is no video to train or to evaluate on, or one without a label."""
     if split == "train":
         raise ValueError("--split train: the networks are trained on it: evaluate on another split")
     for name in ("train", split):
@@ -60,11 +60,17 @@ def check_data(manifest: Manifest, split: str, pairs: list[tuple[str, str]]) -> 
         raise ValueError(
             f"{manifest.folder}: {(labels < 0).sum()} videos of the split {split} have no label: accuracy needs labels"
         )
+
+
+def check_pairs(folds: Sequence[Manifest], split: str, pairs: list[tuple[str, str]]) -> None:
+    """ValueError for a pair of classes of which there is no video to evaluate on."""
+    labels = np.concatenate([manifest.labels[manifest.select(split)] for manifest in folds])
+    classes = folds[0].classes
     for pair in pairs:
-        unknown = [name for name in pair if name not in manifest.classes]
+        unknown = [name for name in pair if name not in classes]
         if unknown:
-            raise ValueError(f"evaluation.pairs: {list(pair)}: {manifest.folder} has no class {unknown[0]!r}")
-        if not np.isin(labels, [manifest.classes.index(name) for name in pair]).any():
+            raise ValueError(f"evaluation.pairs: {list(pair)}: {folds[0].folder} has no class {unknown[0]!r}")
+        if not np.isin(labels, [classes.index(name) for name in pair]).any():
             raise ValueError(f"evaluation.pairs: {list(pair)}: no readable video of either in the split {split}")
 
 

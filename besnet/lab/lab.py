@@ -8,15 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from besnet.checkpoints.lock import only_writer
 from besnet.data.manifest import Manifest
-from besnet.evaluation.truth import own_labels
 from besnet.files import write_json
 from besnet.formats import stamp
 from besnet.lab import results
 from besnet.lab.arguments import trained_and_evaluated
+from besnet.lab.folds import together
 from besnet.lab.plan import Family, Plan, chunks
 from besnet.lab.queue import Attempts, Job, Slot, free_slots, work
 from besnet.lab.runs import curve, run_facts, videos_known
@@ -45,6 +43,7 @@ def lab(
     question: str = "",
     stopping_rule: str = "",
     speed_data: Path | None = None,
+    folds: list[Path] = [],  # noqa: B006
 ) -> int:
     """Train every control with every seed on one config, evaluate all networks, and write a page that compares them.
 
@@ -79,39 +78,50 @@ def lab(
         speed_data: folder of `besnet draw --speeds`, each speed prepared into <speed>/prepared: the networks are
             evaluated there too, with clips of as many frames as cover the same share of a video. A term of a comparison
             may be CONTROL@speed_2.
+        folds: prepared data sets that share out the test videos, in place of data.folder: each control is trained with
+            every seed on each of them, and the figures are of the test videos of all.
     """
     asked = Setup(
         config, out, controls, seeds, split, num_clips, frame_interval_scales, recalibration_videos, variants, primary,
-        secondary, speed_data,
+        secondary, speed_data, folds,
     ).check()  # fmt: skip
-    chosen, manifest, comparisons = asked.chosen, asked.manifest, asked.comparisons
+    chosen, comparisons, each_fold = asked.chosen, asked.comparisons, asked.each_fold()
+    manifest = each_fold[0].manifest
     with only_writer(out, "lab"):
         asked.begin()
         if asked.left_out:
             why_not = (f"frame interval x {factor}: {why}" for factor, why in asked.left_out.items())
             print("left out: " + "; ".join(why_not))
         attempts = Attempts(out / "attempts.jsonl")
-        known = trained_and_evaluated(manifest, split)
-        if known:
-            print(f"WARNING: {known} videos of the split {split} are also training videos (equal bytes)")
-        jobs = asked.jobs()
+        known = [trained_and_evaluated(one.manifest, split) for one in each_fold]
+        if any(known):
+            print(f"WARNING: {sum(known)} videos of the split {split} are also training videos (equal bytes)")
+        runs = [one.jobs() for one in each_fold]
+        jobs = {job.name: job for of_fold in runs for job in of_fold.values()}
         slots = free_slots(asked.settings, max_parallel, threads)
         work(list(jobs.values()), slots, attempts, out / "logs", "runs")
-        finished = asked.checkpoints([name for name, job in jobs.items() if job.code == 0])
+        finished = [run for run in runs[0] if all(of_fold[run].code == 0 for of_fold in runs)]
+        hashes: dict[str, str] = {}
         found: dict[str, Any] = {"controls": [{"name": c.name, "what": c.what, "seeds": []} for c in chosen]}
         found |= {"differences": [], "coverage": None}
         if finished:
-            plan = asked.plan(finished)
-            before, known = known, max(known, videos_known(finished, manifest, split))
+            plans, gathered = [], []
+            of_networks = []
+            for one in each_fold:
+                checkpoints = one.checkpoints(finished)
+                hashes |= {one.job_name(checkpoint.run): checkpoint.hash for checkpoint in checkpoints}
+                of_networks.append(videos_known(checkpoints, one.manifest, split))
+                plans.append(one.plan(checkpoints))
+            known, before = [max(both) for both in zip(known, of_networks, strict=True)], known
             if known > before:
-                print(f"WARNING: {known} videos of the split {split} are training videos of these networks, or of the "
-                      "weights that they start from")  # fmt: skip
+                print(f"WARNING: {sum(known)} videos of the split {split} are training videos of these networks, or of "
+                      "the weights that they start from")  # fmt: skip
+            for one, plan in zip(each_fold, plans, strict=True):
+                evaluate_all({"plan": plan, **one.speed_sets.plans(plan)}, one.evaluation, out, slots, attempts)
+                gathered.append(one.gathered(plan))
+            predictions, videos = together(gathered)
             sets = asked.speed_sets
-            evaluate_all({"plan": plan, **sets.plans(plan)}, out, slots, attempts)
-            labels = own_labels(manifest, plan.rows(manifest), manifest.classes)
-            groups = np.array(manifest.groups(plan.rows(manifest)))
-            predictions, videos = results.gather(plan, out / "evaluation", manifest, labels, groups)
-            at = sets.gather(plan, out / "evaluation", manifest.classes) if sets.manifests else None
+            at = sets.gather(plans[0], asked.evaluation, manifest.classes) if sets.manifests else None
             elsewhere = dict.fromkeys(sets.variants, (at.predictions, at.videos)) if at else {}
             found = results.summarize(
                 chosen, seeds, predictions, videos, manifest.classes, asked.views.pairs, comparisons, elsewhere
@@ -119,17 +129,24 @@ def lab(
             if at:
                 found["speeds"] = at.figures(chosen, seeds, comparisons.reference or chosen[0].name)
             found["coverage"] = {
-                "expected": len(manifest.select(split, state=None)),
+                "expected": sum(len(one.manifest.select(split, state=None)) for one in each_fold),
                 "evaluated": len(videos.labels),
                 "undecodable": videos.unread,
                 "looped": videos.looped,
-                "trained_on": known,
+                "trained_on": sum(known),
             }
             found["plan"] = {
-                key: value for key, value in asdict(plan).items() if key not in ("checkpoints", "passport")
+                key: value for key, value in asdict(plans[0]).items() if key not in ("checkpoints", "passport")
             }
         report = {
-            "data": {"name": manifest.name, "passport": asdict(manifest.passport), "split": split},
+            "data": {
+                "name": manifest.name,
+                "passport": asdict(manifest.passport),
+                "split": split,
+                "folds": {
+                    fold.name: asdict(one.manifest.passport) for fold, one in zip(folds, each_fold, strict=False)
+                },
+            },
             "config": asked.text,
             "arguments": {
                 "controls": [control.name for control in chosen],
@@ -147,7 +164,7 @@ def lab(
                 },
                 "cost": {name: attempts.cost(name) for name in jobs} | {"evaluation": evaluation_cost(attempts)},
                 "device": f"{len(slots)} x {slots[0].name.split(' ')[0]}",
-                "checkpoints": {checkpoint.run: checkpoint.hash for checkpoint in finished},
+                "checkpoints": hashes,
                 "revision": revision(),
                 "host": os.uname().nodename,
                 "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
@@ -165,12 +182,11 @@ def lab(
         return FAILED if failed else 0
 
 
-def evaluate_all(plans: dict[str, Plan], out: Path, slots: list[Slot], attempts: Attempts) -> None:
-    """Recalibrate and predict, on all slots; plans by the names of their files.
+def evaluate_all(plans: dict[str, Plan], root: Path, out: Path, slots: list[Slot], attempts: Attempts) -> None:
+    """Recalibrate and predict below `root`, on all slots; plans by the names of their files.
 
     ValueError with the last line of the log if a process fails.
     """
-    root = out / "evaluation"
     for name, plan in plans.items():
         plan.write(root / f"{name}.json")
     files = [str(root / f"{name}.json") for name in plans]

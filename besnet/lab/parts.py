@@ -24,33 +24,35 @@ def lab_part(part: str, **flags: Any) -> int:
     if stage not in STAGES:
         raise ValueError(f"--part {part}: write train:NUMBER/COUNT or evaluate:NUMBER/COUNT")
     own = Part.read(number)
-    asked = Setup(**{field.name: flags[field.name] for field in fields(Setup)}).check()
-    jobs = list(asked.jobs().values())
+    asked = Setup(**{field.name: flags[field.name] for field in fields(Setup) if field.name in flags}).check()
+    jobs = [(one, run, job) for one in asked.each_fold() for run, job in one.jobs().items()]
     if own.count != len(jobs):
         raise ValueError(f"--part {part}: this lab has {len(jobs)} runs: a part for each is expected")
     asked.begin()
     attempts = Attempts(asked.out / "attempts.jsonl", f"{stage}-{own.number}-of-{own.count}")
     slots = free_slots(asked.settings, flags["max_parallel"], flags["threads"])[:1]
-    todo = [jobs[own.number]]
-    if stage == "evaluate":
-        todo = evaluation(asked, jobs, todo[0], attempts)
+    of_fold, run, training = jobs[own.number]
+    todo = [training] if stage == "train" else evaluation(of_fold, run, attempts)
     for job in todo:
         work([job], slots, attempts, asked.out / "logs", "runs" if stage == "train" else "evaluations")
         if job.code:
             return job.code
-    print(f"{asked.out}: {stage} of {jobs[own.number].name} is done")
+    print(f"{asked.out}: {stage} of {training.name} is done")
     return 0
 
 
-def evaluation(asked: Setup, jobs: list[Job], own: Job, attempts: Attempts) -> list[Job]:
+def evaluation(asked: Setup, own: str, attempts: Attempts) -> list[Job]:
     """What evaluates one run's network as the whole lab does. ValueError where it is not trained."""
-    trained = [job.name for job in jobs if all(attempts.done(job.name, command) for command in job.commands)]
-    if own.name not in trained:
-        raise ValueError(f"{asked.out}: {own.name} is not trained: the last job, without --part, does what is left")
+    jobs = asked.jobs()
+    trained = [run for run, job in jobs.items() if all(attempts.done(job.name, command) for command in job.commands)]
+    if own not in trained:
+        raise ValueError(
+            f"{asked.out}: {jobs[own].name} is not trained: the last job, without --part, does what is left"
+        )
     whole = asked.plan(asked.checkpoints(trained))
-    path = asked.out / "evaluation" / f"plan-{own.name}.json"
-    replace(whole, checkpoints=[one for one in whole.checkpoints if one.run == own.name]).write(path)
+    path = asked.evaluation / f"plan-{own}.json"
+    replace(whole, checkpoints=[one for one in whole.checkpoints if one.run == own]).write(path)
     return [
-        Job(f"{stage}-{own.name}", [["besnet.lab.inference_worker", stage, "0", "1", str(path)]])
+        Job(f"{stage}-{jobs[own].name}", [["besnet.lab.inference_worker", stage, "0", "1", str(path)]])
         for stage in ("recalibrate", "predict")
     ]

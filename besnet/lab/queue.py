@@ -136,7 +136,9 @@ def _start(slot: Slot, job: Job, logs: Path) -> None:
     words = job.commands[job.step]
     module = [] if words[0].startswith("besnet.") else ["besnet"]
     environment = os.environ | slot.environment | {LAUNCHER: str(os.getpid())}
-    with open(logs / f"{job.name}.log", "ab") as log:
+    path = logs / f"{job.name}.log"
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "ab") as log:
         slot.process = subprocess.Popen(
             # in a group of its own: a Ctrl-C reaches it as one SIGTERM
             [sys.executable, "-m", *module, *words], stdout=log, stderr=log, env=environment, process_group=0

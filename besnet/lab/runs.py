@@ -23,17 +23,23 @@ def run_name(control: Control, seed: int) -> str:
     return f"{control.name}-{seed}"
 
 
-def training(control: Control, seed: int, out: Path, config: Path, settings: dict[str, Any]) -> Job:
-    """The commands of one run; without pretrained weights a control of frames is first trained on single frames."""
-    run = out / "runs" / run_name(control, seed)
+def training(
+    control: Control, seed: int, name: str, out: Path, config: Path, settings: dict[str, Any], data: Path | None
+) -> Job:
+    """The commands of one run; without pretrained weights a control of frames is first trained on single frames.
+
+    name: of its folder below out/runs. data: the prepared data of its fold; None for the config's.
+    """
+    run = out / "runs" / name
     trainer = settings.get("trainer", {})
     same = ["train", f"--config={config}", f"--seed={seed}", *on_one_device(trainer)]
+    same += [f"--data.folder={data}"] if data else []
     commands = [[*same, f"--out={run}", *control.words]]
     if control.from_frames and not settings.get("pretrained"):
         single = run.with_name(f"{run.name}-single_frames")
         first = [*same, f"--out={single}", "--model.dilations=[]", "--data.clip.num_frames=1"]
         commands = [first, [*commands[0], f"--pretrained={single}"]]
-    return Job(run.name, commands, partial(share_done, run / "metrics.csv", trainer.get("max_epochs")))
+    return Job(name, commands, partial(share_done, run / "metrics.csv", trainer.get("max_epochs")))
 
 
 def on_one_device(trainer: dict[str, Any]) -> list[str]:

@@ -7,18 +7,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from besnet.checkpoints.header import header_of
 from besnet.data.manifest import Manifest
 from besnet.data.prepare.parts import own_name
+from besnet.evaluation.truth import own_labels
 from besnet.evaluation.views import ViewPlan, evaluation_crop_size
 from besnet.evaluation.views import settings as settings_of
-from besnet.lab.arguments import check_data, check_variants, clip_and_views, find_controls, sort_factors
+from besnet.lab.arguments import check_data, check_pairs, check_variants, clip_and_views, find_controls, sort_factors
 from besnet.lab.comparisons import Comparisons
 from besnet.lab.controls import Control
 from besnet.lab.inference_variants import loaded
 from besnet.lab.networks import check_networks, own_class
 from besnet.lab.plan import Checkpoint, Family, Plan
 from besnet.lab.queue import Job
+from besnet.lab.results import Predictions, Videos, gather
 from besnet.lab.runs import checkpoint_of, origin, run_name, training
 from besnet.lab.speeds import SpeedSets, at_speed
 from besnet.settings import data_folder, read_settings
@@ -42,18 +46,51 @@ class Setup:
     primary: list[str] | None
     secondary: list[list[str]]
     speed_data: Path | None = None
+    folds: Sequence[Path] = ()
+    fold: Path | None = None  # the one of them that this is about, see each_fold
+
+    def each_fold(self) -> list["Setup"]:
+        """The same for each of the folds; itself where there are none."""
+        return [replace(self, fold=fold) for fold in self.folds] or [self]
 
     def check(self) -> "Setup":
         """Read what the arguments name, and compare it; returns itself."""
+        if self.folds:
+            self._check_folds()
+        for one in self.each_fold():
+            one._check()
+        check_pairs([one.manifest for one in self.each_fold()], self.split, self.views.pairs)
+        return self
+
+    def _check(self) -> None:
         check_variants(self.comparisons, list(self.variants), self.factors, self.speed_sets.variants)
-        check_data(self.manifest, self.split, self.views.pairs)
+        check_data(self.manifest, self.split)
         shape, _ = clip_and_views(self.config, self.settings, self.num_clips)
         speeds = self.speed_sets.manifests
         if speeds and shape.sampling == "uniform":
             raise ValueError("--speed_data: with data.clip.sampling uniform a clip is the same at every speed")
         for count in sorted({shape.num_frames, *(at_speed(shape, speed).num_frames for speed in speeds)}):
             check_networks(self.chosen, self.settings, len(self.manifest.classes), count)
-        return self
+
+    def _check_folds(self) -> None:
+        """ValueError unless every test video is in one fold alone."""
+        if self.speed_data is not None:
+            raise ValueError("--folds: the videos of --speed_data belong to no fold: give one of the two")
+        of: dict[str, Path] = {}
+        first = self.each_fold()[0].manifest
+        for one in self.each_fold():
+            found = one.manifest
+            if found.classes != first.classes:
+                raise ValueError(f"--folds: {found.folder} has other classes than {first.folder}")
+            for row in found.select(self.split, state=None):
+                name = found[int(row)].id
+                if name in of:
+                    raise ValueError(
+                        f"--folds: {name} is in the split {self.split} of {of[name]} and of {found.folder}"
+                    )
+                of[name] = found.folder
+        if len({fold.name for fold in self.folds}) < len(self.folds):
+            raise ValueError("--folds: two folders have the same name, which names their runs")
 
     @cached_property
     def _read(self) -> tuple[str, dict[str, Any]]:
@@ -103,7 +140,7 @@ class Setup:
     @cached_property
     def manifest(self) -> Manifest:
         """The prepared data."""
-        return Manifest.load(data_folder(self.config, self.settings))
+        return Manifest.load(self.fold or data_folder(self.config, self.settings))
 
     @cached_property
     def speed_sets(self) -> SpeedSets:
@@ -125,22 +162,38 @@ class Setup:
         own.write_text(self.text)
         os.replace(own, kept)
 
+    @property
+    def _runs(self) -> dict[str, tuple[Control, int]]:
+        return {run_name(control, seed): (control, seed) for seed in range(self.seeds) for control in self.chosen}
+
+    def job_name(self, run: str) -> str:
+        """The name of a run's training."""
+        return f"{self.fold.name}/{run}" if self.fold else run
+
     def jobs(self) -> dict[str, Job]:
         """The trainings by the names of their runs."""
         return {
-            run_name(control, seed): training(control, seed, self.out, self.out / KEPT, self.settings)
-            for seed in range(self.seeds)
-            for control in self.chosen
+            run: training(*of, self.job_name(run), self.out, self.out / KEPT, self.settings, self.fold)
+            for run, of in self._runs.items()
         }
+
+    @property
+    def evaluation(self) -> Path:
+        """The folder of the predictions."""
+        return self.out / "evaluation" / self.job_name("")
+
+    def gathered(self, plan: Plan) -> tuple[dict[str, Predictions], Videos]:
+        """The predictions of all networks, and their videos."""
+        rows = plan.rows(self.manifest)
+        labels = own_labels(self.manifest, rows, self.manifest.classes)
+        return gather(plan, self.evaluation, self.manifest, labels, np.array(self.manifest.groups(rows)))
 
     def checkpoints(self, names: Sequence[str]) -> list[Checkpoint]:
         """The networks of finished runs."""
-        classes = {
-            run_name(control, seed): own_class(control, self.settings)
-            for seed in range(self.seeds)
-            for control in self.chosen
-        }
-        return [checkpoint_of(self.out / "runs" / name, classes[name]) for name in names]
+        return [
+            checkpoint_of(self.out / "runs" / self.job_name(name), own_class(self._runs[name][0], self.settings))
+            for name in names
+        ]
 
     def plan(self, finished: list[Checkpoint]) -> Plan:
         """How all networks are evaluated. ValueError if they were not trained on clips of one kind."""

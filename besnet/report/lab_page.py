@@ -51,7 +51,10 @@ def lab_page(report: dict[str, Any], runs: Mapping[str, Curve]) -> Page:
     page.heading("Training")
     page.figure(
         curves(
-            {name: [run for key, run in runs.items() if key.rsplit("-", 1)[0] == name] for name in asked["controls"]}
+            {
+                name: [run for key, run in runs.items() if key.split("/")[-1].rsplit("-", 1)[0] == name]
+                for name in asked["controls"]
+            }
         ),
         "Thin: seeds; thick: their mean. Each point is the mean over the logged training steps of an epoch.",
     )
@@ -62,8 +65,11 @@ def lab_page(report: dict[str, Any], runs: Mapping[str, Curve]) -> Page:
     if asked["stopping_rule"]:
         page.text(f"Stopping rule: {asked['stopping_rule']}")
     rows: list[list[Cell]] = [
-        ["data passport, source", data["passport"]["source"]],
-        ["data passport, encode", data["passport"]["encode"]],
+        *[
+            [f"data passport, {what}{fold and f', {fold}'}", passport[what]]
+            for fold, passport in (data.get("folds") or {"": data["passport"]}).items()
+            for what in ("source", "encode")
+        ],
         ["revision", report["run"]["revision"]],
         ["finished", f"{report['run']['finished']} on {report['run']['host']}"],
     ]
