@@ -97,10 +97,10 @@ def lab(
         if any(known):
             print(f"WARNING: {sum(known)} videos of the split {split} are also training videos (equal bytes)")
         runs = [one.jobs() for one in each_fold]
-        jobs = {job.name: job for of_fold in runs for job in of_fold.values()}
+        jobs = {job.name: job for of_one in runs for job in of_one.values()}
         slots = free_slots(asked.settings, max_parallel, threads)
         work(list(jobs.values()), slots, attempts, out / "logs", "runs")
-        finished = [run for run in runs[0] if all(of_fold[run].code == 0 for of_fold in runs)]
+        finished = [run for run in runs[0] if all(of_one[run].code == 0 for of_one in runs)]
         hashes: dict[str, str] = {}
         found: dict[str, Any] = {"controls": [{"name": c.name, "what": c.what, "seeds": []} for c in chosen]}
         found |= {"differences": [], "coverage": None}

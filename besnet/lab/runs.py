@@ -23,17 +23,20 @@ def run_name(control: Control, seed: int) -> str:
     return f"{control.name}-{seed}"
 
 
-def training(
-    control: Control, seed: int, name: str, out: Path, config: Path, settings: dict[str, Any], data: Path | None
-) -> Job:
-    """The commands of one run; without pretrained weights a control of frames is first trained on single frames.
+def of_fold(fold: Path | None, run: str) -> str:
+    """The name of a run on the prepared data of a fold; None: on the config's."""
+    return f"{fold.name}/{run}" if fold else run
 
-    name: of its folder below out/runs. data: the prepared data of its fold; None for the config's.
-    """
+
+def training(
+    control: Control, seed: int, out: Path, config: Path, settings: dict[str, Any], fold: Path | None = None
+) -> Job:
+    """The commands of one run; without pretrained weights a control of frames is first trained on single frames."""
+    name = of_fold(fold, run_name(control, seed))
     run = out / "runs" / name
     trainer = settings.get("trainer", {})
     same = ["train", f"--config={config}", f"--seed={seed}", *on_one_device(trainer)]
-    same += [f"--data.folder={data}"] if data else []
+    same += [f"--data.folder={fold}"] if fold else []
     commands = [[*same, f"--out={run}", *control.words]]
     if control.from_frames and not settings.get("pretrained"):
         single = run.with_name(f"{run.name}-single_frames")

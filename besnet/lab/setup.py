@@ -23,7 +23,7 @@ from besnet.lab.networks import check_networks, own_class
 from besnet.lab.plan import Checkpoint, Family, Plan
 from besnet.lab.queue import Job
 from besnet.lab.results import Predictions, Videos, gather
-from besnet.lab.runs import checkpoint_of, origin, run_name, training
+from besnet.lab.runs import checkpoint_of, of_fold, origin, run_name, training
 from besnet.lab.speeds import SpeedSets, at_speed
 from besnet.settings import data_folder, read_settings
 
@@ -168,13 +168,12 @@ class Setup:
 
     def job_name(self, run: str) -> str:
         """The name of a run's training."""
-        return f"{self.fold.name}/{run}" if self.fold else run
+        return of_fold(self.fold, run)
 
     def jobs(self) -> dict[str, Job]:
         """The trainings by the names of their runs."""
         return {
-            run: training(*of, self.job_name(run), self.out, self.out / KEPT, self.settings, self.fold)
-            for run, of in self._runs.items()
+            run: training(*of, self.out, self.out / KEPT, self.settings, self.fold) for run, of in self._runs.items()
         }
 
     @property
