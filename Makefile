@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
+.PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging bench-inflated \
 	bench-overhead gpu-bundle bench-gpu bench-gpu-small bench-statistics evidence \
 	evidence-durations evidence-jhmdb evidence-small jhmdb jhmdb-fine-tuned jhmdb-folds weizmann prove-resume prove-networks prove-hosts \
 	prove-slurm prove-parts prove-stream prove-windowed bench-rare prove-doubts prove-loggers prove-learn prove-labels \
@@ -116,6 +116,9 @@ prove-windowed: .venv/ready ## the demo's network in the windowed and in the glo
 
 bench-overhead: .venv/ready ## the time that the safeguards of a training cost
 	$(BIN)/python -W ignore -m benchmarks.overhead
+
+bench-inflated: .venv/ready ## what taps in time cost Lite0, beside the same network per frame: half a minute
+	$(BIN)/python -W ignore -m benchmarks.inflated
 
 bench-averaging: .venv/ready ## the time that averaging over the dilations costs: about half an hour
 	$(BIN)/python benchmarks/averaging.py
