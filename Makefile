@@ -1,7 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging bench-inflated \
-	bench-overhead gpu-bundle bench-gpu bench-gpu-small bench-statistics evidence \
-	evidence-durations evidence-jhmdb evidence-small jhmdb jhmdb-fine-tuned jhmdb-folds weizmann prove-resume prove-networks prove-hosts \
+.PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
+	bench-inflated bench-overhead gpu-bundle bench-gpu bench-gpu-small bench-statistics evidence evidence-durations \
+	evidence-jhmdb evidence-jhmdb-settings evidence-small jhmdb jhmdb-fine-tuned jhmdb-folds weizmann prove-resume \
+	prove-networks prove-hosts \
 	prove-slurm prove-parts prove-stream prove-windowed bench-rare prove-doubts prove-loggers prove-learn prove-labels \
 	prove-spans prove-lab smoke-container api-docs
 
@@ -180,18 +181,6 @@ evidence-small: SIZE := --variant hard --train_videos 24 --test_videos 36
 evidence-small: AT_SPEEDS := --variant hard --test_videos 12
 evidence-small: RESULTS := build
 evidence-small: .venv/ready ## every step of it with ten tiny networks, in a few minutes
-EVIDENCE_FOLDS := fold1 fold2 fold3 fold4 fold5
-evidence-jhmdb: .venv/ready ## the same on J-HMDB, five folds by film, from ImageNet weights: an estimated five hours on two cores
-	$(BIN)/python -m benchmarks.jhmdb_table $(JHMDB)/split1.csv data/jhmdb/five --folds 5
-	for fold in $(EVIDENCE_FOLDS); do \
-	  $(BIN)/besnet prepare data/jhmdb/five/$$fold.csv data/jhmdb/five/$$fold --videos $(JHMDB) --copy && \
-	  $(BIN)/besnet maps --config configs/evidence/jhmdb_training.yaml --data data/jhmdb/five/$$fold \
-	    --out data/jhmdb/evidence/$$fold --cache data/jhmdb/evidence/maps || exit 1; done
-	$(BIN)/besnet lab --plan configs/evidence/jhmdb.yaml
-	mkdir -p benchmarks/results
-	cp runs/lab/evidence_jhmdb/report.html benchmarks/results/evidence_jhmdb.html
-	cp runs/lab/evidence_jhmdb/results.json benchmarks/results/evidence_jhmdb.json
-
 evidence evidence-durations evidence-small:
 	test -f $(DRAWN)/index.csv || $(BIN)/besnet draw $(DRAWN) $(SIZE)
 	$(BIN)/besnet prepare $(DRAWN)/index.csv $(DRAWN)/prepared --short_side 96 --group person
@@ -203,6 +192,22 @@ evidence evidence-durations evidence-small:
 	mkdir -p $(RESULTS)
 	cp runs/lab/evidence_$(PLAN)/report.html $(RESULTS)/evidence_$(PLAN).html
 	cp runs/lab/evidence_$(PLAN)/results.json $(RESULTS)/evidence_$(PLAN).json
+
+JHMDB_MAPS = $(BIN)/besnet prepare data/jhmdb/five/$(1).csv data/jhmdb/five/$(1) --videos $(JHMDB) --copy && \
+	$(BIN)/besnet maps --config configs/evidence/jhmdb_training.yaml --data data/jhmdb/five/$(1) \
+	--out data/jhmdb/evidence/$(1) --cache data/jhmdb/evidence/maps
+evidence-jhmdb: .venv/ready ## the same on J-HMDB, five folds by film, from ImageNet weights: an estimated five hours on two cores
+	$(BIN)/python -m benchmarks.jhmdb_table $(JHMDB)/split1.csv data/jhmdb/five --folds 5
+	$(foreach fold,fold1 fold2 fold3 fold4 fold5,$(call JHMDB_MAPS,$(fold)) &&) true
+	$(BIN)/besnet lab --plan configs/evidence/jhmdb.yaml
+	mkdir -p benchmarks/results
+	cp runs/lab/evidence_jhmdb/report.html benchmarks/results/evidence_jhmdb.html
+	cp runs/lab/evidence_jhmdb/results.json benchmarks/results/evidence_jhmdb.json
+
+evidence-jhmdb-settings: .venv/ready ## its learning rate and frame interval, tried on training films: an estimated hour on one core
+	$(BIN)/python -m benchmarks.jhmdb_table $(JHMDB)/split1.csv data/jhmdb/five --folds 5
+	$(call JHMDB_MAPS,settings)
+	$(BIN)/python -m benchmarks.plan_settings --config configs/evidence/jhmdb_training.yaml --data data/jhmdb/evidence/settings
 
 HARD := data/stick_figures/hard
 LAB := runs/lab/stick_figures_hard

@@ -18,12 +18,12 @@ from besnet.evaluation.statistics import paired_difference, share
 from besnet.evaluation.stored import RESULTS, read_evaluation
 
 
-def evaluated(run: Path, words: list[str]) -> Path:
+def evaluated(run: Path, words: list[str], split: str = "test") -> Path:
     """The evaluation of a run. A finished one is not trained again; other settings are refused."""
-    results = run / "results"
+    results = run / ("results" if split == "test" else split)
     code = cli.run("train", [*words, f"--out={run}"])
     if not code and not (results / RESULTS).exists():
-        code = cli.run("evaluate", [f"--ckpt_path={run}", f"--out={results}"])
+        code = cli.run("evaluate", [f"--ckpt_path={run}", f"--out={results}", f"--split={split}"])
     if code:
         raise SystemExit(code)
     return results

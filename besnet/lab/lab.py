@@ -85,7 +85,7 @@ def lab(
         config, out, controls, seeds, split, num_clips, frame_interval_scales, recalibration_videos, variants, primary,
         secondary, speed_data, folds,
     ).check()  # fmt: skip
-    chosen, comparisons, each_fold = asked.chosen, asked.comparisons, asked.each_fold()
+    chosen, comparisons, each_fold = asked.chosen, asked.comparisons, asked.each_fold
     manifest = each_fold[0].manifest
     with only_writer(out, "lab"):
         asked.begin()
@@ -113,7 +113,7 @@ def lab(
                 of_networks.append(videos_known(checkpoints, one.manifest, split))
                 plans.append(one.plan(checkpoints))
             known, before = [max(both) for both in zip(known, of_networks, strict=True)], known
-            if known > before:
+            if known != before:
                 print(f"WARNING: {sum(known)} videos of the split {split} are training videos of these networks, or of "
                       "the weights that they start from")  # fmt: skip
             for one, plan in zip(each_fold, plans, strict=True):

@@ -25,7 +25,7 @@ def lab_part(part: str, **flags: Any) -> int:
         raise ValueError(f"--part {part}: write train:NUMBER/COUNT or evaluate:NUMBER/COUNT")
     own = Part.read(number)
     asked = Setup(**{field.name: flags[field.name] for field in fields(Setup) if field.name in flags}).check()
-    jobs = [(one, run, job) for one in asked.each_fold() for run, job in one.jobs().items()]
+    jobs = [(one, run, job) for one in asked.each_fold for run, job in one.jobs().items()]
     if own.count != len(jobs):
         raise ValueError(f"--part {part}: this lab has {len(jobs)} runs: a part for each is expected")
     asked.begin()

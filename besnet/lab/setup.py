@@ -49,6 +49,7 @@ class Setup:
     folds: Sequence[Path] = ()
     fold: Path | None = None  # the one of them that this is about, see each_fold
 
+    @cached_property
     def each_fold(self) -> list["Setup"]:
         """The same for each of the folds; itself where there are none."""
         return [replace(self, fold=fold) for fold in self.folds] or [self]
@@ -57,9 +58,9 @@ class Setup:
         """Read what the arguments name, and compare it; returns itself."""
         if self.folds:
             self._check_folds()
-        for one in self.each_fold():
+        for one in self.each_fold:
             one._check()
-        check_pairs([one.manifest for one in self.each_fold()], self.split, self.views.pairs)
+        check_pairs([one.manifest for one in self.each_fold], self.split, self.views.pairs)
         return self
 
     def _check(self) -> None:
@@ -77,8 +78,8 @@ class Setup:
         if self.speed_data is not None:
             raise ValueError("--folds: the videos of --speed_data belong to no fold: give one of the two")
         of: dict[str, Path] = {}
-        first = self.each_fold()[0].manifest
-        for one in self.each_fold():
+        first = self.each_fold[0].manifest
+        for one in self.each_fold:
             found = one.manifest
             if found.classes != first.classes:
                 raise ValueError(f"--folds: {found.folder} has other classes than {first.folder}")
