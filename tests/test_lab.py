@@ -20,8 +20,10 @@ from besnet.checkpoints import store
 from besnet.data.manifest import Manifest
 from besnet.data.prepare import prepare
 from besnet.lab.controls import CONTROLS, find_control
+from besnet.lab.gathering import gather
+from besnet.lab.outcomes import Outcomes
 from besnet.lab.plan import Plan, chunk_file
-from besnet.lab.results import gather
+from besnet.lab.results import read_by_all
 from besnet.models.besnet import BesNet
 from tests.command import LIMIT_SEC
 
@@ -113,8 +115,16 @@ def test_a_video_that_one_network_could_not_see_counts_for_none(small: Path, squ
     root = tmp_path / "evaluation"
     shutil.copytree(small / "evaluation", root)
     plan, manifest = Plan.read(root / "plan.json"), Manifest.load(squares)
-    labels = manifest.labels[plan.rows(manifest)]
-    whole, _ = gather(plan, root, manifest, labels, np.arange(9))
+    rows = plan.rows(manifest)
+    labels = manifest.labels[rows]
+
+    def gathered() -> dict[str, Outcomes]:
+        return {
+            one.run: gather(plan, plan.place(root, one), store.read(Path(one.file)).content, rows, labels, [(0, 1)])
+            for one in plan.checkpoints
+        }
+
+    whole = gathered()
     for checkpoint, lost in zip(plan.checkpoints, (2, None, 5, 5), strict=True):
         if lost is not None:
             file = chunk_file(plan.place(root, checkpoint), 0)
@@ -123,13 +133,40 @@ def test_a_video_that_one_network_could_not_see_counts_for_none(small: Path, squ
             arrays["why"] = np.where(kept, "", "torn")
             arrays |= {name: arrays[name][kept] for name in arrays if name not in ("rows", "why", "factors")}
             np.savez(file, **arrays)
-    answers, videos = gather(plan, root, manifest, labels, np.arange(9))
+    answers, videos = read_by_all(gathered(), manifest, rows, manifest.classes)
     both = np.isin(np.arange(9), [2, 5], invert=True)
     assert videos.labels.tolist() == labels[both].tolist()
     assert [entry["why"] for entry in videos.unread] == ["torn", "torn"]
     for run, answer in answers.items():
-        for use, shares in answer.probabilities.items():
-            assert np.array_equal(shares, whole[run].probabilities[use][both])
+        for use, right in answer.right.items():
+            assert np.array_equal(right, whole[run].right[use][both])
+
+
+def test_a_lab_goes_on_without_its_weights(
+    small: Path, config: Path, squares: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """On a machine that has what was kept alone: the same figures, and a new seed is trained and evaluated beside."""
+    there = tmp_path / "there"
+    there.mkdir()
+    for name in ("config.yaml", "outcomes.jsonl"):
+        shutil.copy(small / name, there)
+    assert cli.run("lab", words(config, there, "[none,random_12]")) == 0
+    assert not (there / "runs").exists()
+    assert figures(there)["controls"] == figures(small)["controls"][:2]
+    assert "4 of 4 runs were already finished" in capfd.readouterr().out
+    assert cli.run("lab", words(config, there, "[none,random_12]", seeds=3)) == 0
+    assert sorted(path.name for path in (there / "runs").iterdir()) == ["none-2", "random_12-2"]
+    more = figures(there)["controls"][1]["top1"]["by_seed"]
+    assert more[:2] == figures(small)["controls"][1]["top1"]["by_seed"]
+    with pytest.raises(SystemExit):
+        cli.run("lab", [*words(config, there, "[none,random_12]"), "--num_clips=1"])
+    said = capfd.readouterr().err
+    assert "none-0 was evaluated with other settings or videos, and its checkpoint is not here" in said
+    shutil.copytree(small / "runs", tmp_path / "back" / "runs")
+    for name in ("config.yaml", "outcomes.jsonl", "attempts.jsonl"):
+        shutil.copy(small / name, tmp_path / "back")
+    assert cli.run("lab", [*words(config, tmp_path / "back", "[none,random_12]"), "--num_clips=1"]) == 0
+    assert "trained" not in capfd.readouterr().out
 
 
 def test_a_failed_run_is_listed_and_its_seeds_are_missing(small: Path) -> None:
@@ -273,6 +310,6 @@ def test_a_lab_in_parts_has_the_figures_of_one_machine(
     assert not (parts / "results.json").exists()
     predicted = {path: path.stat().st_mtime_ns for path in (parts / "evaluation").rglob("*.npz")}
     assert cli.run("lab", [f"--out={parts}", *asked]) == 0
-    assert "1 of 1 runs were already finished" in capfd.readouterr().err
+    assert "1 of 1 runs were already finished" in capfd.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in (parts / "evaluation").rglob("*.npz")} == predicted
     assert figures(parts) == figures(one)

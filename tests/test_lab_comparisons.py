@@ -17,7 +17,8 @@ from besnet.lab.arguments import check_variants, find_controls
 from besnet.lab.comparisons import Comparisons, compare
 from besnet.lab.controls import find_control
 from besnet.lab.inference_variants import inference_variants
-from besnet.lab.results import Predictions, Videos
+from besnet.lab.outcomes import Outcomes
+from besnet.lab.results import Videos
 from besnet.lab.speeds import AtSpeeds
 from besnet.settings import read_settings
 
@@ -153,7 +154,7 @@ def at_speeds(rng: np.random.Generator, **chances: tuple[float, float]) -> AtSpe
     for name, shares in chances.items():
         for seed in range(5):
             right = {f"speed_{speed}": rng.random(4000) < share for speed, share in zip((1, 2), shares, strict=True)}
-            found[f"{name}-{seed}"] = Predictions({}, 0, {key: np.stack([own, ~own], 1) for key, own in right.items()})
+            found[f"{name}-{seed}"] = Outcomes(right, labels > 0, np.zeros((0, 4000), dtype=bool), {}, {})
     return AtSpeeds(found, Videos(labels, np.arange(4000), [], {}), {1.0: 8, 2.0: 4}, {1.0: 0.0, 2.0: 0.0})
 
 

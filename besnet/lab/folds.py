@@ -1,23 +1,23 @@
-"""A lab on several folds: the predictions for the test videos of each, counted together."""
+"""A lab on several folds: the test videos of each, counted together."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from besnet.lab.results import Predictions, Videos
+from besnet.lab.outcomes import Outcomes
+from besnet.lab.results import Videos
 
 
-def together(folds: Sequence[tuple[dict[str, Predictions], Videos]]) -> tuple[dict[str, Predictions], Videos]:
-    """The predictions of every run, and the videos, of one fold after the other; each fold has the same runs."""
+def together(folds: Sequence[tuple[dict[str, Outcomes], Videos]]) -> tuple[dict[str, Outcomes], Videos]:
+    """The outcomes of every run, and the videos, of one fold after the other; each fold has the same runs."""
     first, _ = folds[0]
-    predictions = {run: of_run([found[run] for found, _ in folds]) for run in first}
+    outcomes = {run: of_run([found[run] for found, _ in folds]) for run in first}
     counts = [len(videos.labels) for _, videos in folds]
     looped = {
         factor: float(np.average([videos.looped[factor] for _, videos in folds], weights=counts))
         for factor in folds[0][1].looped
     }
-    return predictions, Videos(
+    return outcomes, Videos(
         np.concatenate([videos.labels for _, videos in folds]),
         np.concatenate([videos.groups for _, videos in folds]),
         [one for _, videos in folds for one in videos.unread],
@@ -25,10 +25,16 @@ def together(folds: Sequence[tuple[dict[str, Predictions], Videos]]) -> tuple[di
     )
 
 
-def of_run(folds: Sequence[Predictions]) -> Predictions:
-    """One run's predictions; variants that share an array share the joined one."""
+def of_run(folds: Sequence[Outcomes]) -> Outcomes:
+    """One run's outcomes; variants that share an array share the joined one."""
     joined: dict[int, np.ndarray] = {}
-    for name, array in folds[0].probabilities.items():
-        if id(array) not in joined:
-            joined[id(array)] = np.concatenate([fold.probabilities[name] for fold in folds])
-    return replace(folds[0], probabilities={name: joined[id(array)] for name, array in folds[0].probabilities.items()})
+    for name, values in folds[0].right.items():
+        if id(values) not in joined:
+            joined[id(values)] = np.concatenate([fold.right[name] for fold in folds])
+    return Outcomes(
+        right={name: joined[id(values)] for name, values in folds[0].right.items()},
+        top5=np.concatenate([fold.top5 for fold in folds]),
+        pairs=np.concatenate([fold.pairs for fold in folds], axis=1),
+        unread={},
+        looped={},
+    )

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from besnet.checkpoints.lock import only_writer
-from besnet.data.manifest import Manifest
 from besnet.files import write_json
 from besnet.formats import stamp
-from besnet.lab import results
+from besnet.lab.all_runs import AllRuns
 from besnet.lab.arguments import trained_and_evaluated
-from besnet.lab.folds import together
-from besnet.lab.plan import Family, Plan, chunks
-from besnet.lab.queue import Attempts, Job, Slot, free_slots, work
-from besnet.lab.runs import curve, run_facts, videos_known
+from besnet.lab.plan import Family
+from besnet.lab.queue import free_slots
+from besnet.lab.runs import run_facts
 from besnet.lab.setup import Setup
 from besnet.report.lab_comparisons import verdict_line
 from besnet.report.lab_page import lab_page
@@ -48,8 +46,9 @@ def lab(
     """Train every control with every seed on one config, evaluate all networks, and write a page that compares them.
 
     Finished runs are not repeated and unfinished ones resume: run the same command again after an interruption, or with
-    more seeds or controls. Failed runs are listed on the page. Writes report.html and results.json.
-    Returns 1 if a run failed.
+    more seeds or controls. An evaluated run is kept in outcomes.jsonl, a few kilobytes: with it, config.yaml and the
+    prepared data, the lab goes on without the run's weights, on another machine too. Failed runs are listed on the
+    page. Writes report.html and results.json. Returns 1 if a run failed.
 
     Args:
         config: config of `besnet train`; each control changes some arguments of its `model:` section.
@@ -85,59 +84,23 @@ def lab(
         config, out, controls, seeds, split, num_clips, frame_interval_scales, recalibration_videos, variants, primary,
         secondary, speed_data, folds,
     ).check()  # fmt: skip
-    chosen, comparisons, each_fold = asked.chosen, asked.comparisons, asked.each_fold
+    chosen, each_fold = asked.chosen, asked.each_fold
     manifest = each_fold[0].manifest
     with only_writer(out, "lab"):
         asked.begin()
         if asked.left_out:
             why_not = (f"frame interval x {factor}: {why}" for factor, why in asked.left_out.items())
             print("left out: " + "; ".join(why_not))
-        attempts = Attempts(out / "attempts.jsonl")
-        known = [trained_and_evaluated(one.manifest, split) for one in each_fold]
-        if any(known):
-            print(f"WARNING: {sum(known)} videos of the split {split} are also training videos (equal bytes)")
-        runs = [one.jobs() for one in each_fold]
-        jobs = {job.name: job for of_one in runs for job in of_one.values()}
+        alike = [trained_and_evaluated(one.manifest, split) for one in each_fold]
+        if any(alike):
+            print(f"WARNING: {sum(alike)} videos of the split {split} are also training videos (equal bytes)")
         slots = free_slots(asked.settings, max_parallel, threads)
-        work(list(jobs.values()), slots, attempts, out / "logs", "runs")
-        finished = [run for run in runs[0] if all(of_one[run].code == 0 for of_one in runs)]
-        hashes: dict[str, str] = {}
+        runs = AllRuns(asked, slots)
+        runs.finish()
         found: dict[str, Any] = {"controls": [{"name": c.name, "what": c.what, "seeds": []} for c in chosen]}
         found |= {"differences": [], "coverage": None}
-        if finished:
-            plans, gathered = [], []
-            of_networks = []
-            for one in each_fold:
-                checkpoints = one.checkpoints(finished)
-                hashes |= {one.job_name(checkpoint.run): checkpoint.hash for checkpoint in checkpoints}
-                of_networks.append(videos_known(checkpoints, one.manifest, split))
-                plans.append(one.plan(checkpoints))
-            known, before = [max(both) for both in zip(known, of_networks, strict=True)], known
-            if known != before:
-                print(f"WARNING: {sum(known)} videos of the split {split} are training videos of these networks, or of "
-                      "the weights that they start from")  # fmt: skip
-            for one, plan in zip(each_fold, plans, strict=True):
-                evaluate_all({"plan": plan, **one.speed_sets.plans(plan)}, one.evaluation, out, slots, attempts)
-                gathered.append(one.gathered(plan))
-            predictions, videos = together(gathered)
-            sets = asked.speed_sets
-            at = sets.gather(plans[0], asked.evaluation, manifest.classes) if sets.manifests else None
-            elsewhere = dict.fromkeys(sets.variants, (at.predictions, at.videos)) if at else {}
-            found = results.summarize(
-                chosen, seeds, predictions, videos, manifest.classes, asked.views.pairs, comparisons, elsewhere
-            )
-            if at:
-                found["speeds"] = at.figures(chosen, seeds, comparisons.reference or chosen[0].name)
-            found["coverage"] = {
-                "expected": sum(len(one.manifest.select(split, state=None)) for one in each_fold),
-                "evaluated": len(videos.labels),
-                "undecodable": videos.unread,
-                "looped": videos.looped,
-                "trained_on": sum(known),
-            }
-            found["plan"] = {
-                key: value for key, value in asdict(plans[0]).items() if key not in ("checkpoints", "passport")
-            }
+        if runs.finished:
+            found = runs.figures(asked.comparisons, alike)
         report = {
             "data": {
                 "name": manifest.name,
@@ -155,67 +118,30 @@ def lab(
                 "question": question,
                 "stopping_rule": stopping_rule,
             },
-            "runs": [run_facts(name, job) for name, job in jobs.items()],
+            "runs": [run_facts(name, job) for name, job in runs.jobs.items()],
             **found,
             "run": {
                 "command": shlex.join(["besnet", *sys.argv[1:]]),
                 "commands": {
-                    name: [shlex.join(["besnet", *words]) for words in job.commands] for name, job in jobs.items()
+                    name: [shlex.join(["besnet", *words]) for words in job.commands] for name, job in runs.jobs.items()
                 },
-                "cost": {name: attempts.cost(name) for name in jobs} | {"evaluation": evaluation_cost(attempts)},
+                "cost": runs.cost(),
                 "device": f"{len(slots)} x {slots[0].name.split(' ')[0]}",
-                "checkpoints": hashes,
+                "checkpoints": runs.hashes(),
                 "revision": revision(),
                 "host": os.uname().nodename,
                 "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
             },
         }
         write_json(out / "results.json", stamp("lab") | report)
-        lab_page(report, {name: curve(out / "runs" / name / "metrics.csv") for name in jobs}).write(out / "report.html")
-        failed = [name for name, job in jobs.items() if job.code != 0]
+        lab_page(report, runs.curves()).write(out / "report.html")
+        failed = [name for name, job in runs.jobs.items() if job.code != 0]
         if failed:
-            print(f"{len(failed)} of {len(jobs)} runs failed: {', '.join(failed)}; the same command tries them again")
+            print(
+                f"{len(failed)} of {len(runs.jobs)} runs failed: {', '.join(failed)}; the same command tries them again"
+            )
         for pair in report["differences"]:
             if pair["verdict"] is not None:
                 print(verdict_line(pair))
         print(f"page: {out / 'report.html'}")
         return FAILED if failed else 0
-
-
-def evaluate_all(plans: dict[str, Plan], root: Path, out: Path, slots: list[Slot], attempts: Attempts) -> None:
-    """Recalibrate and predict below `root`, on all slots; plans by the names of their files.
-
-    ValueError with the last line of the log if a process fails.
-    """
-    for name, plan in plans.items():
-        plan.write(root / f"{name}.json")
-    files = [str(root / f"{name}.json") for name in plans]
-    counts = [len(plan.rows(Manifest.load(Path(plan.folder)))) for plan in plans.values()]
-
-    def share_done() -> float:
-        return sum(plan.share_done(root, n) for plan, n in zip(plans.values(), counts, strict=True)) / len(plans)
-
-    began = share_done()
-    if began == 1:
-        return
-    checkpoints = max(len(plan.checkpoints) for plan in plans.values())
-    recalibrated = any("recalibrated" in plan.families for plan in plans.values())
-    for stage, most in (("recalibrate", checkpoints * recalibrated), ("predict", len(chunks(max(counts))))):
-        count = min(len(slots), most)
-        # the processes share the progress of all of them
-        done = (lambda: (share_done() - began) / (1 - began)) if stage == "predict" else (lambda: 0.0)
-        jobs = [
-            Job(f"{stage}-{k}", [["besnet.lab.inference_worker", stage, str(k), str(count), *files]], done)
-            for k in range(count)
-        ]
-        work(jobs, slots, attempts, out / "logs", "processes of evaluation", repeat=True)
-        for job in jobs:
-            if job.code != 0:
-                raise ValueError(f"{out / 'logs' / job.name}.log: the evaluation failed: {job.why}")
-
-
-def evaluation_cost(attempts: Attempts) -> dict[str, float]:
-    """CPU and wall seconds of all inference workers; wall seconds of parallel processes add up."""
-    names = {attempt["name"] for attempt in attempts.known if attempt["command"][0].startswith("besnet.")}
-    costs = [attempts.cost(name) for name in sorted(names)]
-    return {key: sum(cost[key] for cost in costs) for key in ("cpu_sec", "wall_sec")}

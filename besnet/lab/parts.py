@@ -8,7 +8,9 @@ from dataclasses import fields, replace
 from typing import Any
 
 from besnet.data.prepare.parts import Part
-from besnet.lab.queue import Attempts, Job, free_slots, work
+from besnet.lab.evaluating import plan_of, record
+from besnet.lab.outcomes import EvaluatedRuns
+from besnet.lab.queue import Attempts, Slot, free_slots, settle, work
 from besnet.lab.setup import Setup
 
 STAGES = ("train", "evaluate")
@@ -32,27 +34,29 @@ def lab_part(part: str, **flags: Any) -> int:
     attempts = Attempts(asked.out / "attempts.jsonl", f"{stage}-{own.number}-of-{own.count}")
     slots = free_slots(asked.settings, flags["max_parallel"], flags["threads"])[:1]
     of_fold, run, training = jobs[own.number]
-    todo = [training] if stage == "train" else evaluation(of_fold, run, attempts)
-    for job in todo:
-        work([job], slots, attempts, asked.out / "logs", "runs" if stage == "train" else "evaluations")
-        if job.code:
-            return job.code
+    if stage == "train":
+        settle(training, attempts)
+        work([training], slots, attempts, asked.out / "logs", "runs")
+        if training.code:
+            return training.code
+    else:
+        known = EvaluatedRuns(asked.out, asked.text, f"{own.number}-of-{own.count}")
+        evaluate(of_fold, run, known, slots, attempts)
     print(f"{asked.out}: {stage} of {training.name} is done")
     return 0
 
 
-def evaluation(asked: Setup, own: str, attempts: Attempts) -> list[Job]:
-    """What evaluates one run's network as the whole lab does. ValueError where it is not trained."""
+def evaluate(asked: Setup, own: str, known: EvaluatedRuns, slots: list[Slot], attempts: Attempts) -> None:
+    """Evaluate one run's network as the whole lab does, and record it. ValueError where it is not trained."""
     jobs = asked.jobs()
-    trained = [run for run, job in jobs.items() if all(attempts.done(job.name, command) for command in job.commands)]
+    for job in jobs.values():
+        settle(job, attempts)
+    trained = [run for run, job in jobs.items() if job.code == 0]
     if own not in trained:
         raise ValueError(
             f"{asked.out}: {jobs[own].name} is not trained: the last job, without --part, does what is left"
         )
-    whole = asked.plan(asked.checkpoints(trained))
-    path = asked.evaluation / f"plan-{own}.json"
-    replace(whole, checkpoints=[one for one in whole.checkpoints if one.run == own]).write(path)
-    return [
-        Job(f"{stage}-{jobs[own].name}", [["besnet.lab.inference_worker", stage, "0", "1", str(path)]])
-        for stage in ("recalibrate", "predict")
-    ]
+    whole = plan_of(asked, trained, known)
+    mine = [checkpoint for checkpoint in whole.checkpoints if checkpoint.run == own]
+    if mine:
+        record(asked, replace(whole, checkpoints=mine), known, slots, attempts, f"-{own}")

@@ -76,9 +76,14 @@ class Plan:
         """The readable videos of the split."""
         return manifest.select(self.split)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the predictions of a checkpoint."""
+        return {name: value for name, value in asdict(self).items() if name not in ("checkpoints", "folder")}
+
     def place(self, root: Path, checkpoint: Checkpoint) -> Path:
         """The folder with the predictions of a checkpoint; other settings have another folder."""
-        settings = {name: value for name, value in asdict(self).items() if name not in ("checkpoints", "folder")}
+        settings = self.settings
         if self.short_side is None:  # until besnet 0.2 there was no such setting
             del settings["short_side"]
         if not self.whole:
@@ -86,11 +91,6 @@ class Plan:
         settings["statistics"] = "drawn"  # until revision a702f46 their videos were evenly spread over the list
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
         return root / f"{checkpoint.run}-{checkpoint.hash}-{key}"
-
-    def share_done(self, root: Path, videos: int) -> float:
-        """The share of the predictions that are stored, of all checkpoints for so many videos."""
-        files = [chunk_file(self.place(root, c), number) for c in self.checkpoints for number in chunks(videos)]
-        return sum(file.exists() for file in files) / len(files)
 
     def write(self, path: Path) -> None:
         """Write the plan for the inference workers."""

@@ -24,11 +24,15 @@ TRIES = 2  # of a command that fails for a temporary reason
 
 @dataclass
 class Job:
-    """Processes that run one after the other; `commands`: the words after `besnet`, or `python -m` for a module."""
+    """Processes that run one after the other; `commands`: the words after `besnet`, or `python -m` for a module.
+
+    there: whether what its finished commands have left is still there; without it they run again.
+    """
 
     name: str
     commands: list[list[str]]
     share_done: Callable[[], float] = lambda: 0.0
+    there: Callable[[], bool] = lambda: True
     code: int | None = None
     why: str = ""
     step: int = 0
@@ -96,21 +100,28 @@ def free_slots(settings: dict[str, Any], max_parallel: int | None, threads: int)
     return [Slot(f"CPU {number}", environment) for number in range(count)]
 
 
-def work(jobs: list[Job], slots: list[Slot], attempts: Attempts, logs: Path, what: str, repeat: bool = False) -> None:
-    """Run all jobs on the slots there are; afterwards each has its `code`. KeyboardInterrupt ends the processes."""
+def settle(job: Job, attempts: Attempts) -> None:
+    """Take the commands of a job as done that have succeeded before, if what they left is there."""
+    while job.there() and job.step < len(job.commands) and attempts.done(job.name, job.commands[job.step]):
+        job.step += 1
+    if job.step == len(job.commands):
+        job.code = 0
+
+
+def work(
+    jobs: list[Job], slots: list[Slot], attempts: Attempts, logs: Path, what: str, of: list[Job] | None = None
+) -> None:
+    """Run the jobs that have no `code` on the slots there are; afterwards each has one. KeyboardInterrupt ends the
+    processes.
+
+    of: all jobs that the line of progress counts, where there are more of them.
+    """
     logs.mkdir(parents=True, exist_ok=True)
-    waiting = []
-    for job in jobs:
-        while not repeat and job.step < len(job.commands) and attempts.done(job.name, job.commands[job.step]):
-            job.step += 1
-        if job.step == len(job.commands):
-            job.code = 0
-        else:
-            waiting.append(job)
-    already = len(jobs) - len(waiting)
-    if already:
-        print(f"{already} of {len(jobs)} {what} were already finished", file=sys.stderr)
-    line, began_sec, todo = Line(), time.monotonic(), len(waiting)
+    of = of or jobs
+    waiting = [job for job in jobs if job.code is None]
+    todo = sum(job.code is None for job in of)
+    already = len(of) - todo
+    line, began_sec = Line(), time.monotonic()
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while waiting or any(slot.job for slot in slots):
@@ -120,7 +131,7 @@ def work(jobs: list[Job], slots: list[Slot], attempts: Attempts, logs: Path, wha
                 if slot.job is None and waiting:
                     _start(slot, waiting.pop(0), logs)
             if line.due():
-                line.print(_progress(jobs, slots, already, todo, time.monotonic() - began_sec, what))
+                line.print(_progress(of, slots, already, todo, time.monotonic() - began_sec, what))
             time.sleep(0.2)
     finally:
         going = [slot for slot in slots if slot.process is not None]

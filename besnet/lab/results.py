@@ -1,40 +1,24 @@
-"""Predictions of all checkpoints → the figures of the lab's page, as plain values."""
+"""What the networks of a lab are right about → the figures of its page, as plain values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from besnet.checkpoints.arrays import read_arrays
 from besnet.data.manifest import Manifest
-from besnet.evaluation.metrics import top_k
-from besnet.evaluation.probabilities import check_probabilities
 from besnet.evaluation.statistics import paired_difference, share
+from besnet.evaluation.truth import own_labels
 from besnet.lab.comparisons import TRAINED, Comparison, Comparisons, compare
 from besnet.lab.controls import Control
-from besnet.lab.inference_variants import InferenceVariant, inference_variants, loaded, network_for
-from besnet.lab.plan import Plan, chunk_file, chunks
+from besnet.lab.outcomes import Outcomes
 from besnet.lab.runs import run_name
-from besnet.reading import read_bytes
-
-LARGEST_CHUNK = 2**30  # bytes of the predictions for 64 videos
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """One network's probabilities, float32 (videos, C), for every inference variant; equal variants share them."""
-
-    model: dict[str, Any]
-    parameters: int
-    probabilities: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Videos:
-    """The videos that were read: labels and groups; the ids and reasons of those that
-    were not; the share looped per factor."""
+    """The videos that were read: labels and groups; the ids and reasons of those that were not; the share looped per
+    factor."""
 
     labels: np.ndarray
     groups: np.ndarray
@@ -42,64 +26,43 @@ class Videos:
     looped: dict[str, float]
 
 
-def gather(
-    plan: Plan, root: Path, manifest: Manifest, labels: np.ndarray, groups: np.ndarray
-) -> tuple[dict[str, Predictions], Videos]:
-    """Read the predictions of every checkpoint, by run; labels (videos of the split,) in the classifier's numbers, and
-    the videos' groups.
+@dataclass(frozen=True)
+class Shown:
+    """What is shown of every control: the classes, and pairs of them."""
 
-    A video that could not be read for one checkpoint is left out for all: every figure is over the same videos.
+    classes: list[str]
+    pairs: list[tuple[str, str]]
+
+    @property
+    def numbers(self) -> list[tuple[int, int]]:
+        """The pairs in class numbers."""
+        return [(self.classes.index(first), self.classes.index(second)) for first, second in self.pairs]
+
+
+def read_by_all(
+    found: Mapping[str, Outcomes], manifest: Manifest, rows: np.ndarray, classes: list[str]
+) -> tuple[dict[str, Outcomes], Videos]:
+    """The outcomes of every run, and the videos that they are about; rows: those of the split.
+
+    A video that could not be read for one network is left out for all: every figure is over the same videos.
     """
-    rows = plan.rows(manifest)
-    found: dict[str, Predictions] = {}
-    stored = {
-        checkpoint.run: [read_chunk(chunk_file(plan.place(root, checkpoint), number)) for number in chunks(len(rows))]
-        for checkpoint in plan.checkpoints
-    }
-    why = {
-        int(row): str(reason)
-        for pieces in stored.values()
-        for chunk in pieces
-        for row, reason in zip(chunk["rows"], chunk["why"], strict=True)
-        if reason
-    }
-    read = rows[~np.isin(rows, list(why))]
-    if not len(read):
-        raise ValueError(f"{plan.folder}: none of the {len(rows)} videos of the split {plan.split} can be read")
-    for checkpoint in plan.checkpoints:
-        entry = loaded(checkpoint)
-        full = [chunk for chunk in stored[checkpoint.run] if len(chunk["read"])]
-        common = np.isin(np.concatenate([chunk["read"] for chunk in full]), read)
-        variants = inference_variants(entry, plan.fixed, plan.factors, plan.families)
-        first: dict[Any, str] = {}
-        for name, variant in variants.items():
-            first.setdefault(variant, name)
-        joined = {name: np.concatenate([chunk[name] for chunk in full])[common] for name in first.values()}
-        for probabilities in joined.values():
-            check_probabilities(probabilities, str(plan.place(root, checkpoint)))
-        arrays = {name: joined[first[variant]] for name, variant in variants.items()}
-        size = sum(weight.numel() for weight in network_for(entry, InferenceVariant(), checkpoint.network).parameters())
-        found[checkpoint.run] = Predictions(entry["besnet"]["model"], size, arrays)
-    unread = [{"id": manifest[row].id, "why": reason} for row, reason in sorted(why.items())]
-    looped = np.concatenate([chunk["looped"] for chunk in full])[common]
-    shares = {f"{factor:g}": float(looped[:, place].mean()) for place, factor in enumerate(full[0]["factors"])}
-    place = np.searchsorted(rows, read)
-    return found, Videos(labels[place], groups[place], unread, shares)
-
-
-def read_chunk(path: Path) -> dict[str, np.ndarray]:
-    """The predictions of one file. ValueError if it is damaged: once deleted, it is made again."""
-    return read_arrays(path, read_bytes(path, LARGEST_CHUNK))
+    why = {place: reason for one in found.values() for place, reason in sorted(one.unread.items())}
+    seen = np.setdiff1d(np.arange(len(rows)), list(why))
+    if not len(seen):
+        raise ValueError(f"{manifest.folder}: none of the {len(rows)} videos can be read")
+    runs = {run: one.of(seen) for run, one in found.items()}
+    unread = [{"id": manifest[int(rows[place])].id, "why": reason} for place, reason in sorted(why.items())]
+    looped = {factor: float(values.mean()) for factor, values in next(iter(runs.values())).looped.items()}
+    labels = own_labels(manifest, rows[seen], classes)
+    return runs, Videos(labels, np.array(manifest.groups(rows[seen])), unread, looped)
 
 
 def of_controls(
-    controls: Sequence[Control], seeds: int, predictions: Mapping[str, Predictions]
-) -> dict[str, dict[int, Predictions]]:
-    """The predictions of the runs by control and seed, where there are any."""
+    controls: Sequence[Control], seeds: int, outcomes: Mapping[str, Outcomes]
+) -> dict[str, dict[int, Outcomes]]:
+    """The outcomes of the runs by control and seed, where there are any."""
     return {
-        control.name: {
-            seed: predictions[name] for seed in range(seeds) if (name := run_name(control, seed)) in predictions
-        }
+        control.name: {seed: outcomes[name] for seed in range(seeds) if (name := run_name(control, seed)) in outcomes}
         for control in controls
     }
 
@@ -107,44 +70,49 @@ def of_controls(
 def summarize(
     controls: list[Control],
     seeds: int,
-    predictions: dict[str, Predictions],
+    outcomes: dict[str, Outcomes],
+    parameters: Mapping[str, int],
     videos: Videos,
-    classes: list[str],
-    pairs: list[tuple[str, str]],
+    shown: Shown,
     comparisons: Comparisons,
-    elsewhere: Mapping[str, tuple[dict[str, Predictions], Videos]] = {},
+    elsewhere: Mapping[str, tuple[dict[str, Outcomes], Videos]] = {},
 ) -> dict[str, Any]:
     """Every figure with its interval; a control without any network has only its name.
 
-    elsewhere: inference variants by name that were evaluated on videos of their own.
+    parameters: of the networks, by run. elsewhere: inference variants by name that were evaluated on videos of their
+    own.
     """
 
-    by_control = of_controls(controls, seeds, predictions)
+    by_control = of_controls(controls, seeds, outcomes)
 
     def of(control: str, variant: str, wanted: list[int]) -> np.ndarray:
-        where, seen = elsewhere.get(variant, (predictions, videos))
+        where, _ = elsewhere.get(variant, (outcomes, videos))
         chosen = {seed: one for seed, one in of_controls(controls, seeds, where)[control].items() if seed in wanted}
         for network in chosen.values():
-            if variant not in network.probabilities:
-                known = ", ".join(network.probabilities)
+            if variant not in network.right:
+                known = ", ".join(network.right)
                 raise ValueError(f"--primary, --secondary: {control}@{variant}: its inference variants are {known}")
-        return right(chosen, variant, seen.labels)
+        return right(chosen, variant)
 
     def groups_of(one: Comparison) -> np.ndarray:
-        return elsewhere.get(one.terms[0].variant, (predictions, videos))[1].groups
+        return elsewhere.get(one.terms[0].variant, (outcomes, videos))[1].groups
 
+    of_each = {}
+    for control in controls:
+        of_each[control.name] = of_control(control, by_control[control.name], videos, shown)
+        if by_control[control.name]:
+            of_each[control.name]["parameters"] = parameters[run_name(control, min(by_control[control.name]))]
     return {
-        "controls": [of_control(control, by_control[control.name], videos, classes, pairs) for control in controls],
+        "controls": list(of_each.values()),
         "differences": compare(comparisons, by_control, of, groups_of),
     }
 
 
 def of_control(
     control: Control,
-    networks: dict[int, Predictions],
+    networks: dict[int, Outcomes],
     videos: Videos,
-    classes: list[str],
-    pairs: list[tuple[str, str]],
+    shown: Shown,
 ) -> dict[str, Any]:
     """The figures of one control: top-1, top-5, every inference variant, classes, pairs."""
     facts: dict[str, Any] = {"name": control.name, "what": control.what, "seeds": sorted(networks)}
@@ -152,46 +120,45 @@ def of_control(
         return facts
     labels, groups = videos.labels, videos.groups
     first = next(iter(networks.values()))
-    averaged = right(networks, TRAINED, labels)
+    averaged = right(networks, TRAINED)
     facts |= {
-        "parameters": first.parameters,
         "top1": share(averaged, groups) | {"by_seed": averaged.mean(axis=1).tolist()},
-        "top5": share(right(networks, TRAINED, labels, 5), groups),
+        "top5": share(of_seeds(networks, lambda one: one.top5), groups),
         "variants": {},
         "classes": {},
         "pairs": [],
     }
-    for name in first.probabilities:
-        values = right(networks, name, labels)
-        same = all(network.probabilities[name] is network.probabilities[TRAINED] for network in networks.values())
+    for name in first.right:
+        values = right(networks, name)
+        same = all(network.right[name] is network.right[TRAINED] for network in networks.values())
         facts["variants"][name] = share(values, groups) | {"same_as_averaged": same}
         facts["variants"][name]["difference_to_averaged"] = paired_difference(values - averaged, groups)
-    for number, name in enumerate(classes):
+    for number, name in enumerate(shown.classes):
         if (of := labels == number).any():
             facts["classes"][name] = share(averaged[:, of], groups[of])
-    numbers = [(classes.index(a), classes.index(b)) for a, b in pairs]
-    pairwise = [(pairwise_accuracy(networks, labels, pair), np.isin(labels, pair)) for pair in numbers]
-    for pair, (values, of) in zip(pairs, pairwise, strict=True):
-        facts["pairs"].append({"pair": list(pair), "videos": values.shape[1]} | share(values, groups[of]))
+    pairwise = []
+    for number, pair in enumerate(shown.numbers):
+        of = np.isin(labels, pair)
+        pairwise.append((of_seeds(networks, pair_of(number))[:, of], groups[of]))
+    for names, (values, mine) in zip(shown.pairs, pairwise, strict=True):
+        facts["pairs"].append({"pair": list(names), "videos": values.shape[1]} | share(values, mine))
     if pairwise:
         together = np.concatenate([values for values, _ in pairwise], axis=1)
-        of_all = np.concatenate([groups[of] for _, of in pairwise])
+        of_all = np.concatenate([mine for _, mine in pairwise])
         facts["all_pairs"] = {"videos": together.shape[1]} | share(together, of_all)
     return facts
 
 
-def right(networks: dict[int, Predictions], variant: str, labels: np.ndarray, k: int = 1) -> np.ndarray:
+def pair_of(number: int) -> Callable[[Outcomes], np.ndarray]:
+    """What gives the outcomes of a pair of classes, by its number."""
+    return lambda one: np.asarray(one.pairs[number])
+
+
+def right(networks: dict[int, Outcomes], variant: str) -> np.ndarray:
     """Whether each network (seeds in order) was right about each video: float (seeds, videos)."""
-    return np.array([top_k(networks[seed].probabilities[variant], labels, k) for seed in sorted(networks)], dtype=float)
+    return of_seeds(networks, lambda one: one.right[variant])
 
 
-def pairwise_accuracy(networks: dict[int, Predictions], labels: np.ndarray, pair: tuple[int, int]) -> np.ndarray:
-    """Of the videos of two classes: whether their own class is the more probable one. Float (seeds, videos)."""
-    mine = np.isin(labels, pair)
-    own, other = labels[mine], sum(pair) - labels[mine]
-    found = []
-    for seed in sorted(networks):
-        shares = networks[seed].probabilities["averaged"][mine]
-        each = np.arange(len(own))
-        found.append(shares[each, own] > shares[each, other])
-    return np.array(found, dtype=float)
+def of_seeds(networks: dict[int, Outcomes], of: Callable[[Outcomes], np.ndarray]) -> np.ndarray:
+    """A value of each network and video, seeds in order: float (seeds, videos)."""
+    return np.array([of(networks[seed]) for seed in sorted(networks)], dtype=float)

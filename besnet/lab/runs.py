@@ -1,7 +1,6 @@
 """The runs of a lab: their names, the commands that train them, and how far they are."""
 
 import csv
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,7 @@ def training(
         single = run.with_name(f"{run.name}-single_frames")
         first = [*same, f"--out={single}", "--model.dilations=[]", "--data.clip.num_frames=1"]
         commands = [first, [*commands[0], f"--pretrained={single}"]]
-    return Job(name, commands, partial(share_done, run / "metrics.csv", trainer.get("max_epochs")))
+    return Job(name, commands, partial(share_done, run / "metrics.csv", trainer.get("max_epochs")), there=run.exists)
 
 
 def on_one_device(trainer: dict[str, Any]) -> list[str]:
@@ -66,6 +65,11 @@ def origin(control: Control, settings: dict[str, Any]) -> str:
     return f"{control.what} ({weights})"
 
 
+def arguments_of(control: Control, seed: int) -> list[str]:
+    """What a run is trained with on top of the config."""
+    return [f"--seed={seed}", *control.words]
+
+
 def share_done(metrics: Path, epochs: int | None) -> float:
     """The share of a training that is done, from its table of metrics; 0 if unknown."""
     try:
@@ -83,12 +87,10 @@ def checkpoint_of(run: Path, network: str | None) -> Checkpoint:
     return Checkpoint(run.name, str(stored.path), stored.hash, network)
 
 
-def videos_known(checkpoints: Sequence[Checkpoint], manifest: Manifest, split: str) -> int:
-    """How many videos of a split a network of a lab, or the weights that it started from, was trained on: the most of
-    all."""
-    found = [header_of(loaded(checkpoint), checkpoint.file).get("trained_on") for checkpoint in checkpoints]
-    rows = manifest.select(split)
-    return max((count_known(manifest, rows, known.numpy()) or 0 for known in found if known is not None), default=0)
+def videos_known(checkpoint: Checkpoint, manifest: Manifest, split: str) -> int:
+    """How many videos of a split a network of a lab, or the weights that it started from, was trained on."""
+    known = header_of(loaded(checkpoint), checkpoint.file).get("trained_on")
+    return 0 if known is None else count_known(manifest, manifest.select(split), known.numpy()) or 0
 
 
 def run_facts(name: str, job: Job) -> dict[str, Any]:

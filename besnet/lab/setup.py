@@ -2,32 +2,28 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from besnet.checkpoints.header import header_of
 from besnet.data.manifest import Manifest
 from besnet.data.prepare.parts import own_name
-from besnet.evaluation.truth import own_labels
-from besnet.evaluation.views import ViewPlan, evaluation_crop_size
-from besnet.evaluation.views import settings as settings_of
+from besnet.evaluation.views import ViewPlan
 from besnet.lab.arguments import check_data, check_pairs, check_variants, clip_and_views, find_controls, sort_factors
 from besnet.lab.comparisons import Comparisons
 from besnet.lab.controls import Control
-from besnet.lab.inference_variants import loaded
 from besnet.lab.networks import check_networks, own_class
+from besnet.lab.outcomes import EvaluatedRuns, Outcomes
 from besnet.lab.plan import Checkpoint, Family, Plan
 from besnet.lab.queue import Job
-from besnet.lab.results import Predictions, Videos, gather
-from besnet.lab.runs import checkpoint_of, of_fold, origin, run_name, training
+from besnet.lab.results import Shown, Videos, read_by_all
+from besnet.lab.runs import arguments_of, checkpoint_of, of_fold, origin, run_name, training
 from besnet.lab.speeds import SpeedSets, at_speed
 from besnet.settings import data_folder, read_settings
 
 KEPT = "config.yaml"
+WHOLE = "plan"  # the test videos as they are, among the sets of videos: the name of their plan's file
 
 
 @dataclass(frozen=True)
@@ -177,64 +173,39 @@ class Setup:
             run: training(*of, self.out, self.out / KEPT, self.settings, self.fold) for run, of in self._runs.items()
         }
 
+    def arguments_of(self, run: str) -> list[str]:
+        """What a run is trained with on top of the config."""
+        return arguments_of(*self._runs[run])
+
+    @property
+    def runs_of_seeds(self) -> list[list[str]]:
+        """The names of the runs, seed by seed."""
+        return [[run_name(control, seed) for control in self.chosen] for seed in range(self.seeds)]
+
     @property
     def evaluation(self) -> Path:
         """The folder of the predictions."""
         return self.out / "evaluation" / self.job_name("")
 
-    def gathered(self, plan: Plan) -> tuple[dict[str, Predictions], Videos]:
-        """The predictions of all networks, and their videos."""
-        rows = plan.rows(self.manifest)
-        labels = own_labels(self.manifest, rows, self.manifest.classes)
-        return gather(plan, self.evaluation, self.manifest, labels, np.array(self.manifest.groups(rows)))
+    @property
+    def shown(self) -> Shown:
+        """The classes and the pairs of the page."""
+        return Shown(self.manifest.classes, self.views.pairs)
 
-    def checkpoints(self, names: Sequence[str]) -> list[Checkpoint]:
-        """The networks of finished runs."""
-        return [
-            checkpoint_of(self.out / "runs" / self.job_name(name), own_class(self._runs[name][0], self.settings))
-            for name in names
-        ]
+    @property
+    def manifests(self) -> dict[str, Manifest]:
+        """Every set of videos that the networks are evaluated on, by its name."""
+        return {WHOLE: self.manifest, **self.speed_sets.by_name}
 
-    def plan(self, finished: list[Checkpoint]) -> Plan:
-        """How all networks are evaluated. ValueError if they were not trained on clips of one kind."""
-        families = list(self.variants)
-        return view_plan(
-            finished, self.manifest, self.split, self.num_clips, self.factors, self.recalibration_videos, families
-        )
+    def plans(self, whole: Plan) -> dict[str, Plan]:
+        """How networks are evaluated on each set of videos."""
+        return {WHOLE: whole, **self.speed_sets.plans(whole)}
 
+    def checkpoint(self, run: str) -> Checkpoint:
+        """The network of a finished run."""
+        return checkpoint_of(self.out / "runs" / self.job_name(run), own_class(self._runs[run][0], self.settings))
 
-def view_plan(
-    finished: list[Checkpoint],
-    manifest: Manifest,
-    split: str,
-    num_clips: int | None,
-    factors: list[float],
-    recalibration_videos: int,
-    families: Sequence[Family],
-) -> Plan:
-    """How all networks are evaluated. ValueError if they were not trained on clips of one kind."""
-    entries = [header_of(loaded(checkpoint), checkpoint.file) for checkpoint in finished]
-    configs = [settings_of(entry["config"], of.file) for entry, of in zip(entries, finished, strict=True)]
-    data = configs[0]["data"]
-    views = configs[0]["evaluation"].with_views(num_clips, None)
-    for checkpoint, config in zip(finished, configs, strict=True):
-        if (config["data"]["clip"], config["data"]["crop_size"]) != (data["clip"], data["crop_size"]):
-            raise ValueError(f"{checkpoint.run}: data.clip or data.crop_size differs from {finished[0].run}: a lab "
-                             "compares on equal clips")  # fmt: skip
-    return Plan(
-        folder=str(manifest.folder),
-        passport=asdict(manifest.passport),
-        split=split,
-        clip=asdict(data["clip"]),
-        crop_size=evaluation_crop_size(configs[0]),
-        short_side=views.short_side,
-        whole=views.whole or False,
-        num_clips=views.num_clips,
-        num_crops=views.num_crops,
-        fixed=sorted({dilation for entry in entries for dilation in entry["model"].get("dilations", ())}),
-        factors=factors,
-        families=list(families),
-        recalibration_videos=recalibration_videos,
-        backend=data.get("backend", "pyav"),
-        checkpoints=finished,
-    )
+    def gathered(self, runs: Sequence[str], known: EvaluatedRuns) -> tuple[dict[str, Outcomes], Videos]:
+        """What the networks of evaluated runs are right about, and the videos."""
+        found = {run: known.known[self.job_name(run)].sets[WHOLE] for run in runs}
+        return read_by_all(found, self.manifest, self.manifest.select(self.split), self.manifest.classes)

@@ -5,7 +5,7 @@ and the action goes twice as far from one frame to the next.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ import numpy as np
 
 from besnet.data.manifest import Manifest
 from besnet.evaluation.statistics import estimate, paired_difference, share
-from besnet.evaluation.truth import own_labels, own_numbers
+from besnet.evaluation.truth import own_numbers
+from besnet.lab.comparisons import TRAINED
 from besnet.lab.controls import Control
+from besnet.lab.outcomes import Outcomes
 from besnet.lab.plan import Plan
-from besnet.lab.results import Predictions, Videos, gather, of_controls, right
+from besnet.lab.results import Videos, of_controls, read_by_all, right
 from besnet.video.sampling import ClipShape
 
 
@@ -63,6 +65,11 @@ class SpeedSets:
         """The names of its speeds as inference variants."""
         return [variant(speed) for speed in self.manifests]
 
+    @property
+    def by_name(self) -> dict[str, Manifest]:
+        """The prepared data of each speed, by the speed's name."""
+        return {variant(speed): manifest for speed, manifest in self.manifests.items()}
+
     def plans(self, whole: Plan) -> dict[str, Plan]:
         """How the networks of a lab are evaluated at each speed, by the speed's name."""
         return {variant(speed): self.plan(whole, speed) for speed in self.manifests}
@@ -79,47 +86,46 @@ class SpeedSets:
             families=[],
         )
 
-    def gather(self, whole: Plan, root: Path, classes: list[str]) -> "AtSpeeds":
-        """Read the predictions for the videos that could be read at every speed."""
+    def gather(self, whole: Plan, found: Mapping[str, Mapping[str, Outcomes]], classes: list[str]) -> "AtSpeeds":
+        """The outcomes for the videos that could be read at every speed; found: of the runs, by the speed's name."""
         parts = {}
         for speed, manifest in self.manifests.items():
-            plan = self.plan(whole, speed)
-            rows = plan.rows(manifest)
-            groups = np.array(manifest.groups(rows))
-            predictions, videos = gather(plan, root, manifest, own_labels(manifest, rows, classes), groups)
+            rows = self.plan(whole, speed).rows(manifest)
+            outcomes, videos = read_by_all(found[variant(speed)], manifest, rows, classes)
             unread = {video["id"] for video in videos.unread}
             names = [name for name in ids(manifest, rows) if name not in unread]
-            parts[speed] = predictions, videos, {name: place for place, name in enumerate(names)}
+            parts[speed] = outcomes, videos, {name: place for place, name in enumerate(names)}
         _, videos, order = parts[1.0]
         common = [name for name in order if all(name in places for _, _, places in parts.values())]
-        runs: dict[str, Predictions] = {}
-        for speed, (predictions, _, places) in parts.items():
-            mine = [places[name] for name in common]
-            for run, one in predictions.items():
-                runs.setdefault(run, replace(one, probabilities={}))
-                runs[run].probabilities[variant(speed)] = one.probabilities["averaged"][mine]
-        mine = [order[name] for name in common]
+        runs: dict[str, Outcomes] = {}
+        for speed, (outcomes, _, places) in parts.items():
+            mine = np.array([places[name] for name in common])
+            for run, one in outcomes.items():
+                seen = one.of(mine)
+                runs.setdefault(run, replace(seen, right={}))
+                runs[run].right[variant(speed)] = seen.right[TRAINED]
+        at = np.array([order[name] for name in common])
         frames = {speed: self.plan(whole, speed).shape.num_frames for speed in self.manifests}
         looped = {speed: next(iter(of.looped.values())) for speed, (_, of, _) in parts.items()}
-        return AtSpeeds(runs, replace(videos, labels=videos.labels[mine], groups=videos.groups[mine]), frames, looped)
+        return AtSpeeds(runs, replace(videos, labels=videos.labels[at], groups=videos.groups[at]), frames, looped)
 
 
 @dataclass(frozen=True)
 class AtSpeeds:
-    """The predictions of each run at each speed, of the same videos; a clip's frames, and the share that looped."""
+    """The outcomes of each run at each speed, of the same videos; a clip's frames, and the share that looped."""
 
-    predictions: dict[str, Predictions]
+    outcomes: dict[str, Outcomes]
     videos: Videos
     frames: dict[float, int]
     looped: dict[float, float]
 
     def figures(self, controls: Sequence[Control], seeds: int, reference: str) -> dict[str, Any]:
         """The accuracy of each control at each speed, and what it loses there more than the reference does."""
-        networks = of_controls(controls, seeds, self.predictions)
+        networks = of_controls(controls, seeds, self.outcomes)
         groups = self.videos.groups
 
         def values(control: str, speed: float, some: list[int]) -> np.ndarray:
-            return right({seed: networks[control][seed] for seed in some}, variant(speed), self.videos.labels)
+            return right({seed: networks[control][seed] for seed in some}, variant(speed))
 
         rows = []
         for name, own in networks.items():
