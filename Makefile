@@ -160,6 +160,16 @@ weizmann: .venv/ready ## three folds of three unseen people, fine-tuned from Ima
 bench-statistics: .venv/ready ## how often a lab's statistics are wrong, on 2,000 drawn labs per line: minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.lab_statistics --out benchmarks/results/lab_statistics.json
 
+# A lab goes on from the evaluated runs that are kept in its folder of results, and keeps its own there, also if it is
+# stopped: a machine that has no runs trains those that are missing.
+define EVIDENCE
+mkdir -p runs/lab/evidence_$(1) $(2)/evidence_$(1)
+cp -ru $(2)/evidence_$(1)/. runs/lab/evidence_$(1)
+$(BIN)/besnet lab --plan configs/evidence/$(1).yaml; code=$$?; cd runs/lab/evidence_$(1) && \
+	cp -u config.yaml attempts.jsonl outcomes.jsonl $(CURDIR)/$(2)/evidence_$(1); exit $$code
+cp runs/lab/evidence_$(1)/report.html $(2)/evidence_$(1).html
+cp runs/lab/evidence_$(1)/results.json $(2)/evidence_$(1).json
+endef
 SPEEDS := 0.5 0.71 1 1.41 2
 COMMA := ,
 SPACE := $(COMMA:,=) $(COMMA:,=)
@@ -188,10 +198,7 @@ evidence evidence-durations evidence-small:
 		$(BIN)/besnet draw $(DRAWN)/speeds $(AT_SPEEDS) --speeds [$(subst $(SPACE),$(COMMA),$(SPEEDS))])
 	$(foreach speed,$(SPEEDS),$(BIN)/besnet prepare $(DRAWN)/speeds/$(speed)/index.csv $(DRAWN)/speeds/$(speed)/prepared \
 		--short_side 96 --group person &&) true
-	$(BIN)/besnet lab --plan configs/evidence/$(PLAN).yaml
-	mkdir -p $(RESULTS)
-	cp runs/lab/evidence_$(PLAN)/report.html $(RESULTS)/evidence_$(PLAN).html
-	cp runs/lab/evidence_$(PLAN)/results.json $(RESULTS)/evidence_$(PLAN).json
+	$(call EVIDENCE,$(PLAN),$(RESULTS))
 
 JHMDB_MAPS = $(BIN)/besnet prepare data/jhmdb/five/$(1).csv data/jhmdb/five/$(1) --videos $(JHMDB) --copy && \
 	$(BIN)/besnet maps --config configs/evidence/jhmdb_training.yaml --data data/jhmdb/five/$(1) \
@@ -199,10 +206,7 @@ JHMDB_MAPS = $(BIN)/besnet prepare data/jhmdb/five/$(1).csv data/jhmdb/five/$(1)
 evidence-jhmdb: .venv/ready ## the same on J-HMDB, five folds by film, from ImageNet weights: an estimated five hours on two cores
 	$(BIN)/python -m benchmarks.jhmdb_table $(JHMDB)/split1.csv data/jhmdb/five --folds 5
 	$(foreach fold,fold1 fold2 fold3 fold4 fold5,$(call JHMDB_MAPS,$(fold)) &&) true
-	$(BIN)/besnet lab --plan configs/evidence/jhmdb.yaml
-	mkdir -p benchmarks/results
-	cp runs/lab/evidence_jhmdb/report.html benchmarks/results/evidence_jhmdb.html
-	cp runs/lab/evidence_jhmdb/results.json benchmarks/results/evidence_jhmdb.json
+	$(call EVIDENCE,jhmdb,benchmarks/results)
 
 evidence-jhmdb-settings: .venv/ready ## its learning rate and frame interval, tried on training films: an estimated hour on one core
 	$(BIN)/python -m benchmarks.jhmdb_table $(JHMDB)/split1.csv data/jhmdb/five --folds 5
