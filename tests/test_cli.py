@@ -97,6 +97,14 @@ def test_unknown_verbs_get_the_nearest_name(capsys: pytest.CaptureFixture[str]) 
     assert "did you mean 'evaluate'" in complaint(capsys, "evaluat")
 
 
+@pytest.mark.parametrize("more", [[], ["--data=prepared"]])
+def test_a_setting_of_a_config_is_no_argument_of_a_verb_that_has_its_section_as_a_path(
+    capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    said = complaint(capsys, "evaluate", *more, "--data.crop_size=64")
+    assert "unknown argument 'data.crop_size': evaluate takes --data alone" in said
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

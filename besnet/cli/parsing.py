@@ -79,6 +79,12 @@ def parse(parser: "ArgumentParser", words: list[str], verb: str) -> "Namespace":
     if absent:
         raise ValueError(f"{absent[1]}: no such config file")
     value = re.match(r"Parser key \"(?P<key>[\w.]+)\": (?P<why>.*)", message)
+    if value and "NestedArg" in value["why"]:  # how jsonargparse reads --data.crop.kind where --data is a path
+        words = [word.partition("=")[0] for word in others if word.startswith(f"--{value['key']}.")]
+        raise ValueError(
+            f"unknown argument {words[0].removeprefix('--')!r}: {verb} takes --{value['key']} alone; settings of a "
+            "training belong in its config"
+        )
     if value:
         raise ValueError(f"{value['key']}: {expected(value['why'])}")
     unknown = UNKNOWN.search(message)
