@@ -172,7 +172,7 @@ $(BIN)/besnet lab --plan configs/evidence/$(1).yaml; code=$$?; cd runs/lab/evide
 cp runs/lab/evidence_$(1)/report.html $(2)/evidence_$(1).html
 cp runs/lab/evidence_$(1)/results.json $(2)/evidence_$(1).json
 endef
-SPEEDS := 0.5 0.71 1 1.41 2
+SPEEDS := 0.5 1 2
 COMMA := ,
 SPACE := $(COMMA:,=) $(COMMA:,=)
 evidence: PLAN := stick_figures
