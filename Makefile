@@ -141,7 +141,7 @@ jhmdb-fine-tuned: jhmdb ## BesNet on the same network, fine-tuned: an hour on on
 	$(BIN)/besnet evaluate --ckpt_path runs/jhmdb_lite0 --baseline runs/jhmdb_probe
 
 JHMDB_FOLDS := fold1 fold2 fold3
-jhmdb-folds: .venv/ready ## the same on three folds that share no film, against the frozen features: an estimated 2.5 hours on one core
+jhmdb-folds: .venv/ready ## the same on three folds that share no film, against the frozen features: two hours on one core
 	$(BIN)/python -m benchmarks.jhmdb_table $(JHMDB)/split1.csv data/jhmdb --folds 3
 	for fold in $(JHMDB_FOLDS); do \
 	  $(BIN)/besnet prepare data/jhmdb/$$fold.csv data/jhmdb/$$fold --videos $(JHMDB) --copy && \
