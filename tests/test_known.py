@@ -190,7 +190,7 @@ def test_predictions_and_features_of_training_videos_are_said_to_be_such(
 
 
 def test_a_lab_counts_what_the_weights_before_its_trainings_have_seen(run: Path, copies: Path, squares: Path) -> None:
-    finished = [checkpoint_of(run, None)]
+    finished = checkpoint_of(run, None)
     assert [videos_known(finished, Manifest.load(data), "test") for data in (copies, squares)] == [2, 0]
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,11 @@ from besnet.data.evaluation_clips import read_clips
 from besnet.data.manifest import Manifest
 from besnet.evaluation.tempering import tempered
 from besnet.lab import inference_worker
+from besnet.lab.evaluating import view_plan
+from besnet.lab.gathering import read_chunk
 from besnet.lab.plan import chunk_file
-from besnet.lab.results import read_chunk
 from besnet.lab.runs import checkpoint_of
-from besnet.lab.setup import view_plan
+from besnet.lab.setup import Setup
 from besnet.video.reader import Reader
 from besnet.watchdog import watched
 from tests import command, moving_squares
@@ -55,7 +57,9 @@ def test_an_answer_is_that_of_the_evaluation(run: Path, squares: Path) -> None:
 def test_a_lab_predicts_as_the_evaluation_does(run: Path, squares: Path, tmp_path: Path) -> None:
     """Bit for bit, and with the same network used in several ways beside it."""
     manifest = Manifest.load(squares)
-    plan = view_plan([checkpoint_of(run, None)], manifest, "test", None, [1.0, 2.0], 4, ["dilations"])
+    asked = Setup(run / "config.yaml", tmp_path, ["none"], 1, "test", None, [1.0, 2.0], 4, ["dilations"], None, [])
+    checkpoint = checkpoint_of(run, None)
+    plan = replace(view_plan({run.name: store.read(run).content["besnet"]}, asked), checkpoints=[checkpoint])
     plan.write(tmp_path / "plan.json")
     with watched(30.0) as pulse:
         inference_worker.recalibrate(plan, tmp_path, 0, 1, pulse)
