@@ -107,7 +107,7 @@ def learn(
             candidates.append(surest(probes, figure_of(manifest)))
         code = work.tune(candidates)
         if not code:
-            finish(out, candidates, manifest, Path(listing.root))
+            finish(source, out, candidates, manifest, Path(listing.root))
         return code
 
 
@@ -190,7 +190,7 @@ def figure_of(manifest: Manifest) -> str:
     return "mAP" if manifest.multi_label else "top-1"
 
 
-def finish(out: Path, candidates: list[Candidate], manifest: Manifest, root: Path) -> None:
+def finish(source: Path, out: Path, candidates: list[Candidate], manifest: Manifest, root: Path) -> None:
     """Calibrate and evaluate the better network, write the model folder and say what comes next."""
     chosen = better(candidates, figure_of(manifest))
     fitted = fitted_on(chosen)
@@ -210,7 +210,7 @@ calibrated on the validation videos: {said_of(fitted)}
 next:
   besnet predict VIDEO --ckpt_path {out / "model"}
   edit {out / "config.yaml"}, then: besnet train --config {out / "config.yaml"} --out {out / "run"}_2
-  besnet learn SOURCE --out {out} --all     # the same settings, with the validation videos to learn from
+  besnet learn {source} --out {out} --all     # the same settings, with the validation videos to learn from
 page: {out / "results" / "report.html"}""")
 
 

@@ -52,7 +52,7 @@ def split_videos(
         print(f"split: that of {source}: {counts(entries)}")
     across = {e.group for e in entries if e.split == "train"} & {e.group for e in entries if e.split == "test"}
     if across:
-        print(f"WARNING: {len(across)} groups are in both train and test (such as {min(across)!r}): if they are one "
+        print(f"WARNING: groups in both train and test: {len(across)} (such as {min(across)!r}): if they are one "
               "recording each, the test figures are too high")  # fmt: skip
     return replace(listing, entries=entries)
 
