@@ -141,7 +141,7 @@ jhmdb-fine-tuned: jhmdb ## BesNet on the same network, fine-tuned: an hour on on
 	$(BIN)/besnet evaluate --ckpt_path runs/jhmdb_lite0 --baseline runs/jhmdb_probe
 
 JHMDB_FOLDS := fold1 fold2 fold3
-jhmdb-folds: .venv/ready ## the same on three folds that share no film, against the frozen features: two hours on one core
+jhmdb-folds: .venv/ready ## the same on three folds that share no film, against the frozen features: about two hours on one core
 	$(BIN)/python -m benchmarks.jhmdb_table $(JHMDB)/split1.csv data/jhmdb --folds 3
 	for fold in $(JHMDB_FOLDS); do \
 	  $(BIN)/besnet prepare data/jhmdb/$$fold.csv data/jhmdb/$$fold --videos $(JHMDB) --copy && \
@@ -167,7 +167,7 @@ bench-statistics: .venv/ready ## how often a lab's statistics are wrong, on 2,00
 define EVIDENCE
 mkdir -p runs/lab/evidence_$(1) $(2)/evidence_$(1)
 cp -ru $(2)/evidence_$(1)/. runs/lab/evidence_$(1)
-$(BIN)/besnet lab --plan configs/evidence/$(1).yaml; code=$$?; cd runs/lab/evidence_$(1) && \
+trap : INT TERM; $(BIN)/besnet lab --plan configs/evidence/$(1).yaml; code=$$?; cd runs/lab/evidence_$(1) && \
 	cp -u config.yaml attempts.jsonl outcomes.jsonl $(CURDIR)/$(2)/evidence_$(1); exit $$code
 cp runs/lab/evidence_$(1)/report.html $(2)/evidence_$(1).html
 cp runs/lab/evidence_$(1)/results.json $(2)/evidence_$(1).json
@@ -180,7 +180,7 @@ evidence: DRAWN := data/stick_figures/evidence
 evidence: SIZE := --variant hard --test_videos 4000
 evidence: AT_SPEEDS := --variant hard --test_videos 1020
 evidence: RESULTS := benchmarks/results
-evidence: .venv/ready ## the comparison of docs/evidence.md on drawn videos: an estimated four hours on two cores; it resumes
+evidence: .venv/ready ## the comparison of docs/evidence.md on drawn videos: an estimated seven hours on two cores; it resumes
 evidence-durations: PLAN := durations
 evidence-durations: DRAWN := data/stick_figures/evidence_durations
 evidence-durations: SIZE := --variant durations --test_videos 2000

@@ -166,7 +166,10 @@ def test_a_lab_goes_on_without_its_weights(
     for name in ("config.yaml", "outcomes.jsonl", "attempts.jsonl"):
         shutil.copy(small / name, tmp_path / "back")
     assert cli.run("lab", [*words(config, tmp_path / "back", "[none,random_12]"), "--num_clips=1"]) == 0
-    assert "trained" not in capfd.readouterr().out
+    back = tmp_path / "back"
+    assert figures(back)["plan"]["num_clips"] == 1
+    before = [path.name for path in sorted((small / "runs").glob("*/checkpoints/*"))]
+    assert [path.name for path in sorted((back / "runs").glob("*/checkpoints/*"))] == before
 
 
 def test_a_failed_run_is_listed_and_its_seeds_are_missing(small: Path) -> None:
