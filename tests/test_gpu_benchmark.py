@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from benchmarks.gpu.__main__ import run_all
 from benchmarks.gpu.step import ROOT, Found, Line, Options, Step
@@ -59,6 +60,10 @@ def counts(options: Options) -> Found:
     return Found([Line("one", "1", "1", holds=True)])
 
 
+def may_use_a_gpu(options: Options) -> Found:
+    return Found([Line("three", "", "", holds=not torch.cuda._is_in_bad_fork())])
+
+
 def misses(options: Options) -> Found:
     return Found([Line("two", "1", "2", holds=False)])
 
@@ -77,6 +82,8 @@ def test_a_bad_step_costs_only_itself(tmp_path: Path, capsys: pytest.CaptureFixt
         pid = int(left.read_text())
         assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     assert run_all([Step("counts", 300, counts)], options, 600, 1.0, tmp_path / "x.json") == 0
+    torch.cuda.is_available()  # after this no fork of this process may start CUDA
+    assert run_all([Step("may use a GPU", 300, may_use_a_gpu)], options, 600, 1.0, tmp_path / "x.json") == 0
     assert run_all([Step("misses", 300, misses)], options, 600, 1.0, tmp_path / "x.json") == 1
     assert run_all([Step("counts", 300, counts)], options, 0, 1.0, tmp_path / "x.json") == 1
     assert "counts: no time left" in capsys.readouterr().out

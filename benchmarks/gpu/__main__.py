@@ -13,12 +13,10 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import sys
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +28,7 @@ import psutil
 import torch
 
 from benchmarks.gpu import correctness, speed
-from benchmarks.gpu.step import Line, Options, Step
+from benchmarks.gpu.step import Line, Options, Step, run_inside
 
 CALLS = {"correctness": correctness.STEPS, "speed": speed.STEPS}
 KEPT = 4000  # characters of what a failed step printed
@@ -83,7 +81,11 @@ def run_all(steps: list[Step], options: Options, seconds: float, slower: float, 
 
 
 def run_one(step: Step, seconds: float, options: Options) -> dict[str, Any]:
-    """A step in a process of its own, killed at its deadline. It is forked: what is imported here is not again."""
+    """A step in a process of its own, killed at its deadline.
+
+    It is forked by a process that has imported what steps need and never asked for a GPU: CUDA does not start in a fork
+    of a process that did.
+    """
     outcome: dict[str, Any] = {"name": step.name, "state": "no time left", "seconds": 0.0, "device": "no device"}
     outcome |= {"lines": [], "notes": []}
     if seconds < 1:
@@ -91,7 +93,10 @@ def run_one(step: Step, seconds: float, options: Options) -> dict[str, Any]:
     started_sec = time.monotonic()
     result, printed = options.work / "result.json", options.work / "printed"
     result.unlink(missing_ok=True)
-    process = multiprocessing.get_context("fork").Process(target=inside, args=(step, options, result, printed))
+    printed.touch()
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["benchmarks.gpu.speed"])
+    process = server.Process(target=run_inside, args=(step, options, result, printed))
     process.start()
     process.join(seconds)
     if process.is_alive():
@@ -105,16 +110,6 @@ def run_one(step: Step, seconds: float, options: Options) -> dict[str, Any]:
     else:
         outcome["notes"] = printed.read_text(errors="replace")[-KEPT:].splitlines()
     return outcome
-
-
-def inside(step: Step, options: Options, result: Path, printed: Path) -> None:
-    """Run one step in this process and write what it found."""
-    sys.stdout = sys.stderr = stream = printed.open("w", buffering=1)
-    os.dup2(stream.fileno(), 1)  # for what it starts
-    os.dup2(stream.fileno(), 2)
-    found = step.run(options)
-    device = platform.machine() if options.tiny else torch.cuda.get_device_name()
-    result.write_text(json.dumps(asdict(found) | {"device": device}))
 
 
 def end(process: psutil.Process) -> None:

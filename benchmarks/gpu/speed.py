@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,26 +24,24 @@ from tests import command
 
 # Channels in and out, and the side of the frames, of BesNet-50's dilation layers at 224 pixels: one of each stage.
 SHAPES = ((256, 64, 56), (512, 128, 28), (1024, 256, 14), (2048, 512, 7))
+COMPILED_SHAPE = SHAPES[1]  # compiling takes longer than timing
 TINY_SHAPES = ((8, 4, 4), (4, 8, 4))
 TERMS = {"one dilation": ((2, 1.0),), "averaged": ((1, 0.5), (2, 0.5))}
 
 
-def ways(frames: int) -> Callable[[Options], Found]:
-    """The ways of the dilation layer at the network's own shapes, forward and backward, eager and compiled."""
-
-    def run(options: Options) -> Found:
-        device = torch.device("cpu" if options.tiny else "cuda")
-        found = Found()
-        for shape in TINY_SHAPES if options.tiny else SHAPES:
-            cases = dict(way_cases(shape, frames, device, options))
-            times = alternate(cases, 3 if options.tiny else 7, device)
-            first = next(iter(cases))
-            for name in cases:
-                cost = f"{1e3 * times.median(name):.2f} ms, {times.ratio(name, first):.2f} of {first}"
-                found.lines.append(Line("{} to {}, {} pixels: {}".format(*shape, name), cost))
-        return found
-
-    return run
+def ways(options: Options, frames: int) -> Found:
+    """The ways of the dilation layer at the network's own shapes: forward, and forward and backward; some compiled."""
+    device = torch.device("cpu" if options.tiny else "cuda")
+    found = Found()
+    for shape in TINY_SHAPES if options.tiny else SHAPES:
+        torch.compiler.reset()  # else the second shape is compiled for any shape
+        cases = dict(way_cases(shape, frames, device, options))
+        times = alternate(cases, 3 if options.tiny else 7, device)
+        for name in cases:
+            first = ", ".join([next(iter(WAYS)), *name.split(", ")[1:3], "eager"])
+            cost = f"{1e3 * times.median(name):.2f} ms, {times.ratio(name, first):.2f} of {next(iter(WAYS))}"
+            found.lines.append(Line("{} to {}, {} pixels: {}".format(*shape, name), cost))
+    return found
 
 
 def way_cases(
@@ -55,18 +54,28 @@ def way_cases(
     x = torch.randn(clips, channels_in, frames, side, side, device=device, dtype=dtype)
     x = x.to(memory_format=torch.channels_last_3d).requires_grad_()
     weight = torch.randn(channels_out, channels_in, 3, 1, 1, device=device, dtype=dtype, requires_grad=True)
+    gradient = torch.randn(clips, channels_out, frames, side, side, device=device, dtype=dtype)
+    gradient = gradient.to(memory_format=torch.channels_last_3d)
     for terms_name, terms in TERMS.items():
         for way_name, way in WAYS.items():
-            if way_name == "gathered" and options.tiny:
+            of_triton = way_name == "gathered"
+            if of_triton and options.tiny:
                 continue  # Triton needs a GPU
-            for form in ("eager",) if options.tiny or way_name == "gathered" else ("eager", "compiled"):
+            compiles = not options.tiny and not of_triton and shape == COMPILED_SHAPE
+            for form in ("eager", "compiled") if compiles else ("eager",):
                 run = torch.compile(way) if form == "compiled" else way
 
+                def forward(run: Callable[..., Tensor] = run, terms: Any = terms) -> None:
+                    with torch.no_grad():
+                        run(x, weight, terms, "replicate")
+
                 def step(run: Callable[..., Tensor] = run, terms: Any = terms) -> None:
-                    run(x, weight, terms, "replicate").sum().backward()
+                    torch.autograd.backward(run(x, weight, terms, "replicate"), gradient)
                     x.grad = weight.grad = None
 
-                yield f"{way_name}, {terms_name}, {form}", step
+                yield f"{way_name}, {terms_name}, forward, {form}", forward
+                if not of_triton:  # its kernel has no backward pass
+                    yield f"{way_name}, {terms_name}, both ways, {form}", step
 
 
 def best_batch(options: Options) -> int:
@@ -86,34 +95,49 @@ def best_batch(options: Options) -> int:
     return int(kept.read_text())
 
 
-def training_step(form: str) -> Callable[[Options], Found]:
+def training_step(options: Options, form: str) -> Found:
     """BesNet-50's whole step at the best batch: clips/s, MFU, memory and the largest kernels."""
+    bench, network, host = bench_of(options, best_batch(options))
+    bench.cases.append(Case("BesNet", "training step", "eager", bench.step(network, network, host)))
+    first = []
+    if form != "eager":
+        case = Case("BesNet", "training step", form, in_form(form, bench, network, host, options))
+        first.append(Line(f"first step, {form}", f"{seconds_of(case.run, bench.device):.1f} s"))
+        bench.cases.append(case)
+    costs, times, peak = measure(bench, 3 if options.tiny else 5)
+    cost = costs[-1]
+    share = promise(
+        f"training step, {form}: share of a product",
+        cost.mfu,
+        "0.20, target 0.35",
+        cost.mfu >= 0.2,
+        options.tiny,
+    )
+    memory = Line("memory of a training step", f"{cost.memory_mb or 0:.0f} MB for {len(bench.clips)} clips")
+    rate = Line(f"training step, {form}", f"{cost.clips_per_sec:.1f} clips/s")
+    found = Found([*first, rate, share, memory, Line("A/A", f"{times.ratio(AGAIN, bench.cases[0].name):.3f}")])
+    found.notes = [bench.describe(), *table(costs).splitlines(), *str(peak).splitlines()]
+    found.notes += kernels(bench.cases[-1])
+    return found
 
-    def run(options: Options) -> Found:
-        bench, network, host = bench_of(options, best_batch(options))
-        bench.cases.append(Case("BesNet", "training step", "eager", bench.step(network, network, host)))
-        first = []
-        if form != "eager":
-            case = Case("BesNet", "training step", form, in_form(form, bench, network, host, options))
-            first.append(Line(f"first step, {form}", f"{seconds_of(case.run, bench.device):.1f} s"))
-            bench.cases.append(case)
-        costs, times, peak = measure(bench, 3 if options.tiny else 5)
-        cost = costs[-1]
-        share = promise(
-            f"training step, {form}: share of a product",
-            cost.mfu,
-            "0.20, target 0.35",
-            cost.mfu >= 0.2,
-            options.tiny,
-        )
-        memory = Line("memory of a training step", f"{cost.memory_mb or 0:.0f} MB for {len(bench.clips)} clips")
-        rate = Line(f"training step, {form}", f"{cost.clips_per_sec:.1f} clips/s")
-        found = Found([*first, rate, share, memory, Line("A/A", f"{times.ratio(AGAIN, bench.cases[0].name):.3f}")])
-        found.notes = [bench.describe(), *table(costs).splitlines(), *str(peak).splitlines()]
-        found.notes += kernels(bench.cases[-1])
-        return found
 
-    return run
+def chosen_convolutions(options: Options) -> Found:
+    """The eager step with cuDNN's own choice of algorithms, and with the fastest of those that it times first."""
+    bench, network, host = bench_of(options, best_batch(options))
+    step = bench.step(network, network, host)
+
+    def timed() -> None:
+        torch.backends.cudnn.benchmark = True
+        step()
+        torch.backends.cudnn.benchmark = False
+
+    times = alternate({"chosen": step, "timed": timed, "again": step}, 3 if options.tiny else 7, bench.device)
+    return Found(
+        [
+            Line("step with cudnn.benchmark / without", f"{times.ratio('timed', 'chosen'):.3f}"),
+            Line("A/A", f"{times.ratio('again', 'chosen'):.3f}"),
+        ]
+    )
 
 
 def averaged(options: Options) -> Found:
@@ -156,37 +180,33 @@ def peers(options: Options) -> Found:
     return found
 
 
-def waiting(name: str) -> Callable[[Options], Found]:
+def waiting(options: Options, name: str) -> Found:
     """How much of a training step waits for data, from shards or from raw files."""
-
-    def run(options: Options) -> Found:
-        data = options.data if name == "shards" else options.raw
-        if data is None:
-            return Found(notes=["no raw files at hand: give --raw"])
-        words = [f"--data.folder={data}", f"--out={options.work / name}", "--trainer.max_epochs=100"]
-        if options.tiny:
-            words = [*command.TINY, *words, "--trainer.max_steps=4"]
-        else:
-            workers = max(1, (os.cpu_count() or 2) // options.ranks - 1)
-            words += ["--trainer.accelerator=gpu", "--trainer.precision=bf16-mixed", "--trainer.log_every_n_steps=5",
-                      "--data.clip.num_frames=16", "--data.clip.frame_interval=2", "--data.crop_size=224",
-                      f"--data.workers={workers}", f"--data.batch_size={options.batch_size}", "--data.repeats=2",
-                      f"--trainer.devices={options.ranks}", "--trainer.max_steps=60"]  # fmt: skip
-        output = finish(start("train.py", words, options.ranks))
-        verdict = next((line for line in output.splitlines() if line.startswith("bottleneck: ")), "")
-        shares = re.search(r"waiting for data (\d+) %", verdict)
-        rates = re.findall(r"([\d.]+) clips/s", output)
-        waited = float(shares[1]) / 100 if shares else 0.0
-        bound = ("at most 0.02", waited <= 0.02) if name == "shards" else ("", None)
-        return Found(
-            [
-                promise(f"waiting for data, {name}: share of the step", waited, *bound, options.tiny),
-                Line(f"training from {name}, with all of Lightning", f"{rates[-1] if rates else 0} clips/s"),
-            ],
-            [verdict or "the run was too short for a verdict"],
-        )
-
-    return run
+    data = options.data if name == "shards" else options.raw
+    if data is None:
+        return Found(notes=["no raw files at hand: give --raw"])
+    words = [f"--data.folder={data}", f"--out={options.work / name}", "--trainer.max_epochs=100"]
+    if options.tiny:
+        words = [*command.TINY, *words, "--trainer.max_steps=4"]
+    else:
+        workers = max(1, (os.cpu_count() or 2) // options.ranks - 1)
+        words += ["--trainer.accelerator=gpu", "--trainer.precision=bf16-mixed", "--trainer.log_every_n_steps=5",
+                  "--data.clip.num_frames=16", "--data.clip.frame_interval=2", "--data.crop_size=224",
+                  f"--data.workers={workers}", f"--data.batch_size={options.batch_size}", "--data.repeats=2",
+                  f"--trainer.devices={options.ranks}", "--trainer.max_steps=60"]  # fmt: skip
+    output = finish(start("train.py", words, options.ranks))
+    verdict = next((line for line in output.splitlines() if line.startswith("bottleneck: ")), "")
+    shares = re.search(r"waiting for data (\d+) %", verdict)
+    rates = re.findall(r"([\d.]+) clips/s", output)
+    waited = float(shares[1]) / 100 if shares else 0.0
+    bound = ("at most 0.02", waited <= 0.02) if name == "shards" else ("", None)
+    return Found(
+        [
+            promise(f"waiting for data, {name}: share of the step", waited, *bound, options.tiny),
+            Line(f"training from {name}, with all of Lightning", f"{rates[-1] if rates else 0} clips/s"),
+        ],
+        [verdict or "the run was too short for a verdict"],
+    )
 
 
 def evaluation(options: Options) -> Found:
@@ -223,15 +243,16 @@ def kernels(step: Case) -> list[str]:
 
 
 STEPS = [
-    Step("training step", 50, training_step("eager")),
+    Step("training step", 50, partial(training_step, form="eager")),
     Step("averaged", 25, averaged),
-    Step("from shards", 50, waiting("shards")),
+    Step("cudnn.benchmark", 30, chosen_convolutions),
+    Step("from shards", 50, partial(waiting, name="shards")),
     Step("evaluation", 45, evaluation),
+    Step("ways, 8 frames", 40, partial(ways, frames=8)),
+    Step("peers", 70, peers),
+    Step("compiled step", 110, partial(training_step, form="compiled")),
     Step("replayed", 45, replayed),
-    Step("ways, 8 frames", 40, ways(8)),
-    Step("peers", 60, peers),
-    Step("compiled step", 110, training_step("compiled")),
-    Step("step compiled by block", 70, training_step("compiled by block")),
-    Step("from raw files", 45, waiting("raw")),
-    Step("ways, 16 frames", 40, ways(16)),
+    Step("step compiled by block", 70, partial(training_step, form="compiled by block")),
+    Step("from raw files", 45, partial(waiting, name="raw")),
+    Step("ways, 16 frames", 40, partial(ways, frames=16)),
 ]

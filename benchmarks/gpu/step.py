@@ -1,8 +1,14 @@
 """A step of the GPU benchmark: a function of its own process, with a deadline; what it finds is lines and notes."""
 
+import json
+import os
+import platform
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +40,7 @@ class Line:
 
     def __str__(self) -> str:
         mark = {True: "holds", False: "DOES NOT HOLD", None: ""}[self.holds]
-        return f"  {self.what:52}{self.seen:34}{self.bound:22}{mark}"
+        return f"  {self.what:51} {self.seen:33} {self.bound:21} {mark}".rstrip()
 
 
 @dataclass
@@ -57,3 +63,13 @@ class Step:
 def promise(what: str, value: float, bound: str, holds: bool | None, tiny: bool) -> Line:
     """A line with a bound, which says nothing about tiny networks on a CPU."""
     return Line(what, f"{value:.3g}", bound, None if tiny else holds)
+
+
+def run_inside(step: Step, options: Options, result: Path, printed: Path) -> None:
+    """Run one step in this process and write what it found."""
+    sys.stdout = sys.stderr = stream = printed.open("w", buffering=1)
+    os.dup2(stream.fileno(), 1)  # for what it starts
+    os.dup2(stream.fileno(), 2)
+    found = step.run(options)
+    device = platform.machine() if options.tiny else torch.cuda.get_device_name()
+    result.write_text(json.dumps(asdict(found) | {"device": device}))
