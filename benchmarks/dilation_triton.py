@@ -41,7 +41,7 @@ def _kernel(  # type: ignore[no-untyped-def]  # triton reads the arguments
             taps = tl.load(
                 weight + (tap * inputs + channel[:, None]) * outputs + output[None, :], mask=inside, other=0.0
             )
-            total = tl.dot(mixed.to(taps.dtype), taps, total)
+            total = tl.dot(mixed.to(taps.dtype), taps, total, input_precision="ieee")
     inside = (row < rows)[:, None] & (output < outputs)[None, :]
     tl.store(y + row[:, None] * outputs + output[None, :], total.to(y.dtype.element_ty), mask=inside)
 

@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import functional
 from besnet.data.changes import changed
 from besnet.data.clips import ClipBatch
 from besnet.data.crop import Whole
+from besnet.data.resizing import resized
 from besnet.models.network import Normalisation
 
 
@@ -94,7 +95,7 @@ def evaluation_views(
     height, width = frames.shape[2:4]
     if whole:
         size = letterboxed(height, width, crop_size)
-        fitted = [functional.resize(clip.permute(0, 3, 1, 2), size, antialias=True) for clip in frames]
+        fitted = [resized(clip.permute(0, 3, 1, 2), size) for clip in frames]
         return bordered(normalise(torch.stack(fitted), normalisation), crop_size, whole)
     short = short_side or crop_size
     scale = short / min(height, width)
@@ -102,10 +103,10 @@ def evaluation_views(
     shares = [0.5] if num_crops == 1 else [crop / (num_crops - 1) for crop in range(num_crops)]
     shorter, *longer = round((short - crop_size) / 2), *(round((max(size) - crop_size) * share) for share in shares)
     crops = []
-    # Clip by clip: on a GPU pixels are float32 on the way, of all clips at once four times the memory of the frames.
+    # Clip by clip: on a GPU pixels are float64 on the way, of all clips at once eight times the memory of the frames.
     for clip in frames:
-        resized = functional.resize(clip.permute(0, 3, 1, 2), size, antialias=True)
+        pictures = resized(clip.permute(0, 3, 1, 2), size)
         for start in longer:
             top, left = (start, shorter) if size[0] > size[1] else (shorter, start)
-            crops.append(resized[..., top : top + crop_size, left : left + crop_size].clone())
+            crops.append(pictures[..., top : top + crop_size, left : left + crop_size].clone())
     return normalise(torch.stack(crops), normalisation)
