@@ -37,13 +37,13 @@ def _kernel(  # type: ignore[no-untyped-def]  # triton reads the arguments
                     inside = there[:, None] & (channel < inputs)[None, :]
                     values = tl.load(x + at[:, None] * inputs + channel[None, :], mask=inside, other=0.0)
                     mixed += tl.load(shares + term) * values.to(tl.float32)
-            inside = (channel < inputs)[:, None] & (output < outputs)[None, :]
+            known = (channel < inputs)[:, None] & (output < outputs)[None, :]
             taps = tl.load(
-                weight + (tap * inputs + channel[:, None]) * outputs + output[None, :], mask=inside, other=0.0
+                weight + (tap * inputs + channel[:, None]) * outputs + output[None, :], mask=known, other=0.0
             )
             total = tl.dot(mixed.to(taps.dtype), taps, total, input_precision="ieee")
-    inside = (row < rows)[:, None] & (output < outputs)[None, :]
-    tl.store(y + row[:, None] * outputs + output[None, :], total.to(y.dtype.element_ty), mask=inside)
+    wanted = (row < rows)[:, None] & (output < outputs)[None, :]
+    tl.store(y + row[:, None] * outputs + output[None, :], total.to(y.dtype.element_ty), mask=wanted)
 
 
 def gathered_product(x: Tensor, weight: Tensor, terms: Terms, padding: TemporalPadding) -> Tensor:

@@ -209,7 +209,6 @@ def test_a_gpu_that_is_not_there_is_said_in_one_line(
     assert "CUDA" in complaint(capsys, "train", *words)
     command.train(squares, tmp_path / "run", "--trainer.max_epochs=1")
     assert "--device cpu" in complaint(capsys, "evaluate", f"--ckpt_path={tmp_path / 'run'}", "--device=cuda")
-    assert "--cuda_graph: only for a GPU" in complaint(capsys, "evaluate", f"--ckpt_path={tmp_path}", "--cuda_graph")
 
 
 def test_a_slip_beside_the_help_of_a_type_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,6 +61,26 @@ def test_the_kernel_follows_the_definition_under_tritons_interpreter() -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("kind", ["*bf16", "*fp32"])
+def test_the_kernel_compiles_for_a_gpu(kind: str, count: int) -> None:
+    """The interpreter takes programs that the compiler does not; compiling needs no GPU."""
+    triton = pytest.importorskip("triton")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from benchmarks.dilation_triton import _kernel
+
+    arrays = {"x": kind, "weight": kind, "y": kind, "dilations": "*i32", "shares": "*fp32"}
+    numbers = dict.fromkeys(("rows", "frames", "pixels", "outputs"), "i32")
+    fixed = {"inputs": 24, "count": count, "replicate": True, "block_rows": 64, "block_outputs": 64, "block_inputs": 32}
+    signature = arrays | numbers | dict.fromkeys(fixed, "constexpr")
+    compiled = triton.compile(
+        ASTSource(_kernel, signature=signature, constexprs=fixed), target=GPUTarget("cuda", 90, 32)
+    )
+    assert compiled.asm["cubin"]
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("way", list(WAYS))
 def test_a_way_follows_the_definition_on_a_gpu(way: str) -> None:

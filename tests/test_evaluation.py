@@ -187,6 +187,15 @@ def test_bf16_is_close_and_is_named(trained: Path, tmp_path: Path) -> None:
     assert 0 < np.abs(full - half).max() < 0.02
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # of the compiler
+def test_compiled_it_answers_the_same(trained: Path, tmp_path: Path) -> None:
+    for name, words in (("plain", []), ("compiled", ["--compile=true"])):
+        assert cli.run("evaluate", [f"--ckpt_path={trained}", f"--out={tmp_path / name}", "--workers=0", *words]) == 0
+    plain, compiled = (np.load(tmp_path / name / "predictions.npz")["probabilities"] for name in ("plain", "compiled"))
+    np.testing.assert_allclose(compiled, plain, atol=1e-5)
+    assert results(tmp_path / "compiled")["compile"]
+
+
 def test_recalibration_is_the_same_at_one_and_two_ranks_and_is_kept(trained: Path, tmp_path: Path) -> None:
     """The statistics lie beside the checkpoint, in a file of their own, whatever measured them; they change answers."""
     beside = trained / "checkpoints"

@@ -17,7 +17,7 @@ from benchmarks.gpu.step import ROOT, Found, Line, Options, Step
 
 def found(call: str, data: Path, out: Path) -> dict[str, dict[str, Any]]:
     """A whole call with tiny networks: the steps by name."""
-    words = [call, f"--data={data}", f"--raw={data}", f"--out={out}", "--tiny", "--ranks=1"]
+    words = [call, f"--data={data}", f"--raw={data.parent / 'index.csv'}", f"--out={out}", "--tiny", "--ranks=1"]
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.gpu", *words]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stdout + finished.stderr

@@ -11,7 +11,6 @@ from besnet.data.clips import Clip, collate
 from besnet.data.evaluation_clips import VideoClips
 from besnet.data.transfer import copy_stream, to_device
 from besnet.data.transforms import evaluation_views, training_batch
-from besnet.evaluation.forward import VIEWS_PER_CHUNK, Precision, in_precision, recorded
 from besnet.models.besnet import BesNet
 from besnet.models.folding import fold
 from besnet.models.network import lay_channels_last
@@ -57,17 +56,6 @@ def test_its_logits_are_the_same_compiled() -> None:
     with torch.no_grad():
         torch.testing.assert_close(compiled(clips, draws), network(clips, draws), rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(compiled(clips), network(clips), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("precision", ["32", "bf16"])
-def test_its_outputs_are_the_same_replayed(precision: Precision) -> None:
-    network = in_precision(fold(small().eval().cuda()), precision)
-    some = [torch.randn(VIEWS_PER_CHUNK, 3, 8, 48, 48, device="cuda") for _ in range(3)]
-    replayed = recorded(network, torch.zeros_like(some[0]))
-    with torch.inference_mode():
-        found = [replayed(views) for views in some]
-        for one, views in zip(found, some, strict=True):
-            torch.testing.assert_close(one, network(views), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler

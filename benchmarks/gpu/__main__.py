@@ -2,7 +2,7 @@
 
     make gpu-bundle                              # build/gpu: wheels, shards, raw videos and weights, to carry there
     python -m benchmarks.gpu correctness --data build/gpu/shards --out results
-    python -m benchmarks.gpu speed --data build/gpu/shards --raw build/gpu/raw --out results
+    python -m benchmarks.gpu speed --data build/gpu/shards --raw build/gpu/table.csv --out results
     python -m benchmarks.gpu speed --data SHARDS --out results --tiny    # tiny networks on a CPU: does it run?
 
 Every step is a process of its own with a deadline. Its result is in OUT/<call>.json as soon as it is there, so that a
@@ -39,20 +39,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("call", choices=list(CALLS))
     parser.add_argument("--data", type=Path, required=True, help="prepared shards with a train and a test split")
-    parser.add_argument("--raw", type=Path, help="the same videos, prepared with --index_only")
+    parser.add_argument("--raw", type=Path, help="table of the same videos as files")
     parser.add_argument("--weights", type=Path, help="weights of tf_efficientnet_lite0, where no package holds them")
     parser.add_argument("--out", type=Path, required=True, help="folder for <call>.json")
     parser.add_argument("--seconds", type=float, default=290.0, help="for all steps together")
     parser.add_argument("--ranks", type=int, help="GPUs to use; by default all")
     parser.add_argument("--batch_size", type=int, default=16, help="clips at once in the timings")
     parser.add_argument("--tiny", action="store_true", help="tiny networks, on a CPU")
-    parser.add_argument("--only", help="one step, by name")
+    parser.add_argument("--only", nargs="+", help="some steps, by name")
     words = parser.parse_args()
     if not words.tiny and not torch.cuda.is_available():
         parser.error("no CUDA device is visible here; --tiny runs on a CPU")
-    steps = [step for step in CALLS[words.call] if words.only in (None, step.name)]
+    steps = [step for step in CALLS[words.call] if words.only is None or step.name in words.only]
     if not steps:
-        parser.error(f"--only {words.only}: the steps are {', '.join(step.name for step in CALLS[words.call])}")
+        parser.error(
+            f"--only {' '.join(words.only)}: the steps are {', '.join(step.name for step in CALLS[words.call])}"
+        )
     words.out.mkdir(parents=True, exist_ok=True)
     slower = SLOWER if words.tiny else 1.0
     ranks = words.ranks or max(1, torch.cuda.device_count())

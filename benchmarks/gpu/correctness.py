@@ -138,10 +138,9 @@ def training(options: Options, run: Path, interval: int) -> list[str]:
              "--trainer.deterministic=true", f"--saving.every_steps={interval}"]  # fmt: skip
     if options.tiny:
         return [*command.TINY, *words, "--data.batch_size=1"]
-    workers = max(1, (os.cpu_count() or 2) // options.ranks - 1)
     words += ["--trainer.accelerator=gpu", "--trainer.precision=bf16-mixed", "--trainer.log_every_n_steps=1",
               "--data.clip.num_frames=8", "--data.clip.frame_interval=2", "--data.crop_size=112",
-              "--data.batch_size=16", f"--data.workers={workers}", "--model.dropout=0.5"]  # fmt: skip
+              "--data.batch_size=16", "--data.workers=4", "--model.dropout=0.5"]  # fmt: skip
     if options.weights:
         words += ["--model.backbone=tf_efficientnet_lite0", f"--pretrained={options.weights}"]
     return words
@@ -175,7 +174,7 @@ def besnet(verb: str, *words: str) -> None:
 
 
 STEPS = [
-    Step("resume", 130, resumed),
+    Step("resume", 160, resumed),
     Step("evaluate", 80, evaluated),
     Step("tests", 90, marked_tests),
     Step("predict", 40, predicted),

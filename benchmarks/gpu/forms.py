@@ -1,4 +1,4 @@
-"""The forms in which a network runs: as it is, compiled whole, compiled by block, and replayed from a CUDA graph."""
+"""The forms in which a network runs: as it is, compiled whole, and compiled by block."""
 
 import copy
 import time
@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.gpu.step import Found, Line, Options
 from besnet.bench.cases import Cases
 from besnet.bench.timing import alternate, wait
-from besnet.evaluation.forward import VIEWS_PER_CHUNK, in_precision, recorded
+from besnet.evaluation.forward import VIEWS_PER_CHUNK, in_precision
 from besnet.models.besnet import BesNet
 from besnet.models.build import build
 from besnet.models.folding import fold
@@ -50,9 +50,9 @@ def seconds_of(run: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - begun_sec
 
 
-def replayed(options: Options) -> Found:
-    """A chunk of an evaluation's views by the inference form of a large and a small network: as it is, replayed by
-    `evaluate --cuda_graph`, and compiled with graphs."""
+def inference_forms(options: Options) -> Found:
+    """A chunk of an evaluation's views by the inference form of a large and a small network: as it is, compiled as by
+    `evaluate --compile`, and compiled with CUDA graphs."""
     found = Found()
     for name, network in evaluated_networks(options).items():
         device = next(network.parameters()).device
@@ -61,7 +61,7 @@ def replayed(options: Options) -> Found:
         run = in_precision(fold(network.eval()), "32" if options.tiny else "bf16")
         forms = {"as it is": run}
         if not options.tiny:
-            forms |= {"replayed": recorded(run, views), "compiled": torch.compile(run, mode="reduce-overhead")}
+            forms |= {"compiled": torch.compile(run), "with graphs": torch.compile(run, mode="reduce-overhead")}
         with torch.inference_mode():
             cases = {form: partial(one, views) for form, one in forms.items()}
             times = alternate(cases, 3 if options.tiny else 15, device)

@@ -14,7 +14,7 @@ from torch.profiler import profile
 
 from benchmarks.dilation_ways import WAYS
 from benchmarks.gpu.correctness import besnet, finish, start
-from benchmarks.gpu.forms import bench_of, in_form, replayed, seconds_of
+from benchmarks.gpu.forms import bench_of, in_form, inference_forms, seconds_of
 from benchmarks.gpu.step import Found, Line, Options, Step, promise
 from besnet.bench.cases import OUR_I3D, PEER_I3D, Case, Cases
 from besnet.bench.costs import AGAIN, measure, table
@@ -137,18 +137,21 @@ def averaged(options: Options) -> Found:
     """The average over the dilations against one dilation, forward and folded."""
     bench, network, host = bench_of(options, options.batch_size)
     one, mean = fold(network, host), fold(network)
+    forms = ("eager",) if options.tiny else ("eager", "compiled")
     bench.cases = [
         Case("BesNet", "forward, one dilation", "eager", bench.forward(network, network, host)),
         Case("BesNet", "forward, averaged", "eager", bench.forward(network, network)),
-        Case("BesNet", "folded, one dilation", "eager", bench.forward(one, one)),
-        Case("BesNet", "folded, averaged", "eager", bench.forward(mean, mean)),
     ]
+    for form in forms:
+        for mode, folded in (("folded, one dilation", one), ("folded, averaged", mean)):
+            run = torch.compile(folded) if form == "compiled" else folded
+            bench.cases.append(Case("BesNet", mode, form, bench.forward(folded, run)))
     times = alternate({case.name: case.run for case in bench.cases}, 3 if options.tiny else 15, bench.device)
     found = Found()
-    for mode in ("forward", "folded"):
-        price = times.ratio(f"BesNet, {mode}, averaged, eager", f"BesNet, {mode}, one dilation, eager")
+    for mode, form in (("forward", "eager"), *(("folded", form) for form in forms)):
+        price = times.ratio(f"BesNet, {mode}, averaged, {form}", f"BesNet, {mode}, one dilation, {form}")
         found.lines.append(
-            promise(f"averaged / one dilation, {mode}", price, "at most 1.05", price <= 1.05, options.tiny)
+            promise(f"averaged / one dilation, {mode}, {form}", price, "at most 1.05", price <= 1.05, options.tiny)
         )
     return found
 
@@ -175,46 +178,61 @@ def peers(options: Options) -> Found:
 
 def waiting(options: Options, name: str) -> Found:
     """How much of a training step waits for data, from shards or from raw files."""
-    data = options.data if name == "shards" else options.raw
-    if data is None:
-        return Found(notes=["no raw files at hand: give --raw"])
+    data = options.data
+    if name == "raw":
+        if options.raw is None:
+            return Found(notes=["no raw files at hand: give --raw"])
+        data = options.work / "raw_index"
+        besnet("prepare", str(options.raw), str(data), "--index_only")
     words = [f"--data.folder={data}", f"--out={options.work / name}", "--trainer.max_epochs=100"]
     if options.tiny:
         words = [*command.TINY, *words, "--trainer.max_steps=4"]
     else:
         workers = max(1, (os.cpu_count() or 2) // options.ranks - 1)
-        words += ["--trainer.accelerator=gpu", "--trainer.precision=bf16-mixed", "--trainer.log_every_n_steps=5",
+        words += ["--trainer.accelerator=gpu", "--trainer.precision=bf16-mixed", "--trainer.log_every_n_steps=10",
                   "--data.clip.num_frames=16", "--data.clip.frame_interval=2", "--data.crop_size=224",
-                  f"--data.workers={workers}", f"--data.batch_size={options.batch_size}", "--data.repeats=2",
-                  f"--trainer.devices={options.ranks}", "--trainer.max_steps=60"]  # fmt: skip
+                  f"--data.workers={workers}", f"--data.batch_size={2 * options.batch_size}", "--data.repeats=2",
+                  f"--trainer.devices={options.ranks}", "--trainer.max_steps=140"]  # fmt: skip
     output = finish(start("train.py", words, options.ranks))
     verdict = next((line for line in output.splitlines() if line.startswith("bottleneck: ")), "")
     shares = re.search(r"waiting for data (\d+) %", verdict)
-    rates = re.findall(r"([\d.]+) clips/s", output)
+    rate = steady_rate(output)
     waited = float(shares[1]) / 100 if shares else 0.0
     bound = ("at most 0.02", waited <= 0.02) if name == "shards" else ("", None)
     return Found(
         [
             promise(f"waiting for data, {name}: share of the step", waited, *bound, options.tiny),
-            Line(f"training from {name}, with all of Lightning", f"{rates[-1] if rates else 0} clips/s"),
+            Line(f"training from {name}, with all of Lightning", f"{rate:.1f} clips/s"),
         ],
         [verdict or "the run was too short for a verdict"],
     )
 
 
+def steady_rate(output: str) -> float:
+    """Clips/s of a run's second half, from the means since its start that it printed after each epoch."""
+    lines = re.findall(r"epoch (\d+)/\d+  step (\d+)/(\d+) .* ([\d.]+) clips/s", output)
+    ends = [(int(epoch) * int(steps), float(rate)) for epoch, step, steps, rate in lines if step == steps]
+    if len(ends) < 2:
+        return float(lines[-1][-1]) if lines else 0.0
+    (first, early), (last, late) = ends[len(ends) // 2 - 1], ends[-1]
+    return (last - first) / (last / late - first / early)
+
+
 def evaluation(options: Options) -> Found:
-    """Videos/s of an evaluation with 10 x 3 views (tiny: 2 x 1) by the network of the run from shards."""
+    """Videos/s of an evaluation with 10 x 3 views (tiny: 2 x 1) of the training videos, of which there are more, by the
+    network of the run from shards."""
     run = options.work / "shards"
     if not (run / "checkpoints").exists():
         return Found(notes=["the run from shards was not made"])
     found, views = Found(), ("2", "1") if options.tiny else ("10", "3")
-    for precision in ("32", "bf16"):
-        out = options.work / f"evaluation_{precision}"
+    for form in ("eager",) if options.tiny else ("eager", "compiled"):
+        out = options.work / f"evaluation_{form}"
         besnet("evaluate", f"--ckpt_path={run}", f"--data={options.data}", f"--out={out}", f"--num_clips={views[0]}",
-               f"--num_crops={views[1]}", f"--precision={precision}", f"--device={'cpu' if options.tiny else 'cuda'}",
+               f"--num_crops={views[1]}", "--precision=bf16", f"--device={'cpu' if options.tiny else 'cuda'}",
+               "--split=train", "--allow_training_videos=true", f"--compile={form == 'compiled'}",
                f"--workers={0 if options.tiny else (os.cpu_count() or 2) - 1}")  # fmt: skip
         cost = json.loads((out / "results.json").read_text())["run"]["cost"]
-        found.lines.append(Line(f"evaluation, {' x '.join(views)} views, {precision}", cost))
+        found.lines.append(Line(f"evaluation, {' x '.join(views)} views, bf16, {form}", cost))
     return found
 
 
@@ -237,15 +255,15 @@ def kernels(step: Case) -> list[str]:
 
 STEPS = [
     Step("training step", 50, partial(training_step, form="eager")),
-    Step("averaged", 25, averaged),
-    Step("cudnn.benchmark", 40, timed_convolutions),
-    Step("from shards", 60, partial(waiting, name="shards")),
-    Step("evaluation", 60, evaluation),
     Step("ways, 8 frames", 60, partial(ways, frames=8)),
-    Step("replayed", 80, replayed),
-    Step("from raw files", 60, partial(waiting, name="raw")),
+    Step("from shards", 70, partial(waiting, name="shards")),
+    Step("evaluation", 90, evaluation),
+    Step("averaged", 70, averaged),
     Step("compiled step", 110, partial(training_step, form="compiled")),
-    Step("step compiled by block", 70, partial(training_step, form="compiled by block")),
+    Step("inference forms", 90, inference_forms),
+    Step("from raw files", 60, partial(waiting, name="raw")),
+    Step("cudnn.benchmark", 40, timed_convolutions),
     Step("peers", 90, peers),
+    Step("step compiled by block", 70, partial(training_step, form="compiled by block")),
     Step("ways, 16 frames", 60, partial(ways, frames=16)),
 ]

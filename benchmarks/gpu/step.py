@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Options:
-    """What a step is given. data: prepared shards; raw: the same videos prepared with --index_only, or None.
+    """What a step is given. data: prepared shards; raw: table of the same videos as files, or None.
 
     weights: a file of ImageNet weights of tf_efficientnet_lite0, or None; tiny: networks and clips for a CPU.
     """

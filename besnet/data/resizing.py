@@ -1,7 +1,7 @@
 """Resizing of uint8 pictures for evaluation: bilinear with antialiasing, and the same bytes on a CPU and on a GPU.
 
-On an x86-64 CPU torch resizes uint8 pictures along x, rounds, then along y, with weights of 16 bits. On a GPU it computes in
-float32 and rounds once, so that some pixels are another level.
+On an x86-64 CPU torch resizes uint8 pictures along x, rounds, then along y, with weights of 16 bits. On a GPU it
+computes in float32 and rounds once, so that some pixels are another level.
 """
 
 from functools import lru_cache

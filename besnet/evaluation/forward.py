@@ -39,21 +39,6 @@ def forward(network: Network, views: Tensor) -> Tensor:
     return torch.cat([network(chunk) for chunk in views.split(VIEWS_PER_CHUNK)])
 
 
-def recorded(network: Network, views: Tensor) -> Network:
-    """A network whose kernels are recorded once, as a CUDA graph, and replayed for views of this shape on this GPU.
-
-    No loader may run meanwhile: the memory that it pins in a thread would end the recording.
-    """
-    with torch.inference_mode(), torch.cuda.device(views.device):
-        graph: Network = torch.cuda.make_graphed_callables(lambda own: network(own), (views.clone(),))  # type: ignore[assignment]
-
-    def replayed(own: Tensor) -> Tensor:
-        with torch.cuda.device(own.device):
-            return graph(own).clone()  # because the next replay writes to the same place
-
-    return replayed
-
-
 class Chunks(Generic[Video]):
     """A network on the views of many videos. A chunk holds views of several; the last one is filled up.
 

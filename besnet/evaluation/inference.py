@@ -18,7 +18,7 @@ from besnet.data.loading import loader_settings
 from besnet.data.manifest import Manifest
 from besnet.data.transfer import to_device
 from besnet.data.transforms import evaluation_views
-from besnet.evaluation.forward import VIEWS_PER_CHUNK, Chunks, Precision, forward, in_precision, recorded
+from besnet.evaluation.forward import Chunks, Precision, forward, in_precision
 from besnet.evaluation.probabilities import check_probabilities, probabilities
 from besnet.evaluation.ranks import Ranks
 from besnet.evaluation.views import ViewPlan, check_shapes
@@ -48,8 +48,7 @@ class RowPrediction:
 class InferenceSettings:
     """Clips, crops and their size, the workers and the decoder that read them, and the network's arithmetic.
 
-    multi_label: the network's probabilities are those of each class by itself. cuda_graph: record the network's kernels
-    once and replay them.
+    multi_label: the network's probabilities are those of each class by itself. compile: with torch.compile.
     """
 
     shape: ClipShape
@@ -59,7 +58,7 @@ class InferenceSettings:
     backend: Backend
     precision: Precision = "32"
     multi_label: bool = False
-    cuda_graph: bool = False
+    compile: bool = False
 
 
 def run_inference(
@@ -113,9 +112,8 @@ def predict_videos(
 ) -> Iterator[RowPrediction]:
     """The predictions for `rows`, in about their order. beat is called for every video that has been read."""
     run = in_precision(network, settings.precision)
-    if settings.cuda_graph:
-        size = settings.crop_size
-        run = recorded(run, torch.zeros(VIEWS_PER_CHUNK, 3, settings.shape.num_frames, size, size, device=device))
+    if settings.compile:
+        run = torch.compile(run)
     for video, logits in outputs(run, network.normalisation, manifest, rows, settings, device, beat):
         if logits is None:
             yield RowPrediction(video.row, None, why=video.why)
