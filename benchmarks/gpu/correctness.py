@@ -174,8 +174,8 @@ def besnet(verb: str, *words: str) -> None:
 
 
 STEPS = [
+    Step("tests", 90, marked_tests),
     Step("resume", 160, resumed),
     Step("evaluate", 80, evaluated),
-    Step("tests", 90, marked_tests),
     Step("predict", 40, predicted),
 ]

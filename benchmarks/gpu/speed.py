@@ -5,42 +5,40 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor
 from torch.autograd import DeviceType
 from torch.profiler import profile
 
-from benchmarks.dilation_ways import WAYS
+from benchmarks.dilation_ways import WAYS, Way
 from benchmarks.gpu.correctness import besnet, finish, start
 from benchmarks.gpu.forms import bench_of, in_form, inference_forms, seconds_of
 from benchmarks.gpu.step import Found, Line, Options, Step, promise
 from besnet.bench.cases import OUR_I3D, PEER_I3D, Case, Cases
 from besnet.bench.costs import AGAIN, measure, table
 from besnet.bench.timing import alternate
+from besnet.models.dilation import Terms
 from besnet.models.folding import fold
 from tests import command
 
 # Channels in and out, and the side of the frames, of BesNet-50's dilation layers at 224 pixels: one of each stage.
 SHAPES = ((256, 64, 56), (512, 128, 28), (1024, 256, 14), (2048, 512, 7))
-COMPILED_SHAPE, COMPILED_WAYS = SHAPES[1], ("stacked", "accumulated")  # compiling takes longer than timing
 TINY_SHAPES = ((8, 4, 4), (4, 8, 4))
-TERMS = {"one dilation": ((2, 1.0),), "averaged": ((1, 0.5), (2, 0.5))}
+TERMS: dict[str, Terms] = {"one dilation": [(2, 1.0)], "averaged": [(1, 0.5), (2, 0.5)]}
 
 
 def ways(options: Options, frames: int) -> Found:
-    """The ways of the dilation layer at the network's own shapes: forward, and forward and backward; some compiled."""
+    """The ways of the dilation layer at the network's own shapes: forward, and forward and backward."""
     device = torch.device("cpu" if options.tiny else "cuda")
     found = Found()
     for shape in TINY_SHAPES if options.tiny else SHAPES:
-        torch.compiler.reset()  # else the second shape is compiled for any shape
         cases = dict(way_cases(shape, frames, device, options))
         times = alternate(cases, 3 if options.tiny else 7, device)
         for name in cases:
-            first = ", ".join([next(iter(WAYS)), *name.split(", ")[1:3], "eager"])
+            first = ", ".join([next(iter(WAYS)), *name.split(", ")[1:]])
             cost = f"{1e3 * times.median(name):.2f} ms, {times.ratio(name, first):.2f} of {next(iter(WAYS))}"
             found.lines.append(Line("{} to {}, {} pixels: {}".format(*shape, name), cost))
+            print(found.lines[-1])  # what is known when the deadline comes
     return found
 
 
@@ -61,22 +59,18 @@ def way_cases(
             of_triton = way_name == "gathered"
             if of_triton and options.tiny:
                 continue  # Triton needs a GPU
-            compiles = not options.tiny and way_name in COMPILED_WAYS and shape == COMPILED_SHAPE
-            for form in ("eager", "compiled") if compiles else ("eager",):
-                run = torch.compile(way) if form == "compiled" else way
 
-                def forward(run: Callable[..., Tensor] = run, terms: Any = terms) -> None:
-                    with torch.no_grad():
-                        run(x, weight, terms, "replicate")
+            def forward(way: Way = way, terms: Terms = terms) -> None:
+                with torch.no_grad():
+                    way(x, weight, terms, "replicate")
 
-                def step(run: Callable[..., Tensor] = run, terms: Any = terms) -> None:
-                    torch.autograd.backward(run(x, weight, terms, "replicate"), gradient)
-                    x.grad = weight.grad = None
+            def step(way: Way = way, terms: Terms = terms) -> None:
+                torch.autograd.backward(way(x, weight, terms, "replicate"), gradient)
+                x.grad = weight.grad = None
 
-                if form == "eager":
-                    yield f"{way_name}, {terms_name}, forward, {form}", forward
-                if not of_triton:  # its kernel has no backward pass
-                    yield f"{way_name}, {terms_name}, both ways, {form}", step
+            yield f"{way_name}, {terms_name}, forward", forward
+            if not of_triton:  # its kernel has no backward pass
+                yield f"{way_name}, {terms_name}, both ways", step
 
 
 def best_batch(options: Options) -> int:
@@ -189,9 +183,10 @@ def waiting(options: Options, name: str) -> Found:
         words = [*command.TINY, *words, "--trainer.max_steps=4"]
     else:
         workers = max(1, (os.cpu_count() or 2) // options.ranks - 1)
+        size = 2 * options.batch_size  # of a batch; as many clips of each video make epochs of few videos long
         words += ["--trainer.accelerator=gpu", "--trainer.precision=bf16-mixed", "--trainer.log_every_n_steps=10",
                   "--data.clip.num_frames=16", "--data.clip.frame_interval=2", "--data.crop_size=224",
-                  f"--data.workers={workers}", f"--data.batch_size={2 * options.batch_size}", "--data.repeats=2",
+                  f"--data.workers={workers}", f"--data.batch_size={size}", f"--data.repeats={size}",
                   f"--trainer.devices={options.ranks}", "--trainer.max_steps=140"]  # fmt: skip
     output = finish(start("train.py", words, options.ranks))
     verdict = next((line for line in output.splitlines() if line.startswith("bottleneck: ")), "")
