@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from besnet.checkpoints import model_folder
 from besnet.checkpoints.lock import only_writer
 from besnet.data.manifest import Manifest
 from besnet.data.prepare.listing import Entry
+from besnet.evaluation.stored import Evaluation
 from besnet.learn import candidates, learn
-from besnet.learn.candidates import Candidate, better
+from besnet.learn.candidates import Candidate
+from besnet.learn.choosing import better, kept_line, print_never_right
 from besnet.learn.config import Choices, config_text
 from besnet.learn.holding_out import held_out
 from besnet.learn.look import reads_left_and_right
@@ -109,11 +112,33 @@ def test_left_and_right_are_never_mirrored(squares: Path) -> None:
 
 def test_the_most_right_answers_win_and_of_equal_ones_the_more_probable(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = {"first": (0.5, 1.0), "second": (0.5, 0.9), "third": (0.75, 2.0)}
+    monkeypatch.setattr(Candidate, "right", None)
     monkeypatch.setattr(Candidate, "top1", property(lambda self: figures[self.name][0]))
     monkeypatch.setattr(Candidate, "nll", property(lambda self: figures[self.name][1]))
-    made = [Candidate(name, Path(), lambda split, folder: None, lambda: None) for name in figures]  # type: ignore[arg-type,return-value]
+    made = [candidate(name) for name in figures]
     assert better(made[:2]).name == "second"
     assert better(made).name == "third"
+
+
+def candidate(name: str) -> Candidate:
+    return Candidate(name, Path(), lambda: None, lambda: None, lambda: None)  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "few"),
+    [("1111000000", "0111000000", True), ("1111111110", "0000000000", False), ("1110", "1110", True)],
+)
+def test_few_different_answers_are_said_to_be_chance(
+    one: str, other: str, few: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = {"one": np.array([a == "1" for a in one]), "other": np.array([a == "1" for a in other])}
+    monkeypatch.setattr(Candidate, "right", property(lambda self: answers[self.name]))
+    monkeypatch.setattr(Candidate, "top1", property(lambda self: answers[self.name].mean()))
+    monkeypatch.setattr(Candidate, "nll", property(lambda self: 1.0))
+    better([candidate("one"), candidate("other")])
+    said = capsys.readouterr().out
+    assert ("chance may decide" in said) == few
+    assert f"({one.count('1')} of {len(one)})" in said
 
 
 @pytest.mark.parametrize(("length_sec", "interval"), [(0.3, 1), (1.33, 2), (2.4, 3), (60.0, 3)])
@@ -156,6 +181,31 @@ def test_learning_ends_with_a_calibrated_network_and_a_page(learned: Path, video
     assert {name for name, _ in model.predict(video).top(2)} == {"left", "right"}
     assert json.loads((learned / "results" / "results.json").read_text())["split"] == "val"
     assert (learned / "results" / "report.html").is_file()
+
+
+def test_what_is_tested_is_the_calibrated_network(learned: Path) -> None:
+    """Here the tested videos are those that the temperature was fitted on, so it cannot make them less probable."""
+    found = [json.loads((learned / at / "results.json").read_text()) for at in ("run/validation", "results")]
+    before, after = (one["calibration"]["negative_log_likelihood"] for one in found)
+    assert after < before + 1e-6
+    assert found[0]["accuracy"] == found[1]["accuracy"]
+
+
+def test_the_kept_epoch_is_said(tmp_path: Path) -> None:
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "step_000000032-51d1c3d7ae2bd16a.ckpt").touch()
+    (tmp_path / "metrics.csv").write_text("step,epoch,Val/Prec@1\n16,1,40.0\n32,3,\n32,3,52.0\n40,4,\n")
+    assert kept_line(tmp_path, 4) == "kept: the weights after epoch 4 of 4, the best on the validation videos"
+    assert "overfits" in kept_line(tmp_path, 40)
+
+
+def test_classes_without_a_right_answer_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    shares = np.array([[[0.9, 0.1, 0.0]], [[0.8, 0.2, 0.0]], [[0.6, 0.3, 0.1]]])
+    about: Any = {"classes": ["run", "sit", "jump"]}
+    print_never_right(Evaluation(Path(), about, np.array(["a", "b", "c"]), np.array([0, 1, 1]), shares))
+    assert capsys.readouterr().out == "never right: sit (2 videos)\n"
+    print_never_right(Evaluation(Path(), about, np.array(["a", "b", "c"]), np.full(3, -1), shares))
+    assert capsys.readouterr().out == "", "without labels nothing is wrong"
 
 
 def test_the_config_is_whole_and_commented(learned: Path) -> None:

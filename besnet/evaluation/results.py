@@ -26,6 +26,7 @@ from besnet.text import visible
 from besnet.version import revision
 
 MOST_MISTAKES = 20
+TOP = 5  # with no more classes, the true one is always among the top 5
 
 
 def finish(
@@ -173,12 +174,14 @@ def show(results: dict[str, Any], folder: Path) -> None:
     coverage = results["coverage"]
     print("  ".join(f"{what} {count}" for what, count in coverage.items()))
     if results["accuracy"] is not None:
-        for key, words in (
-            ("over_evaluated", "evaluated"),
-            ("missing_counted_wrong", "missing counted wrong"),
-        ):
+        kinds = {"over_evaluated": "evaluated"}
+        if coverage["evaluated"] < coverage["expected"]:
+            kinds["missing_counted_wrong"] = "missing counted wrong"
+        for key, words in kinds.items():
             shares = results["accuracy"][key]
-            line = f"{words + ':':24} top-1 {percent(shares['top1'])}  top-5 {percent(shares['top5'])}"
+            line = f"{words + ':':24} top-1 {percent(shares['top1'])}"
+            if len(results["classes"]) > TOP:
+                line += f"  top-5 {percent(shares['top5'])}"
             if reports_mean(results["classes"]):
                 line += f"  mean of top-1 and top-5 {percent(shares['mean'])}"
             print(line)

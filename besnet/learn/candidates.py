@@ -1,6 +1,7 @@
 """The networks that are compared on the validation videos: a linear probe, and what is trained from it."""
 
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from besnet.evaluation.thresholds import best_thresholds
 from besnet.evaluation.views import settings
 from besnet.predict.export import contract, metrics
 from besnet.predict.probe import probe
-from besnet.report.numbers import percent
 
 BACKBONE = "tf_efficientnet_lite0"
 
@@ -45,16 +45,17 @@ STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained network. validation: the folder of its evaluation on the validation videos.
+    """A trained network.
 
-    Where the splits of the user's own data share videos, evaluations say how many, and nothing is refused after the
-    minutes of a training.
+    validation: the folder of its evaluation on the validation videos, which `evaluate` makes. load: the network itself.
+    last: the one that is tested and kept; it may learn from the validation videos, once these have made their choices.
     """
 
     name: str
     validation: Path
-    evaluate: Callable[[str | None, Path], None]
+    evaluate: Callable[[], None]
     load: Callable[[], LoadedModel]
+    last: Callable[[], LoadedModel]
     look: Look | None = None  # of a linear probe
 
     @property
@@ -70,6 +71,14 @@ class Candidate:
             )
         probabilities, labels = self.results.labelled()
         return float((probabilities.argmax(1) == labels).mean())
+
+    @property
+    def right(self) -> np.ndarray | None:
+        """Which validation videos it is right about, bool (N,); None where videos have several labels."""
+        if self.results.multi_label:
+            return None
+        probabilities, labels = self.results.labelled()
+        return np.asarray(probabilities.argmax(1) == labels)
 
     @property
     def nll(self) -> float:
@@ -88,57 +97,49 @@ class Candidate:
 def linear_probe(
     data: Path, out: Path, look: Look, mirror: bool, workers: int, strengths: Sequence[float] = STRENGTHS
 ) -> Candidate:
-    """A last layer on ImageNet's features, in a folder below `out` that holds its model folder. Not evaluated yet.
+    """A last layer on ImageNet's features, in a folder below `out` that holds its model folder. Not fitted yet.
 
-    An evaluation on the test split fits it again, on the training and the validation videos, and leaves that model
-    folder beside the results.
+    What it prints is in `out`/<look>.log, but for progress.
     """
     own = out / look.name
 
-    def evaluate_on(split: str | None, folder: Path) -> None:
-        # what is tested learns from the validation videos as well, once these have made their choices
-        probe(
-            data, folder, network=BACKBONE, weights="lite", input=look.input, strengths=strengths,
-            num_clips=look.num_clips, num_crops=look.num_crops, mirror=mirror, refit=split == "test", split=split,
-            cache=out / "features", workers=workers, allow_training_videos=True,
-        )  # fmt: skip
+    def fit(folder: Path, split: str | None, refit: bool) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        with open(out / f"{look.name}.log", "a") as log, redirect_stdout(log):
+            probe(
+                data, folder, network=BACKBONE, weights="lite", input=look.input, strengths=strengths,
+                num_clips=look.num_clips, num_crops=look.num_crops, mirror=mirror, refit=refit, split=split,
+                cache=out / "features", workers=workers, allow_training_videos=True,
+            )  # fmt: skip
 
-    return Candidate(f"linear probe on {look.name}", own, evaluate_on, lambda: model_folder.read(own / "model"), look)
+    def refitted() -> LoadedModel:
+        fit(out / "refitted", None, True)
+        return model_folder.read(out / "refitted" / "model")
 
+    def load() -> LoadedModel:
+        return model_folder.read(own / "model")
 
-def surest(probes: Sequence[Candidate], what: str = "top-1") -> Candidate:
-    """The probe with the lowest -log(probability) on the validation videos, which moves less by chance than top-1.
-
-    what: the name of the figure `top1`.
-    """
-    chosen = min(probes, key=lambda probe: probe.nll)
-    told = ", ".join(f"{one.name} {one.nll:.3f} ({what} {percent(one.top1)})" for one in probes)
-    print(f"-log(probability) of the validation videos: {told}: the {chosen.name} is kept")
-    return chosen
+    return Candidate(f"linear probe on {look.name}", own, lambda: fit(own, "val", False), load, refitted, look)
 
 
 def trained(run: Path, data: Path, workers: int) -> Candidate:
-    """What a training has left in its run folder: the best checkpoint, where it keeps one. Not evaluated yet."""
+    """What a training has left in its run folder: the best checkpoint, where it keeps one. Not evaluated yet.
+
+    Where the splits of the user's own data share videos, the evaluation says how many: nothing is refused after the
+    minutes of a training.
+    """
 
     def kept() -> Path:
         best = folder_of(run, 1)
         return best if store.by_age(best) else run
 
-    def evaluate_on(split: str | None, folder: Path) -> None:
-        assert split is not None
-        evaluate(kept(), data=data, split=split, out=folder, workers=workers, allow_training_videos=True)
+    def evaluate_it() -> None:
+        evaluate(kept(), data=data, split="val", out=run / "validation", workers=workers, allow_training_videos=True)
 
-    return Candidate("trained network", run / "validation", evaluate_on, lambda: model_folder.given(kept()))
+    def load() -> LoadedModel:
+        return model_folder.given(kept())
 
-
-def better(candidates: Sequence[Candidate], what: str = "top-1") -> Candidate:
-    """The one with the highest top-1 (or mAP) on the validation videos; of equal ones that with the lowest
-    -log(probability)."""
-    chosen = max(candidates, key=lambda candidate: (candidate.top1, -candidate.nll))
-    if len(candidates) > 1:
-        told = ", ".join(f"{one.name} {percent(one.top1)} ({one.nll:.3f})" for one in candidates)
-        print(f"\n{what} on the validation videos (-log(probability)): {told}: the {chosen.name} is kept")
-    return chosen
+    return Candidate("trained network", run / "validation", evaluate_it, load, load)
 
 
 def write_model(given: LoadedModel, folder: Path, fitted: Fitted) -> None:

@@ -10,13 +10,14 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
-from besnet.checkpoints import model_folder
 from besnet.checkpoints.lite import lite_file
 from besnet.checkpoints.lock import only_writer
 from besnet.checkpoints.temperature import Fitted
 from besnet.data.manifest import Manifest
 from besnet.data.prepare import prepare
 from besnet.data.prepare.sources.table import TableRules
+from besnet.evaluation.evaluate import evaluate
+from besnet.evaluation.stored import read_evaluation
 from besnet.files import write_json, write_text
 from besnet.formats import stamp
 from besnet.learn.candidates import (
@@ -24,14 +25,13 @@ from besnet.learn.candidates import (
     LOOKS,
     MOST_MIRRORED,
     Candidate,
-    better,
     fitted_on,
     linear_probe,
     said_of,
-    surest,
     write_model,
 )
 from besnet.learn.candidates import trained as trained_network
+from besnet.learn.choosing import better, kept_line, print_never_right, surest
 from besnet.learn.config import Choices, config_text
 from besnet.learn.look import look, reads_left_and_right
 from besnet.learn.split import all_for_training, split_videos, write_index
@@ -98,16 +98,16 @@ def learn(
         work = Learning(source, out, manifest, pretrained(start), minutes, seed, workers, train)
         candidates = []
         if work.lite:
-            print("\n1. linear probe: a last layer on ImageNet's features", flush=True)
             probes = [
                 linear_probe(manifest.folder, out / "probe", view, work.mirror, workers) for view in LOOKS.values()
             ]
-            for probe in probes:
-                probe.evaluate("val", probe.validation)
+            for number, probe in enumerate(probes, 1):
+                print(f"\n{probe.name} ({number} of {len(probes)}): a last layer on ImageNet's features", flush=True)
+                probe.evaluate()
             candidates.append(surest(probes, figure_of(manifest)))
         code = work.tune(candidates)
         if not code:
-            finish(source, out, candidates, manifest, Path(listing.root))
+            finish(source, out, candidates, manifest, Path(listing.root), workers)
         return code
 
 
@@ -155,11 +155,13 @@ class Learning:
         if yaml.safe_load(config.read_text())["trainer"]["max_epochs"] < LEAST_EPOCHS and candidates:
             print(f"no fine-tuning: less than {LEAST_EPOCHS} epochs fit into what is left of {self.minutes:g} minutes")
             return 0
-        print(f"\n{'2. fine-tuning' if candidates else 'training'}", flush=True)
+        print(f"\n{'fine-tuning' if candidates else 'training'}", flush=True)
         code = self.train([f"--config={config}", f"--out={run}"])
         if not code:
+            print(kept_line(run, yaml.safe_load(config.read_text())["trainer"]["max_epochs"]))
+            print("\ntrained network on the validation videos", flush=True)
             candidates.append(trained_network(run, self.manifest.folder, self.workers))
-            candidates[-1].evaluate("val", candidates[-1].validation)
+            candidates[-1].evaluate()
         return code
 
     def choices(self) -> Choices:
@@ -173,15 +175,17 @@ class Learning:
         )  # fmt: skip
         if not self.minutes:
             return made
-        trial = self.out / "trial.yaml"
+        trial, said = self.out / "trial.yaml", self.out / "trial.log"
         write_text(trial, config_text(made))
-        with open(self.out / "trial.log", "w") as log, redirect_stdout(log):
+        print("\nspeed: a training of a few steps is timed, and thrown away", flush=True)
+        with open(said, "w") as log, redirect_stdout(log):
             per_step = seconds_per_step(trial, self.out / "trial", self.train)
         trial.unlink()
+        said.unlink()
         most = MOST_EPOCHS["lite" if self.lite else "scratch"]
         left_sec = max(0.0, 60 * self.minutes - (time.monotonic() - self.began_sec))
         epochs = epochs_within(left_sec, per_step, made.steps_per_epoch, most)
-        print(f"\na step takes {per_step:.2f} s here: {epochs} epochs in the {left_sec / 60:.0f} minutes that are left")
+        print(f"a step takes {per_step:.2f} s here: {epochs} epochs in the {left_sec / 60:.0f} minutes that are left")
         return replace(made, epochs=max(1, epochs))
 
 
@@ -190,23 +194,24 @@ def figure_of(manifest: Manifest) -> str:
     return "mAP" if manifest.multi_label else "top-1"
 
 
-def finish(source: Path, out: Path, candidates: list[Candidate], manifest: Manifest, root: Path) -> None:
-    """Calibrate and evaluate the better network, write the model folder and say what comes next."""
+def finish(source: Path, out: Path, candidates: list[Candidate], manifest: Manifest, root: Path, workers: int) -> None:
+    """Calibrate the better network, write its model folder, evaluate that and say what comes next."""
     chosen = better(candidates, figure_of(manifest))
     fitted = fitted_on(chosen)
-    split = "test" if len(manifest.select("test", state=None)) else "val"
-    notes = {"test": "\n3. test", "val": "\nNo test split: these are the validation videos, which chose the settings:"}
-    print(notes[split], flush=True)
-    chosen.evaluate(split, out / "results")
-    refitted = out / "results" / "model"
-    write_model(model_folder.read(refitted) if refitted.is_dir() else chosen.load(), out / "model", fitted)
+    tested = bool(len(manifest.select("test", state=None)))
+    write_model(chosen.last() if tested else chosen.load(), out / "model", fitted)
+    print(f"calibrated on the validation videos: {said_of(fitted)}; model folder: {out / 'model'}")
+    notes = {True: "\ntest", False: "\nNo test split: these are the validation videos, which chose the settings:"}
+    print(notes[tested], flush=True)
+    evaluate(out / "model", data=manifest.folder, split="test" if tested else "val", out=out / "results",
+             workers=workers, allow_training_videos=True)  # fmt: skip
+    print_never_right(read_evaluation(out / "results"))
     about: dict[str, Any] = {"tuned": chosen.look is None, **fitted, "root": str(root)}
     about |= {"look": None, "strength": None, "name": manifest.name}
     if chosen.look is not None:
         about |= {"look": chosen.look.name, "strength": chosen.load().trained.config["probe"]["strength"]}
     write_json(out / DONE, stamp("learn") | about)
     print(f"""
-calibrated on the validation videos: {said_of(fitted)}
 next:
   besnet predict VIDEO --ckpt_path {out / "model"}
   edit {out / "config.yaml"}, then: besnet train --config {out / "config.yaml"} --out {out / "run"}_2
@@ -224,23 +229,22 @@ def retrained(out: Path, train: Train, seed: int, workers: int) -> int:
     root = Path(chosen["root"])
     manifest = prepare(folder / "index.csv", folder / "data", root, chosen["name"],
                        multi_label=Manifest.load(out / "data").multi_label, short_side=SHORT_SIDE)  # fmt: skip
-    split = "test" if len(manifest.select("test", state=None)) else None
     if chosen["tuned"]:
         network = trained_network(folder / "run", manifest.folder, workers)
         words = [f"--data.folder={manifest.folder}", f"--out={folder / 'run'}", *UNVALIDATED]
         code = train([f"--config={out / 'config.yaml'}", *words])
         if code:
             return code
-        if split:
-            network.evaluate(split, folder / "results")
     else:
         mirror = Learning(out, out, manifest, True, 0, seed, workers, train).mirror
         view, strengths = LOOKS[chosen["look"]], [chosen["strength"]]
         network = linear_probe(manifest.folder, folder / "probe", view, mirror, workers, strengths)
-        network.evaluate(split, network.validation)
     fitted: Fitted = {"thresholds": chosen["thresholds"]} if "thresholds" in chosen else {}
-    write_model(network.load(), folder / "model", fitted or {"temperature": chosen["temperature"]})
-    if not split:
+    write_model(network.last(), folder / "model", fitted or {"temperature": chosen["temperature"]})
+    if len(manifest.select("test", state=None)):
+        evaluate(folder / "model", data=manifest.folder, split="test", out=folder / "results", workers=workers,
+                 allow_training_videos=True)  # fmt: skip
+    else:
         print(f"{folder / 'model'} has learned from every video: there is no honest figure for it, only that of {out}")
     print(f"besnet predict VIDEO --ckpt_path {folder / 'model'}")
     return 0

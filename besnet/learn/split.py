@@ -53,7 +53,7 @@ def split_videos(
     across = {e.group for e in entries if e.split == "train"} & {e.group for e in entries if e.split == "test"}
     if across:
         print(f"WARNING: groups in both train and test: {len(across)} (such as {min(across)!r}): if they are one "
-              "recording each, the test figures are too high")  # fmt: skip
+              "recording each, the test figures are too high: move their videos into one split")  # fmt: skip
     return replace(listing, entries=entries)
 
 

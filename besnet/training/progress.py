@@ -19,6 +19,7 @@ class Progress(pl.Callback):
 
     def __init__(self, every_sec: float = 10.0) -> None:
         self.line = Line(every_sec)
+        self.shown = ""  # last, but for speed and time left
         self.started_sec = time.monotonic()
         self.clips = 0
         self.first_step = 0
@@ -68,11 +69,11 @@ class Progress(pl.Callback):
             )
             if key in figures
         ]  # fmt: skip
-        self.line.print(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {batch_idx + 1}/{total}  "
-            + "  ".join(shown)
-            + f"  lr {trainer.optimizers[0].param_groups[0]['lr']:.2e}  {rate:.1f} clips/s  {clock(eta_sec)} left"
-        )
+        text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {batch_idx + 1}/{total}  "
+        text += "  ".join(shown) + f"  lr {trainer.optimizers[0].param_groups[0]['lr']:.2e}"
+        if self.line.interactive or text != self.shown:  # the end of an epoch may say nothing new
+            self.line.print(f"{text}  {rate:.1f} clips/s  {clock(eta_sec)} left")
+        self.shown = text
 
 
 def is_logged(trainer: pl.Trainer) -> bool:
