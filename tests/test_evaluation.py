@@ -6,6 +6,7 @@ import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -190,13 +191,14 @@ def test_bf16_is_close_and_is_named(trained: Path, tmp_path: Path) -> None:
 
 
 def test_compiled_it_answers_the_same(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = partial(torch.compile, backend="aot_eager")  # makes no kernels
+    quick = Mock(side_effect=partial(torch.compile, backend="aot_eager"))  # makes no kernels
     monkeypatch.setattr(torch, "compile", quick)
     for name, words in (("plain", []), ("compiled", ["--compile=true"])):
         assert cli.run("evaluate", [f"--ckpt_path={trained}", f"--out={tmp_path / name}", "--workers=0", *words]) == 0
     plain, compiled = (np.load(tmp_path / name / "predictions.npz")["probabilities"] for name in ("plain", "compiled"))
     np.testing.assert_allclose(compiled, plain, atol=1e-5)
-    assert results(tmp_path / "compiled")["compile"]
+    assert [results(tmp_path / name)["compile"] for name in ("plain", "compiled")] == [False, True]
+    assert quick.call_count == 1
 
 
 def test_recalibration_is_the_same_at_one_and_two_ranks_and_is_kept(trained: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from benchmarks.gpu.__main__ import run_all
+from benchmarks.gpu.speed import steady_rate
 from benchmarks.gpu.step import ROOT, Found, Line, Options, Step
 
 
@@ -43,6 +44,16 @@ def test_speed_runs_on_a_cpu(squares: Path, tmp_path: Path) -> None:
     assert {line["holds"] for line in lines} == {None}, "tiny networks on a CPU promise nothing"
     assert any("in convolutions and matrix products" in note for note in steps["compiled step"]["notes"])
     assert "videos/s" in steps["evaluation"]["lines"][0]["seen"]
+
+
+def test_the_steady_rate_leaves_the_start_out() -> None:
+    """Four epochs of 7 steps of 10 clips: the first two take 14 s, the last two 7 s."""
+    took_sec = (10.0, 14.0, 17.5, 21.0)
+    lines = [f"epoch {n}/9  step 7/7  loss 1.0  lr 1e-3  {70 * n / sec:.4f} clips/s  0:10 left"
+             for n, sec in enumerate(took_sec, 1)]  # fmt: skip
+    assert steady_rate("\n".join(["epoch 1/9  step 3/7  loss 1.0  2.0 clips/s", *lines])) == pytest.approx(20, rel=1e-3)
+    assert steady_rate(lines[0]) == pytest.approx(7)
+    assert steady_rate("") == 0
 
 
 def fails(options: Options) -> Found:

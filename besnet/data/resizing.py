@@ -1,7 +1,7 @@
 """Resizing of uint8 pictures for evaluation: bilinear with antialiasing, and the same bytes on a CPU and on a GPU.
 
-On an x86-64 CPU torch resizes uint8 pictures along x, rounds, then along y, with weights of 16 bits. On a GPU it
-computes in float32 and rounds once, so that some pixels are another level.
+On a CPU with AVX2, torch resizes uint8 pictures along x, rounds, then along y, with weights of 16 bits. On a GPU it
+computes in float32 and rounds once, so that some pixels are another level. It is slow where float64 is.
 """
 
 from functools import lru_cache
@@ -38,7 +38,7 @@ def rounded(sums: Tensor, bits: int) -> Tensor:
     return sums.add_(2 ** (bits - 1)).mul_(2.0**-bits).floor_().clamp_(0, 255)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def weights_of(length: int, new_length: int, device: torch.device) -> tuple[Tensor, int]:
     """Whole numbers as float64 (new_length, length), a row for each new pixel, and their bits of fraction.
 

@@ -84,8 +84,8 @@ def evaluate(
         workers: processes that decode on each rank; 0 decodes in the evaluating process.
         backend: decoder of the videos.
         precision: 32, or bf16 for faster products on a GPU that has them; probabilities then differ slightly.
-        compile: compile the network with torch.compile, which takes a minute before the first video and about halves
-            the network's time on a GPU; probabilities then differ by rounding.
+        compile: compile the network with torch.compile. The first video waits for the compiler, the others are faster
+            on a GPU; probabilities then differ by rounding.
         no_ema: evaluate the weights as the optimiser left them, not their moving average (EMA).
         recalibrate: measure the BatchNorm statistics again on this many training videos of `data`, with averaged
             dilations, and keep them beside the checkpoint. null: use those gathered in training.
@@ -109,6 +109,8 @@ def evaluate(
     crop_size = evaluation_crop_size(config)
     trained.network.check_clip(shape.num_frames, crop_size)
     take_maps(trained.network, manifest, crop_size, plan.whole or False)
+    if compile and manifest.maps is not None:
+        raise ValueError(f"--compile: {manifest.folder} keeps maps, which pass by a part of the network: leave it out")
     if recalibrate and not norm_channels(trained.network):
         raise ValueError(f"--recalibrate: the network of {given.name} has no BatchNorm: leave it out")
     rows = manifest.select(split, state=None)
@@ -136,6 +138,8 @@ def evaluate(
         name += f"-bn{recalibrate}"
     if precision != "32":
         name += f"-{precision}"
+    if compile:
+        name += "-compiled"
     folder = out or Path(str(given.run)) / "evaluations" / name
     if baseline is not None and baseline.resolve() == folder.resolve():
         raise ValueError(f"--baseline {baseline}: this evaluation writes to it: give another evaluation, or set --out")

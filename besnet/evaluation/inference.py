@@ -48,7 +48,7 @@ class RowPrediction:
 class InferenceSettings:
     """Clips, crops and their size, the workers and the decoder that read them, and the network's arithmetic.
 
-    multi_label: the network's probabilities are those of each class by itself. compile: with torch.compile.
+    multi_label: the network's probabilities are those of each class by itself. compile: the network is compiled.
     """
 
     shape: ClipShape

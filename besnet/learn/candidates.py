@@ -73,12 +73,13 @@ class Candidate:
         return float((probabilities.argmax(1) == labels).mean())
 
     @property
-    def right(self) -> np.ndarray | None:
-        """Which validation videos it is right about, bool (N,); None where videos have several labels."""
-        if self.results.multi_label:
-            return None
-        probabilities, labels = self.results.labelled()
-        return np.asarray(probabilities.argmax(1) == labels)
+    def right(self) -> dict[str, bool]:
+        """Whether it is right about each validation video, by id; empty where videos have several labels."""
+        found = self.results
+        if found.multi_label:
+            return {}
+        answers = found.probabilities.mean(axis=1).argmax(1) == found.labels
+        return {str(name): bool(answer) for name, answer in zip(found.ids, answers, strict=True)}
 
     @property
     def nll(self) -> float:
@@ -99,18 +100,21 @@ def linear_probe(
 ) -> Candidate:
     """A last layer on ImageNet's features, in a folder below `out` that holds its model folder. Not fitted yet.
 
-    What it prints is in `out`/<look>.log, but for progress.
+    What it prints is in `out`/<look>.log, but for progress and warnings.
     """
     own = out / look.name
 
     def fit(folder: Path, split: str | None, refit: bool) -> None:
         out.mkdir(parents=True, exist_ok=True)
-        with open(out / f"{look.name}.log", "a") as log, redirect_stdout(log):
+        with open(out / f"{look.name}.log", "w") as log, redirect_stdout(log):
             probe(
                 data, folder, network=BACKBONE, weights="lite", input=look.input, strengths=strengths,
                 num_clips=look.num_clips, num_crops=look.num_crops, mirror=mirror, refit=refit, split=split,
                 cache=out / "features", workers=workers, allow_training_videos=True,
             )  # fmt: skip
+        for line in (out / f"{look.name}.log").read_text().splitlines():
+            if line.startswith("WARNING"):
+                print(line)
 
     def refitted() -> LoadedModel:
         fit(out / "refitted", None, True)

@@ -14,6 +14,7 @@ from besnet.text import visible
 from besnet.training.metrics_table import whole_rows
 
 TABLE = "metrics.csv"
+EARLY = 3  # the best epoch lies in this part of the training
 
 
 def surest(probes: Sequence[Candidate], what: str = "top-1") -> Candidate:
@@ -28,21 +29,23 @@ def surest(probes: Sequence[Candidate], what: str = "top-1") -> Candidate:
     return chosen
 
 
-def kept_line(run: Path, epochs: int) -> str:
-    """Which checkpoint of a training is the best on the validation videos, and what that says; "" without one."""
+def kept_text(run: Path, epochs: int) -> str:
+    """Which checkpoint of a training is the best on the validation videos, and what that says."""
     saved = store.by_age(folder_of(run, 1))
     if not saved:
-        return ""
+        return "without validation videos, the last checkpoint counts"
     header, *rows = whole_rows(run / TABLE) or [[]]
     epoch_of = {int(row[header.index("step")]): int(row[header.index("epoch")]) + 1 for row in rows}
-    epoch = epoch_of.get(store.step_of(saved[0]), epochs)
-    line = f"kept: the weights after epoch {epoch} of {epochs}, the best on the validation videos"
-    if 2 * epoch <= epochs:
-        line += (
-            "\nlater epochs are not better on them: the network overfits, or they are too few to tell. More training "
-            "videos help most; `data.augmentation` in config.yaml may help"
+    step = store.step_of(saved[0])
+    if step not in epoch_of:
+        return f"best checkpoint on the validation videos: step {step}"
+    text = f"best checkpoint on the validation videos: epoch {epoch_of[step]} of {epochs}"
+    if EARLY * epoch_of[step] <= epochs:
+        text += (
+            "\nlater epochs do not improve it: the network overfits, or the validation videos are too few to show it; "
+            "more training videos help most"
         )
-    return line
+    return text
 
 
 def better(candidates: Sequence[Candidate], what: str = "top-1") -> Candidate:
@@ -52,20 +55,21 @@ def better(candidates: Sequence[Candidate], what: str = "top-1") -> Candidate:
     if len(candidates) > 1:
         print(f"\n{what} on the validation videos:")
         for one in candidates:
-            counts = "" if one.right is None else f" ({one.right.sum()} of {len(one.right)})"
-            print(f"  {one.name}: {percent(one.top1)}{counts}, -log(probability) {one.nll:.3f}")
-        chance = "; chance may decide between so few different answers" if by_chance(candidates) else ""
-        print(f"the {chosen.name} is kept{chance}")
+            print(f"  {one.name}: {percent(one.top1)}, -log(probability) {one.nll:.3f}")
+        print(f"the {chosen.name} is kept{chance(*candidates[:2])}")
     return chosen
 
 
-def by_chance(candidates: Sequence[Candidate]) -> bool:
-    """Whether the first two differ by less than twice the standard error of McNemar's test."""
-    one, other = candidates[0].right, candidates[1].right
-    if one is None or other is None:
-        return False
-    gained, lost = int((one & ~other).sum()), int((other & ~one).sum())
-    return (gained - lost) ** 2 < 4 * (gained + lost) or not gained + lost
+def chance(one: Candidate, other: Candidate) -> str:
+    """What McNemar's test says of two networks on the same videos, if their difference is below two standard errors."""
+    answers = [candidate.right for candidate in (one, other)]
+    both = answers[0].keys() & answers[1].keys()  # what one could not read, the other may have read
+    gained, lost = (sum(a[name] and not b[name] for name in both) for a, b in (answers, answers[::-1]))
+    if not both or (gained - lost) ** 2 >= 4 * (gained + lost) > 0:
+        return ""
+    few, many = sorted((gained, lost))
+    told = f"of {len(both)} videos it is right about {many} that the other misses, and misses {few}"
+    return f"; this may be chance: {told}"
 
 
 def print_never_right(found: Evaluation) -> None:
@@ -76,7 +80,6 @@ def print_never_right(found: Evaluation) -> None:
     right = probabilities.argmax(1) == labels
     missed = [number for number in np.unique(labels) if not right[labels == number].any()]
     if missed:
-        named = ", ".join(
-            f"{visible(found.about['classes'][number])} ({(labels == number).sum()} videos)" for number in missed
-        )
+        names = found.about["classes"]
+        named = ", ".join(f"{visible(names[number])} (of {(labels == number).sum()})" for number in missed)
         print(f"never right: {named}")

@@ -97,6 +97,7 @@ data:
   crop:
     kind: whole  # nothing at the edge is cut off
     flip: {flip}
+  augmentation: {{rand_augment: 2, erase: 0.25}}  # other colours, angles and hidden patches, against overfitting
   crop_size: 192  # pixels of the longer side
   batch_size: {choices.batch_size}
   workers: 2
@@ -109,6 +110,7 @@ recipe:
   weight_decay: 0.05
   warmup_epochs: {max(1, choices.epochs // 10)}
   label_smoothing: {0.0 if choices.multi_label else 0.1}
+  mixup: 0.4  # clips are blended in pairs, against overfitting
   freeze: {FROZEN}  # the stem and {FROZEN} of 16 blocks stay; more: faster, fewer: better with many videos
   layer_decay: 0.8
   head_lr: 5

@@ -16,6 +16,7 @@ from besnet.checkpoints.temperature import Fitted
 from besnet.data.manifest import Manifest
 from besnet.data.prepare import prepare
 from besnet.data.prepare.sources.table import TableRules
+from besnet.evaluation.calibration import report
 from besnet.evaluation.evaluate import evaluate
 from besnet.evaluation.stored import read_evaluation
 from besnet.files import write_json, write_text
@@ -31,7 +32,7 @@ from besnet.learn.candidates import (
     write_model,
 )
 from besnet.learn.candidates import trained as trained_network
-from besnet.learn.choosing import better, kept_line, print_never_right, surest
+from besnet.learn.choosing import better, kept_text, print_never_right, surest
 from besnet.learn.config import Choices, config_text
 from besnet.learn.look import look, reads_left_and_right
 from besnet.learn.split import all_for_training, split_videos, write_index
@@ -158,7 +159,7 @@ class Learning:
         print(f"\n{'fine-tuning' if candidates else 'training'}", flush=True)
         code = self.train([f"--config={config}", f"--out={run}"])
         if not code:
-            print(kept_line(run, yaml.safe_load(config.read_text())["trainer"]["max_epochs"]))
+            print(kept_text(run, yaml.safe_load(config.read_text())["trainer"]["max_epochs"]))
             print("\ntrained network on the validation videos", flush=True)
             candidates.append(trained_network(run, self.manifest.folder, self.workers))
             candidates[-1].evaluate()
@@ -195,7 +196,10 @@ def figure_of(manifest: Manifest) -> str:
 
 
 def finish(source: Path, out: Path, candidates: list[Candidate], manifest: Manifest, root: Path, workers: int) -> None:
-    """Calibrate the better network, write its model folder, evaluate that and say what comes next."""
+    """Calibrate the better network, write its model folder, evaluate it and say what comes next.
+
+    The report has the probabilities before calibration, as every evaluation; the effect on test videos is printed.
+    """
     chosen = better(candidates, figure_of(manifest))
     fitted = fitted_on(chosen)
     tested = bool(len(manifest.select("test", state=None)))
@@ -205,7 +209,10 @@ def finish(source: Path, out: Path, candidates: list[Candidate], manifest: Manif
     print(notes[tested], flush=True)
     evaluate(out / "model", data=manifest.folder, split="test" if tested else "val", out=out / "results",
              workers=workers, allow_training_videos=True)  # fmt: skip
-    print_never_right(read_evaluation(out / "results"))
+    found = read_evaluation(out / "results")
+    print_never_right(found)
+    if tested and "temperature" in fitted and (found.labels >= 0).any():
+        report(found, fitted["temperature"])
     about: dict[str, Any] = {"tuned": chosen.look is None, **fitted, "root": str(root)}
     about |= {"look": None, "strength": None, "name": manifest.name}
     if chosen.look is not None:

@@ -22,7 +22,7 @@ def seconds_per_step(config: Path, folder: Path, train: Train) -> float:
     short = [f"--trainer.max_steps={STEPS}", f"--trainer.max_epochs={STEPS}", "--trainer.log_every_n_steps=1"]
     code = train([f"--config={config}", f"--out={folder}", *UNVALIDATED, *short])
     if code:
-        raise ValueError(f"{config}: its first steps ended with exit code {code}: see above")
+        raise ValueError(f"{config}: its first steps ended with exit code {code}: see trial.log beside it")
     (events,) = {file.parent for file in folder.rglob("events.out.tfevents.*")}
     read = EventAccumulator(str(events))
     read.Reload()
