@@ -191,13 +191,18 @@ def test_a_training_on_maps_is_that_on_the_videos_bit_by_bit(runs: Path) -> None
     assert len(tables[0]) == len(tables[1])
 
 
-def test_an_evaluation_on_maps_is_that_on_the_videos(place: Path, runs: Path) -> None:
+def test_an_evaluation_on_maps_is_that_on_the_videos(
+    place: Path, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = {}
     for data in ("kept", "prepared"):
         out = place / "evaluated" / data
         words = [f"--ckpt_path={runs / 'kept'}", f"--data={place / data}", f"--out={out}", "--workers=0"]
         assert cli.run("evaluate", words) == 0
         found[data] = json.loads((out / "results.json").read_text()), np.load(out / "predictions.npz")
+    with pytest.raises(SystemExit, match="2"):
+        cli.run("evaluate", [f"--ckpt_path={runs / 'kept'}", f"--data={place / 'kept'}", "--compile=true"])
+    assert "--compile: " in capsys.readouterr().err
     (one, on_maps), (other, on_videos) = found.values()
     assert one["trained_on"] == other["trained_on"] == 0
     assert one["coverage"] == other["coverage"]
