@@ -105,11 +105,13 @@ def evaluated(asked: Setup, plans: dict[str, Plan], checkpoint: Checkpoint) -> E
         sets[name] = gather(plan, place, content, rows, labels, asked.shown.numbers)
     network = network_for(content, InferenceVariant(), checkpoint.network)
     header = content["besnet"]
+    # another machine has the data elsewhere
+    config = header["config"] | {"data": header["config"]["data"] | {"folder": ""}}
     return EvaluatedRun(
         run=asked.job_name(checkpoint.run),
         arguments=asked.arguments_of(checkpoint.run),
         checkpoint=checkpoint.hash,
-        entry={"model": header["model"], "config": header["config"]},
+        entry={"model": header["model"], "config": config},
         parameters=sum(weight.numel() for weight in network.parameters()),
         known=videos_known(checkpoint, asked.manifest, plans[WHOLE].split),
         curve=curve(asked.out / "runs" / asked.job_name(checkpoint.run) / "metrics.csv"),
