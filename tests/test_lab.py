@@ -148,6 +148,7 @@ def test_a_lab_goes_on_without_its_weights(
     """On a machine that has what was kept alone: the same figures, and a new seed is trained and evaluated beside."""
     there = tmp_path / "there"
     there.mkdir()
+    assert str(squares.parent) not in (small / "outcomes.jsonl").read_text(), "it names no folder of this machine"
     for name in ("config.yaml", "outcomes.jsonl"):
         shutil.copy(small / name, there)
     assert cli.run("lab", words(config, there, "[none,random_12]")) == 0

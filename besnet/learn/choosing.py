@@ -7,6 +7,9 @@ import numpy as np
 
 from besnet.checkpoints import store
 from besnet.checkpoints.best import folder_of
+from besnet.checkpoints.temperature import Fitted
+from besnet.data.manifest import Manifest
+from besnet.evaluation.calibration import report
 from besnet.evaluation.stored import Evaluation
 from besnet.learn.candidates import Candidate
 from besnet.report.numbers import percent
@@ -15,6 +18,11 @@ from besnet.training.metrics_table import whole_rows
 
 TABLE = "metrics.csv"
 EARLY = 3  # the best epoch lies in this part of the training
+
+
+def figure_of(manifest: Manifest) -> str:
+    """What networks are compared by."""
+    return "mAP" if manifest.multi_label else "top-1"
 
 
 def surest(probes: Sequence[Candidate], what: str = "top-1") -> Candidate:
@@ -83,3 +91,9 @@ def print_never_right(found: Evaluation) -> None:
         names = found.about["classes"]
         named = ", ".join(f"{visible(names[number])} (of {(labels == number).sum()})" for number in missed)
         print(f"never right: {named}")
+
+
+def print_tempered(found: Evaluation, fitted: Fitted) -> None:
+    """Print the effect of the temperature, where there is one and videos have a label."""
+    if "temperature" in fitted and (found.labels >= 0).any():
+        report(found, fitted["temperature"])

@@ -16,7 +16,6 @@ from besnet.checkpoints.temperature import Fitted
 from besnet.data.manifest import Manifest
 from besnet.data.prepare import prepare
 from besnet.data.prepare.sources.table import TableRules
-from besnet.evaluation.calibration import report
 from besnet.evaluation.evaluate import evaluate
 from besnet.evaluation.stored import read_evaluation
 from besnet.files import write_json, write_text
@@ -32,7 +31,7 @@ from besnet.learn.candidates import (
     write_model,
 )
 from besnet.learn.candidates import trained as trained_network
-from besnet.learn.choosing import better, kept_text, print_never_right, surest
+from besnet.learn.choosing import better, figure_of, kept_text, print_never_right, print_tempered, surest
 from besnet.learn.config import Choices, config_text
 from besnet.learn.look import look, reads_left_and_right
 from besnet.learn.split import all_for_training, split_videos, write_index
@@ -190,11 +189,6 @@ class Learning:
         return replace(made, epochs=max(1, epochs))
 
 
-def figure_of(manifest: Manifest) -> str:
-    """What networks are compared by."""
-    return "mAP" if manifest.multi_label else "top-1"
-
-
 def finish(source: Path, out: Path, candidates: list[Candidate], manifest: Manifest, root: Path, workers: int) -> None:
     """Calibrate the better network, write its model folder, evaluate it and say what comes next.
 
@@ -205,14 +199,13 @@ def finish(source: Path, out: Path, candidates: list[Candidate], manifest: Manif
     tested = bool(len(manifest.select("test", state=None)))
     write_model(chosen.last() if tested else chosen.load(), out / "model", fitted)
     print(f"calibrated on the validation videos: {said_of(fitted)}; model folder: {out / 'model'}")
-    notes = {True: "\ntest", False: "\nNo test split: these are the validation videos, which chose the settings:"}
-    print(notes[tested], flush=True)
+    untested = "\nNo test split: these are the validation videos, which chose the settings:"
+    print("\ntest" if tested else untested, flush=True)
     evaluate(out / "model", data=manifest.folder, split="test" if tested else "val", out=out / "results",
              workers=workers, allow_training_videos=True)  # fmt: skip
-    found = read_evaluation(out / "results")
-    print_never_right(found)
-    if tested and "temperature" in fitted and (found.labels >= 0).any():
-        report(found, fitted["temperature"])
+    print_never_right(found := read_evaluation(out / "results"))
+    if tested:
+        print_tempered(found, fitted)
     about: dict[str, Any] = {"tuned": chosen.look is None, **fitted, "root": str(root)}
     about |= {"look": None, "strength": None, "name": manifest.name}
     if chosen.look is not None:
