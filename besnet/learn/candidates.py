@@ -12,6 +12,7 @@ from besnet.checkpoints.best import folder_of
 from besnet.checkpoints.model_folder import LoadedModel
 from besnet.checkpoints.published_model import Input
 from besnet.checkpoints.temperature import Fitted
+from besnet.data.manifest import Manifest
 from besnet.evaluation.average_precision import average_precisions, mean_of_known
 from besnet.evaluation.evaluate import evaluate
 from besnet.evaluation.probabilities import SMALLEST
@@ -19,6 +20,7 @@ from besnet.evaluation.stored import Evaluation, read_evaluation
 from besnet.evaluation.tempering import fit_temperature, tempered
 from besnet.evaluation.thresholds import best_thresholds
 from besnet.evaluation.views import settings
+from besnet.learn.look import reads_left_and_right
 from besnet.predict.export import contract, metrics
 from besnet.predict.probe import probe
 
@@ -93,6 +95,11 @@ class Candidate:
         calibrated = tempered(probabilities, fit_temperature(probabilities, labels))
         own = np.take_along_axis(calibrated, labels[:, None], axis=1)
         return float(-np.log(np.maximum(own, SMALLEST)).mean())
+
+
+def mirrors(manifest: Manifest) -> bool:
+    """Whether probes learn from mirror images."""
+    return not reads_left_and_right(manifest) and len(manifest.select("train")) <= MOST_MIRRORED
 
 
 def linear_probe(

@@ -12,7 +12,6 @@ import yaml
 
 from besnet.checkpoints.lite import lite_file
 from besnet.checkpoints.lock import only_writer
-from besnet.checkpoints.temperature import Fitted
 from besnet.data.manifest import Manifest
 from besnet.data.prepare import prepare
 from besnet.data.prepare.sources.table import TableRules
@@ -23,10 +22,10 @@ from besnet.formats import stamp
 from besnet.learn.candidates import (
     BACKBONE,
     LOOKS,
-    MOST_MIRRORED,
     Candidate,
     fitted_on,
     linear_probe,
+    mirrors,
     said_of,
     write_model,
 )
@@ -34,14 +33,12 @@ from besnet.learn.candidates import trained as trained_network
 from besnet.learn.choosing import better, figure_of, kept_text, print_never_right, print_tempered, surest
 from besnet.learn.config import Choices, config_text
 from besnet.learn.look import look, reads_left_and_right
-from besnet.learn.split import all_for_training, split_videos, write_index
-from besnet.learn.timing import UNVALIDATED, Train, epochs_within, seconds_per_step
-from besnet.reading import parse_json
+from besnet.learn.retraining import DONE, SHORT_SIDE, retrained
+from besnet.learn.split import split_videos, write_index
+from besnet.learn.timing import Train, epochs_within, seconds_per_step
 
 MOST_EPOCHS = {"lite": 40, "scratch": 400}
 LEAST_EPOCHS = 2
-SHORT_SIDE = 256
-DONE = "learn.json"
 Start = Literal["auto", "lite", "scratch"]
 
 
@@ -86,7 +83,7 @@ def learn(
     """
     with only_writer(out, "learn"):
         if all:
-            return retrained(out, train, seed, workers)
+            return retrained(out, train, workers)
         rules = {split: rule for split, rule in (("val", val), ("test", test)) if rule}
         listing = split_videos(source, videos, rules, TableRules(group, multi_label, background), out, seed)
         write_index(out / "index.csv", listing.entries)
@@ -99,7 +96,8 @@ def learn(
         candidates = []
         if work.lite:
             probes = [
-                linear_probe(manifest.folder, out / "probe", view, work.mirror, workers) for view in LOOKS.values()
+                linear_probe(manifest.folder, out / "probe", view, mirrors(manifest), workers)
+                for view in LOOKS.values()
             ]
             for number, probe in enumerate(probes, 1):
                 print(f"\n{probe.name} ({number} of {len(probes)}): a last layer on ImageNet's features", flush=True)
@@ -138,11 +136,6 @@ class Learning:
     workers: int
     train: Train
     began_sec: float = field(default_factory=time.monotonic)
-
-    @property
-    def mirror(self) -> bool:
-        """Whether mirror images are learned from."""
-        return not reads_left_and_right(self.manifest) and len(self.manifest.select("train")) <= MOST_MIRRORED
 
     def tune(self, candidates: list[Candidate]) -> int:
         """Write config.yaml where there is none, and train with it if the minutes are enough. Returns an exit code."""
@@ -217,34 +210,3 @@ next:
   edit {out / "config.yaml"}, then: besnet train --config {out / "config.yaml"} --out {out / "run"}_2
   besnet learn {source} --out {out} --all     # the same settings, with the validation videos to learn from
 page: {out / "results" / "report.html"}""")
-
-
-def retrained(out: Path, train: Train, seed: int, workers: int) -> int:
-    """Train what was chosen again, on the training and the validation videos. Returns an exit code."""
-    if not (out / DONE).is_file():
-        raise ValueError(f"{out}: nothing was learned here yet: besnet learn without --all comes first")
-    chosen, folder = parse_json(out / DONE), out / "all"
-    folder.mkdir(exist_ok=True)
-    all_for_training(out / "index.csv", folder / "index.csv")
-    root = Path(chosen["root"])
-    manifest = prepare(folder / "index.csv", folder / "data", root, chosen["name"],
-                       multi_label=Manifest.load(out / "data").multi_label, short_side=SHORT_SIDE)  # fmt: skip
-    if chosen["tuned"]:
-        network = trained_network(folder / "run", manifest.folder, workers)
-        words = [f"--data.folder={manifest.folder}", f"--out={folder / 'run'}", *UNVALIDATED]
-        code = train([f"--config={out / 'config.yaml'}", *words])
-        if code:
-            return code
-    else:
-        mirror = Learning(out, out, manifest, True, 0, seed, workers, train).mirror
-        view, strengths = LOOKS[chosen["look"]], [chosen["strength"]]
-        network = linear_probe(manifest.folder, folder / "probe", view, mirror, workers, strengths)
-    fitted: Fitted = {"thresholds": chosen["thresholds"]} if "thresholds" in chosen else {}
-    write_model(network.last(), folder / "model", fitted or {"temperature": chosen["temperature"]})
-    if len(manifest.select("test", state=None)):
-        evaluate(folder / "model", data=manifest.folder, split="test", out=folder / "results", workers=workers,
-                 allow_training_videos=True)  # fmt: skip
-    else:
-        print(f"{folder / 'model'} has learned from every video: there is no honest figure for it, only that of {out}")
-    print(f"besnet predict VIDEO --ckpt_path {folder / 'model'}")
-    return 0
