@@ -133,8 +133,10 @@ def linear_probe(
     return Candidate(f"linear probe on {look.name}", own, lambda: fit(own, "val", False), load, refitted, look)
 
 
-def trained(run: Path, data: Path, workers: int) -> Candidate:
+def trained(run: Path, data: Path, workers: int, baseline: Path | None = None) -> Candidate:
     """What a training has left in its run folder: the best checkpoint, where it keeps one. Not evaluated yet.
+
+    baseline: folder of an evaluation on the same videos, which its page then compares it with.
 
     Where the splits of the user's own data share videos, the evaluation says how many: nothing is refused after the
     minutes of a training.
@@ -145,7 +147,8 @@ def trained(run: Path, data: Path, workers: int) -> Candidate:
         return best if store.by_age(best) else run
 
     def evaluate_it() -> None:
-        evaluate(kept(), data=data, split="val", out=run / "validation", workers=workers, allow_training_videos=True)
+        evaluate(kept(), data=data, split="val", out=run / "validation", workers=workers, baseline=baseline,
+                 allow_training_videos=True)  # fmt: skip
 
     def load() -> LoadedModel:
         return model_folder.given(kept())

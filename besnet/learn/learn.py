@@ -153,7 +153,8 @@ class Learning:
         if not code:
             print(kept_text(run, yaml.safe_load(config.read_text())["trainer"]["max_epochs"]))
             print("\ntrained network on the validation videos", flush=True)
-            candidates.append(trained_network(run, self.manifest.folder, self.workers))
+            baseline = candidates[0].validation if candidates else None
+            candidates.append(trained_network(run, self.manifest.folder, self.workers, baseline))
             candidates[-1].evaluate()
         return code
 
