@@ -97,34 +97,35 @@ def test_a_worker_that_dies_with_a_batch_in_its_hands_is_a_dead_worker() -> None
     assert exit_codes.explain(OSError(28, "No space left on device"), "").args[0] == 28
 
 
-def test_a_worker_that_hangs_is_noticed_by_the_watchdog(squares: Path, tmp_path: Path) -> None:
-    words = command.train_words(squares, tmp_path, *LONG, "--data.workers=1", "--saving.watchdog_minutes=0.4")
-    process = command.start("train", *words)
-    command.wait_for_step(tmp_path, 2)
-    worker = command.loader_workers(process.pid, 1)[0]
-    worker.send_signal(signal.SIGSTOP)
-    _, err = process.communicate(timeout=command.LIMIT_SEC)
-    assert process.returncode == exit_codes.HUNG
-    assert re.search(r"besnet: rank 0: no progress for [\d.]+ minutes \(saving.watchdog_minutes\)", err), err
-    assert "in the phase 'waiting for data'" in err
-    assert "_try_get_data" in err, "the stack shows where"
-    assert command.gone(worker)
-    assert store.load(tmp_path)["global_step"] >= 2
-
-
-def test_a_disk_that_hangs_is_noticed_by_the_watchdog(squares: Path, tmp_path: Path) -> None:
-    words = command.train_words(squares, tmp_path, *LONG, "--saving.watchdog_minutes=0.4", "--saving.every_steps=2")
+def test_a_worker_and_a_disk_that_hang_are_noticed_by_the_watchdog(squares: Path, tmp_path: Path) -> None:
+    """Two trainings at once, because both wait for the watchdog."""
+    slow_disk, slow_worker = tmp_path / "disk", tmp_path / "worker"
+    bound = "--saving.watchdog_minutes=0.4"
     hangs = (
         "import os, sys, time; from besnet.checkpoints import store; from besnet import cli\n"
         "good = os.fsync\n"
         "os.fsync = lambda handle: time.sleep(1000) if store.by_age(store.Path(sys.argv[1])) else good(handle)\n"
         "cli.main(['train', *sys.argv[2:]])"
     )
-    command_line = [sys.executable, "-W", "ignore", "-c", hangs, str(tmp_path / "checkpoints"), *words]
-    process = subprocess.run(command_line, text=True, capture_output=True, timeout=command.LIMIT_SEC)
-    assert process.returncode == exit_codes.HUNG, process.stderr
-    assert "in the phase 'saving'" in process.stderr
-    assert store.load(tmp_path)["global_step"] == 2, "the checkpoint before is whole"
+    words = command.train_words(squares, slow_disk, *LONG, bound, "--saving.every_steps=2")
+    command_line = [sys.executable, "-W", "ignore", "-c", hangs, str(slow_disk / "checkpoints"), *words]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command_line, text=True, stdout=pipe, stderr=pipe) as of_disk:
+        of_worker = command.start("train", *command.train_words(squares, slow_worker, *LONG, "--data.workers=1", bound))
+        command.wait_for_step(slow_worker, 2)
+        worker = command.loader_workers(of_worker.pid, 1)[0]
+        worker.send_signal(signal.SIGSTOP)
+        _, err = of_worker.communicate(timeout=command.LIMIT_SEC)
+        _, disk_err = of_disk.communicate(timeout=command.LIMIT_SEC)
+    assert of_worker.returncode == exit_codes.HUNG
+    assert re.search(r"besnet: rank 0: no progress for [\d.]+ minutes \(saving.watchdog_minutes\)", err), err
+    assert "in the phase 'waiting for data'" in err
+    assert "_try_get_data" in err, "the stack shows where"
+    assert command.gone(worker)
+    assert store.load(slow_worker)["global_step"] >= 2
+    assert of_disk.returncode == exit_codes.HUNG, disk_err
+    assert "in the phase 'saving'" in disk_err
+    assert store.load(slow_disk)["global_step"] == 2, "the checkpoint before is whole"
 
 
 @pytest.mark.slow
