@@ -19,10 +19,12 @@ from besnet import cli
 from besnet.checkpoints import store
 from besnet.data.manifest import Manifest
 from besnet.data.prepare import prepare
+from besnet.lab.all_runs import batches
 from besnet.lab.controls import CONTROLS, find_control
 from besnet.lab.gathering import gather
 from besnet.lab.outcomes import Outcomes
 from besnet.lab.plan import Plan, chunk_file
+from besnet.lab.queue import Job
 from besnet.lab.results import read_by_all
 from besnet.models.besnet import BesNet
 from tests.command import LIMIT_SEC
@@ -140,6 +142,17 @@ def test_a_video_that_one_network_could_not_see_counts_for_none(small: Path, squ
     for run, answer in answers.items():
         for use, right in answer.right.items():
             assert np.array_equal(right, whole[run].right[use][both])
+
+
+def test_what_is_trained_is_kept_before_more_is_trained() -> None:
+    """Two groups of three jobs are to do, of which one was stopped half way; four are to run together."""
+    groups = [[Job(f"{name}{number}", []) for number in range(3)] for name in "abc"]
+    assert [len(some) for some in batches(groups, 4, ())] == [6, 3]
+    for job in [*groups[0], groups[1][0]]:
+        job.code = 0
+    kept = {job.name for job in groups[0]}
+    assert [job.name for job in next(batches(groups, 4, kept))][3:] == ["b0", "b1", "b2"]
+    assert [len(some) for some in batches(groups, 4, {*kept, "b0"})] == [9]
 
 
 def test_a_lab_goes_on_without_its_weights(

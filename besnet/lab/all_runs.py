@@ -1,6 +1,6 @@
 """All runs of a lab, trained and evaluated seed by seed, and what comes of them together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 from besnet.lab import results
@@ -39,7 +39,7 @@ class AllRuns:
         logs = self.asked.out / "logs"
         # of one seed and fold together: their dilations decide how all of them are evaluated
         groups = [[jobs[run] for run in runs] for runs in self.asked.runs_of_seeds for jobs in self.of_fold]
-        for some in batches(groups, 2 * len(self.slots)):
+        for some in batches(groups, 2 * len(self.slots), self.known.known):
             work(some, self.slots, self.attempts, logs, "runs", list(self.jobs.values()))
             for one, of_one in zip(self.folds, self.of_fold, strict=True):
                 ready = [run for run, job in of_one.items() if job.code == 0]
@@ -104,12 +104,16 @@ class AllRuns:
         return {name: self.attempts.cost(name) for name in self.jobs} | {"evaluation": evaluation_cost(self.attempts)}
 
 
-def batches(groups: list[list[Job]], least: int) -> Iterator[list[Job]]:
-    """The jobs of one group or more at a time, of which at least so many are to do; the last ones may be fewer."""
+def batches(groups: list[list[Job]], least: int, kept: Container[str]) -> Iterator[list[Job]]:
+    """The jobs of one group or more at a time, of which at least so many are to do; the last ones may be fewer.
+
+    A group of which some jobs have ended and are not kept yet comes without the next ones, so that they are kept soon.
+    """
     some: list[Job] = []
     for group in groups:
         some += group
-        if sum(one.code is None for one in some) >= least:
+        begun = any(one.code == 0 and one.name not in kept for one in group)
+        if begun or sum(one.code is None for one in some) >= least:
             yield some
             some = []
     if some:
