@@ -18,7 +18,7 @@ from besnet.data.prepare.listing import Entry
 from besnet.evaluation.stored import Evaluation
 from besnet.learn import candidates, learn
 from besnet.learn.candidates import Candidate
-from besnet.learn.choosing import better, chance, kept_text, print_never_right
+from besnet.learn.choosing import better, kept_text, print_never_right
 from besnet.learn.config import Choices, config_text
 from besnet.learn.holding_out import held_out
 from besnet.learn.look import reads_left_and_right
@@ -112,7 +112,7 @@ def test_left_and_right_are_never_mirrored(squares: Path) -> None:
 
 def test_the_most_right_answers_win_and_of_equal_ones_the_more_probable(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = {"first": (0.5, 1.0), "second": (0.5, 0.9), "third": (0.75, 2.0)}
-    monkeypatch.setattr(Candidate, "right", {})
+    monkeypatch.setattr(Candidate, "by_chance", False)
     monkeypatch.setattr(Candidate, "top1", property(lambda self: figures[self.name][0]))
     monkeypatch.setattr(Candidate, "nll", property(lambda self: figures[self.name][1]))
     made = [candidate(name) for name in figures]
@@ -125,23 +125,18 @@ def candidate(name: str) -> Candidate:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "said"),
-    [
-        ("1111000000", "0111000000", "of 10 videos it is right about 1 that the other misses, and misses 0"),
-        ("1111111110", "0000000000", ""),
-        ("1110", "1110", "of 4 videos it is right about 0 that the other misses, and misses 0"),
-        ("11111111-", "00000000-", ""),
-        ("1-1", "-11", "of 1 videos it is right about 0 that the other misses, and misses 0"),
-        ("---", "---", ""),
-    ],
+    ("interval", "chance"), [(None, False), ([-0.1, 0.2], True), ([0.01, 0.2], False), ([-0.2, 0.0], True)]
 )
-def test_what_may_be_chance_is_said(one: str, other: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = {
-        name: {str(place): answer == "1" for place, answer in enumerate(given) if answer != "-"}
-        for name, given in {"one": one, "other": other}.items()
-    }
-    monkeypatch.setattr(Candidate, "right", property(lambda self: answers[self.name]))
-    assert chance(candidate("one"), candidate("other")).partition("chance: ")[2] == said
+def test_what_may_be_chance_is_said(
+    interval: list[float] | None, chance: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(Candidate, "top1", 0.5)
+    monkeypatch.setattr(Candidate, "nll", 1.0)
+    results = {} if interval is None else {"baseline": {"interval": interval}}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    better([replace(candidate(name), validation=tmp_path) for name in ("one", "other")])
+    assert ("may be chance" in capsys.readouterr().out) == chance
 
 
 @pytest.mark.parametrize(("length_sec", "interval"), [(0.3, 1), (1.33, 2), (2.4, 3), (60.0, 3)])

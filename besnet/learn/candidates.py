@@ -16,13 +16,14 @@ from besnet.data.manifest import Manifest
 from besnet.evaluation.average_precision import average_precisions, mean_of_known
 from besnet.evaluation.evaluate import evaluate
 from besnet.evaluation.probabilities import SMALLEST
-from besnet.evaluation.stored import Evaluation, read_evaluation
+from besnet.evaluation.stored import RESULTS, Evaluation, read_evaluation
 from besnet.evaluation.tempering import fit_temperature, tempered
 from besnet.evaluation.thresholds import best_thresholds
 from besnet.evaluation.views import settings
 from besnet.learn.look import reads_left_and_right
 from besnet.predict.export import contract, metrics
 from besnet.predict.probe import probe
+from besnet.reading import parse_json
 
 BACKBONE = "tf_efficientnet_lite0"
 
@@ -75,13 +76,13 @@ class Candidate:
         return float((probabilities.argmax(1) == labels).mean())
 
     @property
-    def right(self) -> dict[str, bool]:
-        """Whether it is right about each validation video, by id; empty where videos have several labels."""
-        found = self.results
-        if found.multi_label:
-            return {}
-        answers = found.probabilities.mean(axis=1).argmax(1) == found.labels
-        return {str(name): bool(answer) for name, answer in zip(found.ids, answers, strict=True)}
+    def by_chance(self) -> bool:
+        """Whether its difference to the network that its evaluation was compared with may be chance."""
+        compared = parse_json(self.validation / RESULTS).get("baseline")
+        if compared is None:
+            return False
+        low, high = compared["interval"]
+        return bool(low <= 0 <= high)
 
     @property
     def nll(self) -> float:

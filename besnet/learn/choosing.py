@@ -12,11 +12,11 @@ from besnet.data.manifest import Manifest
 from besnet.evaluation.calibration import report
 from besnet.evaluation.stored import Evaluation
 from besnet.learn.candidates import Candidate
+from besnet.learn.runs import TABLE
 from besnet.report.numbers import percent
 from besnet.text import visible
 from besnet.training.metrics_table import whole_rows
 
-TABLE = "metrics.csv"
 EARLY = 3  # the best epoch lies in this part of the training
 
 
@@ -64,20 +64,10 @@ def better(candidates: Sequence[Candidate], what: str = "top-1") -> Candidate:
         print(f"\n{what} on the validation videos:")
         for one in candidates:
             print(f"  {one.name}: {percent(one.top1)}, -log(probability) {one.nll:.3f}")
-        print(f"the {chosen.name} is kept{chance(*candidates[:2])}")
+        uncertain = any(one.by_chance for one in candidates)
+        doubt = ", but the difference may be chance: its interval contains 0" if uncertain else ""
+        print(f"the {chosen.name} is kept{doubt}")
     return chosen
-
-
-def chance(one: Candidate, other: Candidate) -> str:
-    """What McNemar's test says of two networks on the same videos, if their difference is below two standard errors."""
-    answers = [candidate.right for candidate in (one, other)]
-    both = answers[0].keys() & answers[1].keys()  # what one could not read, the other may have read
-    gained, lost = (sum(a[name] and not b[name] for name in both) for a, b in (answers, answers[::-1]))
-    if not both or (gained - lost) ** 2 >= 4 * (gained + lost) > 0:
-        return ""
-    few, many = sorted((gained, lost))
-    told = f"of {len(both)} videos it is right about {many} that the other misses, and misses {few}"
-    return f"; this may be chance: {told}"
 
 
 def print_never_right(found: Evaluation) -> None:
