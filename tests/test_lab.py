@@ -24,7 +24,7 @@ from besnet.lab.controls import CONTROLS, find_control
 from besnet.lab.gathering import gather
 from besnet.lab.outcomes import Outcomes
 from besnet.lab.plan import Plan, chunk_file
-from besnet.lab.queue import Job
+from besnet.lab.queue import Job, progress_line
 from besnet.lab.results import read_by_all
 from besnet.models.besnet import BesNet
 from tests.command import LIMIT_SEC
@@ -153,6 +153,16 @@ def test_what_is_trained_is_kept_before_more_is_trained() -> None:
     kept = {job.name for job in groups[0]}
     assert [job.name for job in next(batches(groups, 4, kept))][3:] == ["b0", "b1", "b2"]
     assert [len(some) for some in batches(groups, 4, {*kept, "b0"})] == [9]
+
+
+def test_the_rate_of_a_lab_counts_only_what_was_done_since_it_was_resumed() -> None:
+    """Of four runs one had ended, one was half done and one trained; in an hour, the half and a quarter were done."""
+    ended, half, trained, begun = (Job(name, [], lambda share=share: share) for name, share in  # type: ignore[misc]
+                                   (("ended", 1.0), ("half", 1.0), ("trained", 1.0), ("begun", 0.25)))  # fmt: skip
+    ended.code = half.code = trained.code = 0
+    line = progress_line([ended, half, trained, begun], [], {"half": 0.5, "trained": 1.0, "begun": 0.0}, 3600, "runs")
+    assert line.startswith("3/4 runs, 0 running")
+    assert line.endswith("0.8 runs/h  1:00:00 left")
 
 
 def test_a_lab_goes_on_without_its_weights(

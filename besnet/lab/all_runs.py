@@ -37,9 +37,10 @@ class AllRuns:
         if ended:
             print(f"{ended} of {len(self.jobs)} runs were already finished", flush=True)
         logs = self.asked.out / "logs"
-        # of one seed and fold together: their dilations decide how all of them are evaluated
+        # Of one seed and fold together: their dilations decide how all of them are evaluated. With few runs for each
+        # slot, slots would wait for the last run.
         groups = [[jobs[run] for run in runs] for runs in self.asked.runs_of_seeds for jobs in self.of_fold]
-        for some in batches(groups, 2 * len(self.slots), self.known.known):
+        for some in batches(groups, 4 * len(self.slots), self.known.known):
             work(some, self.slots, self.attempts, logs, "runs", list(self.jobs.values()))
             for one, of_one in zip(self.folds, self.of_fold, strict=True):
                 ready = [run for run, job in of_one.items() if job.code == 0]

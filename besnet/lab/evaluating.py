@@ -133,15 +133,14 @@ def evaluate_all(plans: dict[str, Plan], root: Path, out: Path, slots: list[Slot
     def share_done() -> float:
         return sum(share_of(plan, root, n) for plan, n in zip(plans.values(), counts, strict=True)) / len(plans)
 
-    began = share_done()
-    if began == 1:
+    if share_done() == 1:
         return
     checkpoints = max(len(plan.checkpoints) for plan in plans.values())
     recalibrated = any("recalibrated" in plan.families for plan in plans.values())
     for stage, most in (("recalibrate", checkpoints * recalibrated), ("predict", len(chunks(max(counts))))):
         count = min(len(slots), most)
         # the processes share the progress of all of them
-        done = (lambda: (share_done() - began) / (1 - began)) if stage == "predict" else (lambda: 0.0)
+        done = share_done if stage == "predict" else (lambda: 0.0)
         jobs = [
             Job(f"{stage}-{k}", [["besnet.lab.inference_worker", stage, str(k), str(count), *files]], done)
             for k in range(count)

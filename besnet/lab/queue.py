@@ -26,6 +26,7 @@ TRIES = 2  # of a command that fails for a temporary reason
 class Job:
     """Processes that run one after the other; `commands`: the words after `besnet`, or `python -m` for a module.
 
+    share_done: the share of the work that is done, from 0 to 1, as the files on the disk say.
     there: whether what its finished commands have left is still there; without it they run again.
     """
 
@@ -119,8 +120,7 @@ def work(
     logs.mkdir(parents=True, exist_ok=True)
     of = of or jobs
     waiting = [job for job in jobs if job.code is None]
-    todo = sum(job.code is None for job in of)
-    already = len(of) - todo
+    before = {job.name: job.share_done() for job in of if job.code is None}  # what is left of a resumed job takes less
     line, began_sec = Line(), time.monotonic()
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -131,7 +131,7 @@ def work(
                 if slot.job is None and waiting:
                     _start(slot, waiting.pop(0), logs)
             if line.due():
-                line.print(_progress(of, slots, already, todo, time.monotonic() - began_sec, what))
+                line.print(progress_line(of, slots, before, time.monotonic() - began_sec, what))
             time.sleep(0.2)
     finally:
         going = [slot for slot in slots if slot.process is not None]
@@ -141,6 +141,18 @@ def work(
             _note(slot, attempts, logs, *os.wait4(_process(slot).pid, 0)[1:])
         signal.signal(signal.SIGTERM, previous)
         line.close()
+
+
+def progress_line(jobs: list[Job], slots: list[Slot], before: dict[str, float], took_sec: float, what: str) -> str:
+    """Count, rate and time left; before: the shares of the jobs that were to do, when the clock began."""
+    ended = sum(job.code is not None for job in jobs)
+    running = [slot.job for slot in slots if slot.job is not None]
+    shares = {job.name: job.share_done() if job.code is None else 1.0 for job in jobs if job.name in before}
+    done = sum(shares.values()) - sum(before.values())
+    left = clock(took_sec * (len(shares) - sum(shares.values())) / done) if done > 0.02 else "?"
+    rate = f"{3600 * done / max(took_sec, 1e-6):.1f} {what}/h"
+    names = ", ".join(job.name for job in running)
+    return f"{ended}/{len(jobs)} {what}, {len(running)} running ({names})  {rate}  {left} left"
 
 
 def _start(slot: Slot, job: Job, logs: Path) -> None:
@@ -200,13 +212,3 @@ def last_words(log: Path) -> str:
     """The last line of a log."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1].strip()[:400] if lines else ""
-
-
-def _progress(jobs: list[Job], slots: list[Slot], already: int, todo: int, took_sec: float, what: str) -> str:
-    ended = sum(job.code is not None for job in jobs)
-    running = [slot.job for slot in slots if slot.job is not None]
-    done = ended - already + sum(job.share_done() for job in running)
-    left = clock(took_sec * (todo - done) / done) if done > 0.02 else "?"
-    rate = f"{3600 * done / max(took_sec, 1e-6):.1f} {what}/h"
-    names = ", ".join(job.name for job in running)
-    return f"{ended}/{len(jobs)} {what}, {len(running)} running ({names})  {rate}  {left} left"
