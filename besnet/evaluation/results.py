@@ -198,7 +198,7 @@ def show(results: dict[str, Any], folder: Path) -> None:
         other = results["baseline"]
         low, high = (f"{100 * bound:+.1f}" for bound in other["interval"])
         if "gained" in other:
-            what, changed = "top-1", f"{other['gained']} videos gained, {other['lost']} lost, of {other['videos']}"
+            what, changed = "top-1", f"videos gained: {other['gained']}, lost: {other['lost']}, of {other['videos']}"
         else:
             what, changed = "mAP", f"on {other['videos']} videos"
         difference = "no" if other["difference"] is None else f"{100 * other['difference']:+.1f}"

@@ -169,8 +169,7 @@ def add_comparison(page: Page, baseline: dict[str, Any]) -> None:
     page.text(
         f"Baseline: {baseline['folder']} ({baseline['checkpoint']['network']}). Difference in top-1: "
         f"{100 * baseline['difference']:+.1f} points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}, on the "
-        f"{baseline['videos']} videos of both; "
-        f"{baseline['gained']} videos gained, {baseline['lost']} lost."
+        f"{baseline['videos']} videos of both; videos gained: {baseline['gained']}, lost: {baseline['lost']}."
     )
     page.figure(
         gain_bars(baseline["per_class"]),
