@@ -205,7 +205,7 @@ evidence evidence-durations evidence-small:
 JHMDB_MAPS = $(BIN)/besnet prepare data/jhmdb/five/$(1).csv data/jhmdb/five/$(1) --videos $(JHMDB) --copy && \
 	$(BIN)/besnet maps --config configs/evidence/jhmdb_training.yaml --data data/jhmdb/five/$(1) \
 	--out data/jhmdb/evidence/$(1) --cache data/jhmdb/evidence/maps
-evidence-jhmdb: .venv/ready ## the same on J-HMDB, five folds by film, from ImageNet weights: an estimated five hours on two cores
+evidence-jhmdb: .venv/ready ## the same on J-HMDB, five folds by film, from ImageNet weights: an estimated six and a half hours on two cores
 	$(BIN)/python -m benchmarks.jhmdb_table $(JHMDB)/split1.csv data/jhmdb/five --folds 5
 	$(foreach fold,fold1 fold2 fold3 fold4 fold5,$(call JHMDB_MAPS,$(fold)) &&) true
 	$(call EVIDENCE,jhmdb,benchmarks/results)

@@ -141,7 +141,7 @@ ARGUMENTS: dict[str, dict[str, Range]] = {
                  "recalibrate": VIDEOS, "watchdog_minutes": WATCHDOG, **OF_INPUT},
     "evaluate --spans": {"every_sec": Range(0.001, 10**6), "watchdog_minutes": WATCHDOG},
     "export": OF_INPUT,
-    "lab": {"seeds": PROCESSES, "max_parallel": PROCESSES, "threads": PROCESSES, "num_clips": CLIPS,
+    "lab": {"seeds": PROCESSES, "primary_seeds": PROCESSES, "max_parallel": PROCESSES, "threads": PROCESSES, "num_clips": CLIPS,
             "frame_interval_scales": Range(0.01, 100, items=(1, 100)), "recalibration_videos": VIDEOS},
     "lab --power": {"effect": Range(0.01, 100), "videos": VIDEOS},
     "predict": {"num_clips": CLIPS, "num_crops": CROPS, "every_sec": Range(0.001, 10**6),

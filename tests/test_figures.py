@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from scipy import stats
 
 from besnet.lab.power import plan_lines
@@ -105,3 +106,15 @@ def test_how_often_the_statistics_are_wrong_is_what_was_simulated() -> None:
     assert f"called a difference in at most {most['family']:.1f} % of labs" in told
     least = 100 * min(row["found"] for row in rows)
     assert f"found in {least:.0f} to {most['found']:.0f} % of labs" in told
+
+
+def test_the_secondary_comparisons_of_the_page_are_those_of_the_plans() -> None:
+    """As many in each column of the table as the plan of that column names."""
+    lines = [line for line in EVIDENCE.splitlines() if line.startswith("|")]
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    (header,) = (row for row in table if row[0] == "comparison")
+    rows = [dict(zip(header, row, strict=True)) for row in table if len(row) == len(header)]
+    plans = {"synthetic": "stick_figures", "durations": "durations", "J-HMDB": "jhmdb"}
+    files = {name: ROOT / "configs" / "evidence" / f"{plan}.yaml" for name, plan in plans.items()}
+    told = {name: sum(row[name] == "yes" for row in rows) for name in plans}
+    assert told == {name: len(yaml.safe_load(file.read_text())["secondary"]) for name, file in files.items()}

@@ -383,7 +383,9 @@ def test_parts_cannot_be_submitted_where_there_is_no_slurm(
      ("--parts=3 prepare a b", "uses all cores"),
      ("--launcher=slurm --parts=3 prepare a b --part=0/3", "each task has its own; leave it out"),
      ("--launcher=slurm --parts=3 prepare a", "needs OUT"),
-     ("--launcher=slurm --parts=3 lab --config=c --out=o --controls=[none] --seeds=2", "this lab has 2 runs")],
+     ("--launcher=slurm --parts=3 lab --config=c --out=o --controls=[none] --seeds=2", "this lab has 2 runs"),
+     ("--launcher=slurm --parts=3 lab --config=c --out=o --controls=[c2d,none,fixed_2] --seeds=2 --folds=[a,b] "
+      "--primary=[none,fixed_2] --primary_seeds=5", "this lab has 24 runs")],
 )  # fmt: skip
 def test_parts_and_prepare_go_together(words: str, why: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

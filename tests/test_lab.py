@@ -168,7 +168,8 @@ def test_the_rate_of_a_lab_counts_only_what_was_done_since_it_was_resumed() -> N
 def test_a_lab_goes_on_without_its_weights(
     small: Path, config: Path, squares: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """On a machine that has what was kept alone: the same figures, and a new seed is trained and evaluated beside."""
+    """On a machine that has what was kept alone: the same figures, and a new seed is trained and evaluated beside, of
+    the control of the primary comparison alone."""
     there = tmp_path / "there"
     there.mkdir()
     assert str(squares.parent) not in (small / "outcomes.jsonl").read_text(), "it names no folder of this machine"
@@ -178,10 +179,15 @@ def test_a_lab_goes_on_without_its_weights(
     assert not (there / "runs").exists()
     assert figures(there)["controls"] == figures(small)["controls"][:2]
     assert "4 of 4 runs were already finished" in capfd.readouterr().out
-    assert cli.run("lab", words(config, there, "[none,random_12]", seeds=3)) == 0
-    assert sorted(path.name for path in (there / "runs").iterdir()) == ["none-2", "random_12-2"]
-    more = figures(there)["controls"][1]["top1"]["by_seed"]
+    primary = ["--primary=[random_12,random_12@dilation_1]", "--primary_seeds=3"]
+    assert cli.run("lab", [*words(config, there, "[none,random_12]"), *primary]) == 0
+    assert [path.name for path in (there / "runs").iterdir()] == ["random_12-2"]
+    found = figures(there)
+    assert found["controls"][0] == figures(small)["controls"][0]
+    more = found["controls"][1]["top1"]["by_seed"]
     assert more[:2] == figures(small)["controls"][1]["top1"]["by_seed"]
+    assert [(one["role"], one["seeds"]) for one in found["differences"]] == [("primary", [0, 1, 2]), ("other", [0, 1])]
+    assert "none: 2 seeds; random_12: 3 seeds" in (there / "report.html").read_text()
     with pytest.raises(SystemExit):
         cli.run("lab", [*words(config, there, "[none,random_12]"), "--num_clips=1"])
     said = capfd.readouterr().err

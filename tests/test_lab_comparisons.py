@@ -163,7 +163,9 @@ def test_a_loss_at_a_speed_is_compared_with_the_reference_in_points_and_in_logit
     chances = {"none": (0.8, 2 / 3), "weak": (0.2, 1 / 9), "same": (0.8, 0.8), "sure": (1.0, 0.5)}
     at = at_speeds(np.random.default_rng(0), **chances)
     controls = [find_control(f"{name}: --model.dilations=[1]") for name in chances]
-    rows = {row["name"]: row["speeds"]["2"] for row in at.figures(controls, 5, "none")["controls"]}
+    rows = {
+        row["name"]: row["speeds"]["2"] for row in at.figures(controls, dict.fromkeys(chances, 5), "none")["controls"]
+    }
     assert "logits" not in rows["none"]
     for name, points, odds in (("weak", (1 / 9 - 0.2) - (2 / 3 - 0.8), 0.0), ("same", 0.8 - 2 / 3, np.log(2))):
         for figure, truth in ((rows[name]["against_reference"], points), (rows[name]["logits"], odds)):

@@ -190,7 +190,11 @@ def launch(verb: str, words: list[str]) -> int:
         own = arguments(words[cut], words[cut + 1 :], {"part": PART})
         if own["part"] is not None:
             raise ValueError(f"launch: --part {own['part']}: each task has its own; leave it out")
-        runs = len(own["controls"]) * own["seeds"] if words[cut] == "lab" else given["parts"]
+        runs = given["parts"]
+        if words[cut] == "lab":
+            from besnet.lab.setup import Setup
+
+            runs = Setup.of(own).count
         if given["parts"] not in (None, runs):
             raise ValueError(f"launch: --parts {given['parts']}: this lab has {runs} runs, and a part for each")
         given["parts"] = runs

@@ -65,11 +65,11 @@ class AllRuns:
             elsewhere = {name: {run: one.sets[name] for run, one in first.items()} for name in sets.variants}
             at = sets.gather(plan, elsewhere, classes)
         found = results.summarize(
-            asked.chosen, asked.seeds, outcomes, {run: one.parameters for run, one in first.items()}, videos,
+            asked.chosen, asked.seeds_of, outcomes, {run: one.parameters for run, one in first.items()}, videos,
             asked.shown, comparisons, dict.fromkeys(sets.variants, (at.outcomes, at.videos)) if at else {},
         )  # fmt: skip
         if at:
-            found["speeds"] = at.figures(asked.chosen, asked.seeds, comparisons.reference or asked.chosen[0].name)
+            found["speeds"] = at.figures(asked.chosen, asked.seeds_of, comparisons.reference or asked.chosen[0].name)
         known = [
             max(count, *(self.known.known[one.job_name(run)].known for run in finished))
             for one, count in zip(self.folds, alike, strict=True)

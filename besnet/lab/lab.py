@@ -42,6 +42,7 @@ def lab(
     stopping_rule: str = "",
     speed_data: Path | None = None,
     folds: list[Path] = [],  # noqa: B006
+    primary_seeds: int | None = None,
 ) -> int:
     """Train every control with every seed on one config, evaluate all networks, and write a page that compares them.
 
@@ -77,12 +78,13 @@ def lab(
         speed_data: folder of `besnet draw --speeds`, each speed prepared into <speed>/prepared: the networks are
             evaluated there too, with clips of as many frames as cover the same share of a video. A term of a comparison
             may be CONTROL@speed_2.
+        primary_seeds: trainings of the controls of the primary comparison, where it needs more than the others.
         folds: prepared data sets that share out the test videos, in place of data.folder: each control is trained with
             every seed on each of them, and the figures are of the test videos of all.
     """
     asked = Setup(
         config, out, controls, seeds, split, num_clips, frame_interval_scales, recalibration_videos, variants, primary,
-        secondary, speed_data, folds,
+        secondary, speed_data, folds, primary_seeds,
     ).check()  # fmt: skip
     chosen, each_fold = asked.chosen, asked.each_fold
     manifest = each_fold[0].manifest
@@ -114,6 +116,7 @@ def lab(
             "arguments": {
                 "controls": [control.name for control in chosen],
                 "seeds": seeds,
+                "seeds_of": asked.seeds_of,
                 "factors_left_out": asked.left_out,
                 "question": question,
                 "stopping_rule": stopping_rule,

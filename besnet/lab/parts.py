@@ -4,7 +4,7 @@ The parts take no lock of the lab: each has files of its own, and what is done i
 without a part does what is left, and writes the page.
 """
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from besnet.data.prepare.parts import Part
@@ -26,7 +26,7 @@ def lab_part(part: str, **flags: Any) -> int:
     if stage not in STAGES:
         raise ValueError(f"--part {part}: write train:NUMBER/COUNT or evaluate:NUMBER/COUNT")
     own = Part.read(number)
-    asked = Setup(**{field.name: flags[field.name] for field in fields(Setup) if field.name in flags}).check()
+    asked = Setup.of(flags).check()
     jobs = [(one, run, job) for one in asked.each_fold for run, job in one.jobs().items()]
     if own.count != len(jobs):
         raise ValueError(f"--part {part}: this lab has {len(jobs)} runs: a part for each is expected")

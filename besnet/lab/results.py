@@ -58,18 +58,22 @@ def read_by_all(
 
 
 def of_controls(
-    controls: Sequence[Control], seeds: int, outcomes: Mapping[str, Outcomes]
+    controls: Sequence[Control], seeds_of: Mapping[str, int], outcomes: Mapping[str, Outcomes]
 ) -> dict[str, dict[int, Outcomes]]:
-    """The outcomes of the runs by control and seed, where there are any."""
+    """The outcomes of the runs by control and seed, where there are any; seeds_of: the number of seeds by control."""
     return {
-        control.name: {seed: outcomes[name] for seed in range(seeds) if (name := run_name(control, seed)) in outcomes}
+        control.name: {
+            seed: outcomes[name]
+            for seed in range(seeds_of[control.name])
+            if (name := run_name(control, seed)) in outcomes
+        }
         for control in controls
     }
 
 
 def summarize(
     controls: list[Control],
-    seeds: int,
+    seeds_of: Mapping[str, int],
     outcomes: dict[str, Outcomes],
     parameters: Mapping[str, int],
     videos: Videos,
@@ -79,15 +83,15 @@ def summarize(
 ) -> dict[str, Any]:
     """Every figure with its interval; a control without any network has only its name.
 
-    parameters: of the networks, by run. elsewhere: inference variants by name that were evaluated on videos of their
-    own.
+    seeds_of: see of_controls. parameters: of the networks, by run. elsewhere: inference variants by name that were
+    evaluated on videos of their own.
     """
 
-    by_control = of_controls(controls, seeds, outcomes)
+    by_control = of_controls(controls, seeds_of, outcomes)
 
     def of(control: str, variant: str, wanted: list[int]) -> np.ndarray:
         where, _ = elsewhere.get(variant, (outcomes, videos))
-        chosen = {seed: one for seed, one in of_controls(controls, seeds, where)[control].items() if seed in wanted}
+        chosen = {seed: one for seed, one in of_controls(controls, seeds_of, where)[control].items() if seed in wanted}
         for network in chosen.values():
             if variant not in network.right:
                 known = ", ".join(network.right)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from besnet.data.prepare.parts import own_name
 from besnet.evaluation.views import ViewPlan
 from besnet.lab.arguments import check_data, check_pairs, check_variants, clip_and_views, find_controls, sort_factors
 from besnet.lab.comparisons import Comparisons
-from besnet.lab.controls import Control
+from besnet.lab.controls import Control, find_control
 from besnet.lab.networks import check_networks, own_class
 from besnet.lab.outcomes import EvaluatedRuns, Outcomes
 from besnet.lab.plan import Checkpoint, Family, Plan
@@ -43,7 +43,13 @@ class Setup:
     secondary: list[list[str]]
     speed_data: Path | None = None
     folds: Sequence[Path] = ()
+    primary_seeds: int | None = None
     fold: Path | None = None  # the one of them that this is about, see each_fold
+
+    @classmethod
+    def of(cls, flags: dict[str, Any]) -> "Setup":
+        """From all arguments of `besnet lab`."""
+        return cls(**{field.name: flags[field.name] for field in fields(cls) if field.name in flags})
 
     @cached_property
     def each_fold(self) -> list["Setup"]:
@@ -60,6 +66,11 @@ class Setup:
         return self
 
     def _check(self) -> None:
+        chosen = self.chosen
+        if self.primary_seeds is not None and (self.comparisons.primary is None or self.primary_seeds < self.seeds):
+            raise ValueError(
+                f"--primary_seeds {self.primary_seeds}: give --primary too, and at least as many as --seeds"
+            )
         check_variants(self.comparisons, list(self.variants), self.factors, self.speed_sets.variants)
         check_data(self.manifest, self.split)
         shape, _ = clip_and_views(self.config, self.settings, self.num_clips)
@@ -67,7 +78,7 @@ class Setup:
         if speeds and shape.sampling == "uniform":
             raise ValueError("--speed_data: with data.clip.sampling uniform a clip is the same at every speed")
         for count in sorted({shape.num_frames, *(at_speed(shape, speed).num_frames for speed in speeds)}):
-            check_networks(self.chosen, self.settings, len(self.manifest.classes), count)
+            check_networks(chosen, self.settings, len(self.manifest.classes), count)
 
     def _check_folds(self) -> None:
         """ValueError unless every test video is in one fold alone."""
@@ -109,10 +120,14 @@ class Setup:
         found = find_controls(list(self.controls), self.settings)
         return [replace(control, what=origin(control, self.settings)) for control in found]
 
+    @property
+    def _names(self) -> list[str]:
+        return [find_control(text).name for text in self.controls]
+
     @cached_property
     def comparisons(self) -> Comparisons:
         """What is compared."""
-        return Comparisons.read(self.primary, self.secondary, [control.name for control in self.chosen])
+        return Comparisons.read(self.primary, self.secondary, self._names)
 
     @property
     def views(self) -> ViewPlan:
@@ -159,9 +174,26 @@ class Setup:
         own.write_text(self.text)
         os.replace(own, kept)
 
-    @property
+    @cached_property
+    def seeds_of(self) -> dict[str, int]:
+        """The number of trainings of each control, by its name."""
+        first = self.comparisons.primary
+        more = first.controls if first else set()
+        return {name: self.primary_seeds or self.seeds if name in more else self.seeds for name in self._names}
+
+    @cached_property
     def _runs(self) -> dict[str, tuple[Control, int]]:
-        return {run_name(control, seed): (control, seed) for seed in range(self.seeds) for control in self.chosen}
+        return {
+            run_name(control, seed): (control, seed)
+            for seed in range(max(self.seeds_of.values()))
+            for control in self.chosen
+            if seed < self.seeds_of[control.name]
+        }
+
+    @property
+    def count(self) -> int:
+        """The number of trainings; it reads no file."""
+        return sum(self.seeds_of.values()) * len(self.each_fold)
 
     def job_name(self, run: str) -> str:
         """The name of a run's training."""
@@ -180,7 +212,10 @@ class Setup:
     @property
     def runs_of_seeds(self) -> list[list[str]]:
         """The names of the runs, seed by seed."""
-        return [[run_name(control, seed) for control in self.chosen] for seed in range(self.seeds)]
+        found: dict[int, list[str]] = {}
+        for run, (_, seed) in self._runs.items():
+            found.setdefault(seed, []).append(run)
+        return list(found.values())
 
     @property
     def evaluation(self) -> Path:

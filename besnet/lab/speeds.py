@@ -119,9 +119,9 @@ class AtSpeeds:
     frames: dict[float, int]
     looped: dict[float, float]
 
-    def figures(self, controls: Sequence[Control], seeds: int, reference: str) -> dict[str, Any]:
+    def figures(self, controls: Sequence[Control], seeds_of: Mapping[str, int], reference: str) -> dict[str, Any]:
         """The accuracy of each control at each speed, and what it loses there more than the reference does."""
-        networks = of_controls(controls, seeds, self.outcomes)
+        networks = of_controls(controls, seeds_of, self.outcomes)
         groups = self.videos.groups
 
         def values(control: str, speed: float, some: list[int]) -> np.ndarray:

@@ -26,8 +26,7 @@ STATISTICS = (
 def lab_page(report: dict[str, Any], runs: Mapping[str, Curve]) -> Page:
     """Build the page from a lab's results (besnet.lab.lab) and the training curves by run."""
     data, asked = report["data"], report["arguments"]
-    names = ", ".join(asked["controls"])
-    page = Page(f"{data['name']} · lab", f"{names}; {asked['seeds']} seed{'s' * (asked['seeds'] != 1)} each")
+    page = Page(f"{data['name']} · lab", _seeds(asked["seeds_of"]))
     controls = report["controls"]
     known = [control for control in controls if "top1" in control]
     _summary(page, report, known)
@@ -36,7 +35,7 @@ def lab_page(report: dict[str, Any], runs: Mapping[str, Curve]) -> Page:
     page.figure(means(controls), f"Top-1 on the split {data['split']}, dilations averaged. Dots: seeds.")
     page.table(
         ["control", "description", "seeds", "top-1", "95 % interval", "each seed", "top-5", "M parameters"],
-        [_line(control, asked["seeds"]) for control in controls],
+        [_line(control, asked["seeds_of"][control["name"]]) for control in controls],
     )
     if report["differences"]:
         comparison_table(page, report["differences"])
@@ -85,6 +84,14 @@ def lab_page(report: dict[str, Any], runs: Mapping[str, Curve]) -> Page:
     page.text("Config:")
     page.code(report["config"])
     return page
+
+
+def _seeds(seeds_of: dict[str, int]) -> str:
+    """The controls, and how many seeds each has."""
+    of_count: dict[int, list[str]] = {}
+    for name, count in seeds_of.items():
+        of_count.setdefault(count, []).append(name)
+    return "; ".join(f"{', '.join(names)}: {count} seed{'s' * (count != 1)}" for count, names in of_count.items())
 
 
 def _summary(page: Page, report: dict[str, Any], known: list[dict[str, Any]]) -> None:
