@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
 	bench-inflated bench-overhead gpu-bundle bench-gpu bench-gpu-small bench-statistics evidence evidence-durations \
-	evidence-jhmdb evidence-jhmdb-settings evidence-small jhmdb jhmdb-fine-tuned jhmdb-folds weizmann prove-resume \
+	evidence-jhmdb evidence-jhmdb-settings evidence-settings evidence-small jhmdb jhmdb-fine-tuned jhmdb-folds weizmann prove-resume \
 	prove-networks prove-hosts \
 	prove-slurm prove-parts prove-stream prove-windowed bench-rare prove-doubts prove-loggers prove-learn prove-labels \
 	prove-spans prove-lab smoke-container api-docs
@@ -180,6 +180,10 @@ evidence: DRAWN := data/stick_figures/evidence
 evidence: SIZE := --variant hard --test_videos 4000
 evidence: AT_SPEEDS := --variant hard --test_videos 1020
 evidence: RESULTS := benchmarks/results
+evidence-settings: .venv/ready ## its learning rate and frame interval, tried on validation videos: an estimated 70 minutes on one core
+	$(call DRAW,data/stick_figures/evidence,--variant hard --test_videos 4000)
+	$(BIN)/python -m benchmarks.plan_settings --config configs/evidence/stick_figures_training.yaml \
+	  --data data/stick_figures/evidence/prepared --intervals 3 4
 evidence: .venv/ready ## the comparison of docs/evidence.md on drawn videos: an estimated seven hours on two cores; it resumes
 evidence-durations: PLAN := durations
 evidence-durations: DRAWN := data/stick_figures/evidence_durations
@@ -193,9 +197,12 @@ evidence-small: SIZE := --variant hard --train_videos 24 --test_videos 36
 evidence-small: AT_SPEEDS := --variant hard --test_videos 12
 evidence-small: RESULTS := build
 evidence-small: .venv/ready ## every step of it with ten tiny networks, in a few minutes
+define DRAW
+test -f $(1)/index.csv || $(BIN)/besnet draw $(1) $(2)
+$(BIN)/besnet prepare $(1)/index.csv $(1)/prepared --short_side 96 --group person
+endef
 evidence evidence-durations evidence-small:
-	test -f $(DRAWN)/index.csv || $(BIN)/besnet draw $(DRAWN) $(SIZE)
-	$(BIN)/besnet prepare $(DRAWN)/index.csv $(DRAWN)/prepared --short_side 96 --group person
+	$(call DRAW,$(DRAWN),$(SIZE))
 	$(if $(SPEEDS),test -f $(DRAWN)/speeds/$(lastword $(SPEEDS))/index.csv || \
 		$(BIN)/besnet draw $(DRAWN)/speeds $(AT_SPEEDS) --speeds [$(subst $(SPACE),$(COMMA),$(SPEEDS))])
 	$(foreach speed,$(SPEEDS),$(BIN)/besnet prepare $(DRAWN)/speeds/$(speed)/index.csv $(DRAWN)/speeds/$(speed)/prepared \
@@ -209,6 +216,8 @@ evidence-jhmdb: .venv/ready ## the same on J-HMDB, five folds by film, from Imag
 	$(BIN)/python -m benchmarks.jhmdb_table $(JHMDB)/split1.csv data/jhmdb/five --folds 5
 	$(foreach fold,fold1 fold2 fold3 fold4 fold5,$(call JHMDB_MAPS,$(fold)) &&) true
 	$(call EVIDENCE,jhmdb,benchmarks/results)
+	$(BIN)/python -m benchmarks.fold_differences --plan configs/evidence/jhmdb.yaml --without data/jhmdb/five/settings.csv \
+	  --out benchmarks/results/evidence_jhmdb_folds.json
 
 evidence-jhmdb-settings: .venv/ready ## its learning rate and frame interval, tried on training films: an estimated hour on one core
 	$(BIN)/python -m benchmarks.jhmdb_table $(JHMDB)/split1.csv data/jhmdb/five --folds 5

@@ -21,7 +21,6 @@ from besnet.lab.networks import fitted
 from besnet.lab.runs import curve
 
 FACTORS = 0.5, 1.0, 2.0  # on the config's rate
-INTERVALS = 1, 2, 3
 
 
 def main() -> None:
@@ -30,6 +29,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="prepared data with the splits train and val")
     parser.add_argument("--out", type=Path, default=Path("runs/plan_settings"), help="folder of the runs")
+    parser.add_argument("--intervals", type=int, nargs="+", default=[1, 2, 3], help="frame intervals to try")
     given, more = parser.parse_known_args()  # the others are besnet train's
     settings = yaml.safe_load(given.config.read_text())
     rate, interval = settings["recipe"]["lr"], settings["data"]["clip"]["frame_interval"]
@@ -53,7 +53,7 @@ def main() -> None:
 
     rates = [rate * factor for factor in FACTORS]
     best_rate = max(rates, key=lambda lr: tried("none", lr, interval))
-    intervals = [interval, *(one for one in INTERVALS if one != interval)]
+    intervals = [interval, *(one for one in given.intervals if one != interval)]
     best_interval = max(intervals, key=lambda one: tried("none", best_rate, one))
     print(f"chosen for none: lr {best_rate:g}, frame interval {best_interval}", flush=True)
     best_of_random = max(rates, key=lambda lr: tried("random_12", lr, best_interval))

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
+from benchmarks import fold_differences
 from besnet import cli
 from besnet.checkpoints import store
 from besnet.data.manifest import Manifest
@@ -314,6 +315,29 @@ def test_a_killed_lab_on_folds_ends_with_the_figures_of_an_undisturbed_one(
     assert control["top1"]["mean"] == pytest.approx((9 * shares[0] + 5 * shares[1]) / 14)
     assert control["top1"]["groups"] == found["coverage"]["expected"] == found["coverage"]["evaluated"] == 14
     assert [run["run"] for run in found["runs"]] == [f"{fold.name}/random_12-0" for fold in (squares, second)]
+
+    primary = ["random_12", "random_12@dilation_1"]
+    plan = {"config": str(config), "out": str(out), "folds": [str(squares), str(second)], "controls": ["random_12"],
+            "seeds": 1, "frame_interval_scales": [1, 2], "primary": primary}  # fmt: skip
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    tested = Manifest.load(second)
+    (tmp_path / "without.csv").write_text("path,split\n" + "".join(
+        f"{tested[int(row)].id},val\n" for row in tested.select("test")))  # fmt: skip
+    asked = [
+        f"--plan={tmp_path / 'plan.yaml'}",
+        f"--without={tmp_path / 'without.csv'}",
+        f"--out={tmp_path / 'by.json'}",
+    ]
+    fold_differences.main(asked)
+    by = json.loads((tmp_path / "by.json").read_text())
+    variants = control["variants"]
+    assert by["all"]["mean"] == pytest.approx(variants["averaged"]["mean"] - variants["dilation_1"]["mean"])
+    assert by["all"]["mean"] == pytest.approx((9 * by[squares.name]["mean"] + 5 * by[second.name]["mean"]) / 14)
+    assert by["without"] == by[squares.name]
+    assert by["left_out"] == 5
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan | {"seeds": 2}))
+    with pytest.raises(SystemExit, match="/random_12-1 is to do"):
+        fold_differences.main(asked)
 
 
 def test_folds_that_share_a_test_video_are_refused(
