@@ -51,6 +51,9 @@ def lab_2(old: dict[str, Any]) -> dict[str, Any]:
     found = {"arguments" if name == "asked" else name: value for name, value in old.items()}
     if isinstance(found.get("arguments"), dict):
         found["arguments"] = {"question": "", "stopping_rule": ""} | found["arguments"]
+        asked = found["arguments"]
+        if isinstance(asked.get("controls"), list):  # each had as many seeds
+            asked["seeds_of"] = {str(name): asked.get("seeds") for name in asked["controls"]}
     if isinstance(found.get("controls"), list):
         found["controls"] = [
             {"variants" if name == "uses" else name: value for name, value in control.items()}
