@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
 	bench-inflated bench-overhead gpu-bundle bench-gpu bench-gpu-small bench-statistics evidence evidence-durations \
-	evidence-jhmdb evidence-jhmdb-settings evidence-settings evidence-small jhmdb jhmdb-fine-tuned jhmdb-folds weizmann prove-resume \
-	prove-networks prove-hosts \
+	evidence-jhmdb evidence-jhmdb-settings evidence-settings evidence-small jhmdb jhmdb-fine-tuned jhmdb-folds \
+	weizmann prove-resume prove-networks prove-hosts \
 	prove-slurm prove-parts prove-stream prove-windowed bench-rare prove-doubts prove-loggers prove-learn prove-labels \
 	prove-spans prove-lab smoke-container api-docs
 
@@ -176,14 +176,14 @@ SPEEDS := 0.5 1 2
 COMMA := ,
 SPACE := $(COMMA:,=) $(COMMA:,=)
 evidence: PLAN := stick_figures
-evidence: DRAWN := data/stick_figures/evidence
-evidence: SIZE := --variant hard --test_videos 4000
+evidence evidence-settings: DRAWN := data/stick_figures/evidence
+evidence evidence-settings: SIZE := --variant hard --test_videos 4000
 evidence: AT_SPEEDS := --variant hard --test_videos 1020
 evidence: RESULTS := benchmarks/results
 evidence-settings: .venv/ready ## its learning rate and frame interval, tried on validation videos: an estimated 70 minutes on one core
-	$(call DRAW,data/stick_figures/evidence,--variant hard --test_videos 4000)
+	$(call DRAW,$(DRAWN),$(SIZE))
 	$(BIN)/python -m benchmarks.plan_settings --config configs/evidence/stick_figures_training.yaml \
-	  --data data/stick_figures/evidence/prepared --intervals 3 4
+	  --data $(DRAWN)/prepared --intervals 3 4
 evidence: .venv/ready ## the comparison of docs/evidence.md on drawn videos: an estimated seven hours on two cores; it resumes
 evidence-durations: PLAN := durations
 evidence-durations: DRAWN := data/stick_figures/evidence_durations

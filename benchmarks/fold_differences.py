@@ -66,11 +66,10 @@ def differences(asked: Setup) -> tuple[np.ndarray, np.ndarray, list[str]]:
     def of(control: str, variant: str, seeds: list[int]) -> np.ndarray:
         return right({seed: networks[control][seed] for seed in seeds}, variant)
 
-    seeds = list(range(min(asked.seeds_of[name] for name in primary.controls)))
     unread = {video["id"] for video in videos.unread}
     rows = asked.manifest.select(asked.split)
     ids = [name for row in rows if (name := asked.manifest[int(row)].id) not in unread]
-    return primary.differences(of, seeds), videos.groups, ids
+    return primary.differences(of, list(range(asked.primary_seeds or asked.seeds))), videos.groups, ids
 
 
 if __name__ == "__main__":

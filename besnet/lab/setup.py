@@ -179,7 +179,8 @@ class Setup:
         """The number of trainings of each control, by its name."""
         first = self.comparisons.primary
         more = first.controls if first else set()
-        return {name: self.primary_seeds or self.seeds if name in more else self.seeds for name in self._names}
+        most = self.primary_seeds or self.seeds
+        return {name: most if name in more else self.seeds for name in self._names}
 
     @cached_property
     def _runs(self) -> dict[str, tuple[Control, int]]:
