@@ -1,7 +1,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
 	bench-inflated bench-overhead gpu-bundle bench-gpu bench-gpu-small bench-statistics evidence evidence-durations \
-	evidence-jhmdb evidence-jhmdb-settings evidence-settings evidence-small jhmdb jhmdb-fine-tuned jhmdb-folds \
+	evidence-durations-settings evidence-jhmdb evidence-jhmdb-settings evidence-settings evidence-small jhmdb \
+	jhmdb-fine-tuned jhmdb-folds \
 	weizmann prove-resume prove-networks prove-hosts \
 	prove-slurm prove-parts prove-stream prove-windowed bench-rare prove-doubts prove-loggers prove-learn prove-labels \
 	prove-spans prove-lab smoke-container api-docs
@@ -175,22 +176,26 @@ endef
 SPEEDS := 0.5 1 2
 COMMA := ,
 SPACE := $(COMMA:,=) $(COMMA:,=)
-evidence: PLAN := stick_figures
+evidence evidence-settings: PLAN := stick_figures
 evidence evidence-settings: DRAWN := data/stick_figures/evidence
 evidence evidence-settings: SIZE := --variant hard --test_videos 4000
+evidence-settings: INTERVALS := 3 4
 evidence: AT_SPEEDS := --variant hard --test_videos 1020
 evidence: RESULTS := benchmarks/results
-evidence-settings: .venv/ready ## its learning rate and frame interval, tried on validation videos: an estimated 70 minutes on one core
-	$(call DRAW,$(DRAWN),$(SIZE))
-	$(BIN)/python -m benchmarks.plan_settings --config configs/evidence/stick_figures_training.yaml \
-	  --data $(DRAWN)/prepared --intervals 3 4
+evidence-settings: .venv/ready ## its learning rate and frame interval, tried on validation videos: an estimated hour on two cores
 evidence: .venv/ready ## the comparison of docs/evidence.md on drawn videos: an estimated seven hours on two cores; it resumes
-evidence-durations: PLAN := durations
-evidence-durations: DRAWN := data/stick_figures/evidence_durations
-evidence-durations: SIZE := --variant durations --test_videos 2000
+evidence-durations evidence-durations-settings: PLAN := durations
+evidence-durations evidence-durations-settings: DRAWN := data/stick_figures/evidence_durations
+evidence-durations evidence-durations-settings: SIZE := --variant durations --test_videos 2000
+evidence-durations-settings: INTERVALS := 6
 evidence-durations: SPEEDS :=
 evidence-durations: RESULTS := benchmarks/results
+evidence-durations-settings: .venv/ready ## its learning rate, tried on validation videos: an estimated half an hour on two cores
 evidence-durations: .venv/ready ## the same where duration alone tells classes apart: an estimated hour or more on two cores
+evidence-settings evidence-durations-settings:
+	$(call DRAW,$(DRAWN),$(SIZE))
+	$(BIN)/python -m benchmarks.plan_settings --config configs/evidence/$(PLAN)_training.yaml --data $(DRAWN)/prepared \
+	  --intervals $(INTERVALS) --seeds 4
 evidence-small: PLAN := small
 evidence-small: DRAWN := data/stick_figures/evidence_small
 evidence-small: SIZE := --variant hard --train_videos 24 --test_videos 36
