@@ -2,8 +2,7 @@
 .PHONY: help demo test check fuzz fuzz-video prove-data bench-loader bench-prepare bench-model bench-peers bench-averaging \
 	bench-inflated bench-overhead gpu-bundle bench-gpu bench-gpu-small bench-statistics evidence evidence-durations \
 	evidence-durations-settings evidence-jhmdb evidence-jhmdb-settings evidence-settings evidence-small jhmdb \
-	jhmdb-fine-tuned jhmdb-folds \
-	weizmann prove-resume prove-networks prove-hosts \
+	jhmdb-fine-tuned jhmdb-folds weizmann prove-resume prove-networks prove-hosts \
 	prove-slurm prove-parts prove-stream prove-windowed bench-rare prove-doubts prove-loggers prove-learn prove-labels \
 	prove-spans prove-lab smoke-container api-docs
 
