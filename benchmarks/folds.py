@@ -23,7 +23,8 @@ def evaluated(run: Path, words: list[str], split: str = "test") -> Path:
     results = run / ("results" if split == "test" else split)
     code = cli.run("train", [*words, f"--out={run}"])
     if not code and not (results / RESULTS).exists():
-        code = cli.run("evaluate", [f"--ckpt_path={run}", f"--out={results}", f"--split={split}"])
+        known = ["--allow_training_videos"] if split == "train" else []
+        code = cli.run("evaluate", [f"--ckpt_path={run}", f"--out={results}", f"--split={split}", *known])
     if code:
         raise SystemExit(code)
     return results

@@ -5,7 +5,8 @@
 
 Both are chosen for `none`, the network without dilation: first the rate, then the interval at that rate. `random_12` is
 then trained at every rate, to see that it is not the one with bad settings. `--seeds` of `none` at the chosen settings
-show how much seeds differ. Every accuracy is that of the split val; a rate at the end of the list may not be the best.
+show how much seeds differ. Every accuracy is that of the split val, with that of the training videos beside it. A rate
+at the end of the list may not be the best.
 Two trainings run at once, each on one core; the log of each is beside its run. Finished ones are not repeated.
 """
 
@@ -27,7 +28,6 @@ from benchmarks.folds import evaluated
 from besnet.evaluation.stored import RESULTS
 from besnet.lab.controls import find_control
 from besnet.lab.networks import fitted
-from besnet.lab.runs import curve
 
 FACTORS = 0.5, 1.0, 2.0  # on the config's rate
 
@@ -47,16 +47,16 @@ class Trial:
 
 @dataclass(frozen=True)
 class Found:
-    """What a training reached on the validation videos."""
+    """What a training reached on the validation videos, and on its own."""
 
     top1: float  # in %
     loss: float  # mean -log(probability)
-    training_precision: float  # in %, of the last epoch
+    training_top1: float  # in %
 
     def __str__(self) -> str:
         return (
             f"top-1 {self.top1:.1f} %, -log(probability) {self.loss:.3f}, "
-            f"training precision {self.training_precision:.1f} %"
+            f"on the training videos {self.training_top1:.1f} %"
         )
 
 
@@ -65,15 +65,14 @@ def tried(trial: Trial, given: argparse.Namespace, settings: dict[str, Any], mor
     run = given.out / f"{given.config.stem}-{trial}"
     run.parent.mkdir(parents=True, exist_ok=True)
     with open(run.parent / f"{run.name}.log", "a") as log, redirect_stdout(log):
-        results = evaluated(run, [
+        words = [
             f"--config={given.config}", f"--data.folder={given.data}", f"--recipe.lr={trial.lr}",
             f"--data.clip.frame_interval={trial.frame_interval}", f"--seed={trial.seed}",
             *fitted(find_control(trial.name), settings).words, *more,
-        ], "val")  # fmt: skip
-    found = json.loads((results / RESULTS).read_text())
-    top1 = found["accuracy"]["over_evaluated"]["top1"]
-    loss = found["calibration"]["negative_log_likelihood"]
-    return Found(100 * top1, loss, curve(run / "metrics.csv")[-1][2])
+        ]  # fmt: skip
+        val, train = (json.loads((evaluated(run, words, split) / RESULTS).read_text()) for split in ("val", "train"))
+    top1, training_top1 = (100 * one["accuracy"]["over_evaluated"]["top1"] for one in (val, train))
+    return Found(top1, val["calibration"]["negative_log_likelihood"], training_top1)
 
 
 def main() -> None:
