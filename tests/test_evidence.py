@@ -1,106 +1,62 @@
-"""The results in docs/evidence.md and README.md are those of the labs; the conclusions follow the page's rule."""
+"""The comparison of docs/evidence.md, from drawing to its page, by the commands of `make evidence-small`."""
 
 import json
 import re
+import shlex
+import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+
+from besnet import cli
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
-PAGE = (ROOT / "docs" / "evidence.md").read_text()
-README = " ".join((ROOT / "README.md").read_text().split())
-TITLES = {"jhmdb": "J-HMDB", "stick_figures": "Synthetic videos", "durations": "Durations"}
-FINISHED = [study for study in TITLES if (RESULTS / f"evidence_{study}.json").exists()]
-CARED_ABOUT = 2.0  # points
+# in place of ten controls with three seeds
+QUICK = {
+    "draw": ["--test_videos=2", "--workers=1"],
+    "prepare": ["--workers=1"],
+    "lab": ["--controls=[random_12]", "--seeds=1", "--primary=[random_12,random_12@interval_2]",
+            "--secondary=[[random_12@speed_2,random_12@speed_1]]", "--variants=[dilations]", "--max_parallel=1"],
+}  # fmt: skip
 
 
-def named(study: str) -> list[dict[str, Any]]:
-    """The primary comparison of a study and its secondary ones, in points."""
-    found = json.loads((RESULTS / f"evidence_{study}.json").read_text())["differences"]
+def recipe(target: str, *variables: str) -> list[list[str]]:
+    """The besnet commands of a make target, in words."""
+    said = subprocess.run(["make", "-n", target, *variables], cwd=ROOT, capture_output=True, text=True, check=True)
     return [
-        {
-            "name": row["name"],
-            "mean": 100 * row["mean"],
-            "low": 100 * row["interval"][0],
-            "high": 100 * row["interval"][1],
-            "detectable": 100 * row["minimum_detectable"],
-        }
-        for row in found
-        if row["role"] != "other"
+        shlex.split(line) for line in re.findall(r"bin/besnet ([^&;]*?)(?:[&;]|\n)", said.stdout.replace("\\\n", " "))
     ]
 
 
-def section(study: str) -> str:
-    """The page's text on the result of a study."""
-    found = re.search(rf"^### {TITLES[study]}\n(.*?)(?=^##)", PAGE[PAGE.index("## Results") :], re.M | re.S)
-    assert found, f"docs/evidence.md: '### {TITLES[study]}' is missing under '## Results'"
-    return found[1]
-
-
-def concluded(row: dict[str, Any]) -> str:
-    """What the page's rule says of a primary comparison."""
-    if row["low"] > 0:
-        return "helps, by less than 2 points" if row["high"] < CARED_ABOUT else "helps"
-    if row["high"] < 0:
-        return "hurts"
-    return "does not help" if row["high"] < CARED_ABOUT else "inconclusive"
-
-
-def test_every_finished_study_is_on_the_page_and_no_other() -> None:
-    results = PAGE[PAGE.index("## Results") :].split("\n## ")[0]
-    assert re.findall(r"^### (.+)$", results, re.M) == [TITLES[study] for study in FINISHED]
-
-
-@pytest.mark.parametrize("study", FINISHED)
-def test_a_finished_study_followed_its_plan(study: str) -> None:
-    plan = yaml.safe_load((ROOT / "configs" / "evidence" / f"{study}.yaml").read_text())
-    rows = json.loads((RESULTS / f"evidence_{study}.json").read_text())["differences"]
-    roles = {role: [row for row in rows if row["role"] == role] for role in ("primary", "secondary")}
-    assert [row["terms"] for row in roles["primary"]] == [plan["primary"]]
-    assert [row["terms"] for row in roles["secondary"]] == plan["secondary"]
-    most = plan.get("primary_seeds", plan["seeds"])
-    assert roles["primary"][0]["seeds"] == list(range(most))
-    assert all(len(row["seeds"]) in (plan["seeds"], most) for row in roles["secondary"])
-
-
-@pytest.mark.parametrize("study", FINISHED)
-def test_the_table_of_a_study_is_its_results(study: str) -> None:
-    told = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in section(study).splitlines()
-        if line.startswith("| `") or line.startswith("| (")
+def test_the_small_comparison_runs_from_drawing_to_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    for verb, *words in recipe("evidence-small", "SIZE=--variant hard --train_videos 4", "SPEEDS=1 2"):
+        assert not cli.run(verb, words + QUICK[verb])
+    out = tmp_path / "runs" / "lab" / "evidence_small"
+    results = json.loads((out / "results.json").read_text())
+    assert results["coverage"]["evaluated"] == 2
+    primary, secondary = results["differences"]
+    assert primary["groups"] == 1, "the videos of one person count together"
+    assert (primary["role"], primary["verdict"]) == ("primary", None)
+    # at speed 1 the two test videos are drawn again, and evaluated as the lab evaluates them
+    (control,), (there,) = results["controls"], results["speeds"]["controls"]
+    at_speed = {name: one["mean"] for name, one in there["speeds"].items()}
+    assert at_speed["1"] == control["top1"]["mean"]
+    assert secondary["mean"] == at_speed["2"] - at_speed["1"]
+    assert results["speeds"]["speeds"] == [
+        {"speed": 1.0, "num_frames": 8, "looped": 0.0},
+        {"speed": 2.0, "num_frames": 4, "looped": 0.0},
     ]
-    wanted = [
-        [
-            row["name"],
-            f"{row['mean']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})",
-            f"{row['detectable']:.1f}",
-        ]
-        for row in named(study)
-    ]
-    assert [[row[0].replace("`", ""), *row[1:3]] for row in told] == wanted
+    page = (out / "report.html").read_text()
+    assert "Does the whole comparison run?" in page
+    assert "x 2: 4 frames, 0 % looped" in page
 
 
-@pytest.mark.parametrize("study", FINISHED)
-def test_the_conclusion_of_a_study_follows_the_rule(study: str) -> None:
-    assert f"**Conclusion: {concluded(named(study)[0])}.**" in " ".join(section(study).split())
-
-
-@pytest.mark.parametrize("study", FINISHED)
-def test_readme_gives_the_primary_difference(study: str) -> None:
-    primary = named(study)[0]
-    assert (
-        f"{TITLES[study]}: {primary['mean']:+.1f} points ({primary['low']:+.1f} to {primary['high']:+.1f}), "
-        f"{primary['detectable']:.1f} detectable: {concluded(primary)}"
-    ) in README
-
-
-def test_the_page_says_how_well_the_networks_fit_their_training_clips() -> None:
-    found = json.loads((RESULTS / "evidence_jhmdb_training.json").read_text())["networks"]
-    text = section("jhmdb")
-    text = text[text.index("There `c2d`") : text.index("(`benchmarks/training_accuracy.py`)")]
-    told = dict(re.findall(r"`(\w+)`\s+(?:reaches )?(\d+\.\d) %", text))
-    assert told == {name: f"{100 * row['mean']:.1f}" for name, row in found.items()}
+def test_both_comparisons_have_one_recipe() -> None:
+    """The small one shows what the large one does: it differs by its folders, its sizes and its plan."""
+    small, large = (
+        recipe(target, "DRAWN=drawn", "SIZE=", "AT_SPEEDS=", "PLAN=plan") for target in ("evidence-small", "evidence")
+    )
+    assert small == large
+    assert [verb for verb, *_ in small] == ["draw", "prepare", "draw", *["prepare"] * 3, "lab"]
